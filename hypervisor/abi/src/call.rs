@@ -1,0 +1,461 @@
+//! Hypercalls of the root cell.
+//!
+//! All have one shape: VMCALL (VMMCALL on AMD) in ring 0 with RAX = [`Code`],
+//! RDI = physical address of a buffer of [`crate::ioctl::CALL_BUFFER`] bytes,
+//! RSI = length of the request in it, RDX = its capacity. On return RAX has
+//! [`crate::status::CallStatus`] in bits 31:0 and the length of the response in
+//! bits 63:32. Requests and responses are postcard; the types stand beside each
+//! code. A wrong request changes nothing.
+
+use crate::plan;
+use serde::{Deserialize, Serialize};
+
+/// Hypercall numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Code {
+    /// `()` → [`Info`].
+    Info = 1,
+    /// Driver only, on every CPU with interrupts off: leave the monitor. RDI =
+    /// bridge CR3; returns [`crate::status::EnterStatus`] as the entry does,
+    /// under the bridge tables if it left.
+    Leave = 2,
+    /// Framed [`plan::CellPlan`] → [`CellId`]. The cell is loadable.
+    CellCreate = 3,
+    /// [`Start`] → `()`. Needs a loadable cell; the root loses its view of it.
+    CellStart = 4,
+    /// [`CellId`] → `()`. A running cell stops; its CPUs wait in the monitor.
+    CellStop = 5,
+    /// [`CellId`] → [`Progress`]. A stopped or failed cell is scrubbed and
+    /// becomes loadable; `Again` until it is.
+    CellReload = 6,
+    /// [`CellId`] → [`Progress`]. A cell that does not run is scrubbed and
+    /// returns everything to the root; `Again` until it is gone.
+    CellDestroy = 7,
+    /// [`CellId`] → [`CellStatus`].
+    CellStatus = 8,
+    /// `()` → `Vec`-like sequence of [`CellId`] as a postcard byte slice of
+    /// little-endian u32 (the monitor has no heap).
+    CellList = 9,
+    /// [`StatsRequest`] → [`Stats`].
+    Stats = 10,
+    /// [`ReadRequest`] → [`ReadResponse`]: the cell's console output.
+    ConsoleRead = 11,
+    /// [`ConsoleWrite`] → u32, bytes taken: the cell's console input.
+    ConsoleWrite = 12,
+    /// [`ReadRequest`] (cell ignored) → [`ReadResponse`]: the monitor's log.
+    LogRead = 13,
+    /// [`CellId`] → `(u32 count, bytes)`: physical APIC ids as little-endian
+    /// u32, in the order of virtual ids.
+    CellCpus = 14,
+}
+
+impl Code {
+    /// The call with this number.
+    #[must_use]
+    pub const fn from_code(code: u64) -> Option<Self> {
+        Some(match code {
+            1 => Self::Info,
+            2 => Self::Leave,
+            3 => Self::CellCreate,
+            4 => Self::CellStart,
+            5 => Self::CellStop,
+            6 => Self::CellReload,
+            7 => Self::CellDestroy,
+            8 => Self::CellStatus,
+            9 => Self::CellList,
+            10 => Self::Stats,
+            11 => Self::ConsoleRead,
+            12 => Self::ConsoleWrite,
+            13 => Self::LogRead,
+            14 => Self::CellCpus,
+            _ => return None,
+        })
+    }
+}
+
+/// Number of a cell: 0 is the root, others are given out by the monitor and
+/// used again after a destroy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellId(pub u32);
+
+impl CellId {
+    /// The root cell.
+    pub const ROOT: Self = Self(0);
+}
+
+/// The monitor as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// [`crate::ABI_VERSION`].
+    pub abi_version: u32,
+    /// Which back end runs.
+    pub backend: Backend,
+    /// CPUs under the monitor.
+    pub cpus: u32,
+    /// Cells beside the root.
+    pub cells: u32,
+    /// Pages of the pool, in all.
+    pub pool_pages: u32,
+    /// Pages of the pool that are free.
+    pub pool_free: u32,
+    /// Bytes of the image in memory, zeroed part included.
+    pub image_bytes: u64,
+    /// Bytes for each CPU.
+    pub per_cpu_bytes: u32,
+    /// True if the root's APICs are in x2APIC mode.
+    pub root_x2apic: bool,
+    /// DMA remapping units that the monitor drives.
+    pub iommus: u32,
+}
+
+/// Vendor back ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backend {
+    /// Intel VT-x.
+    Vmx,
+    /// AMD-V.
+    Svm,
+}
+
+/// [`Code::CellStart`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Which cell.
+    pub cell: CellId,
+    /// State of its first CPU.
+    pub boot: plan::Boot,
+    /// Wall clock: nanoseconds since 1970-01-01 UTC …
+    pub wall_ns: u64,
+    /// … when the TSC had this value.
+    pub wall_tsc: u64,
+}
+
+/// How far scrubbing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// States of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Scrubbed and visible to the root, which may load it.
+    Loadable,
+    /// Its CPUs run.
+    Running,
+    /// Stopped by the root or powered off by itself.
+    Stopped(StopReason),
+    /// It did what it must not; see [`CellStatus::failure`].
+    Failed,
+}
+
+/// Why a cell stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// The root asked for it.
+    Root,
+    /// The cell powered itself off.
+    PowerOff,
+    /// The cell asked for a reset.
+    Reset,
+}
+
+/// [`Code::CellStatus`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellStatus {
+    /// Which cell.
+    pub cell: CellId,
+    /// Name, padded with zeros.
+    pub name: Name,
+    /// Its state.
+    pub state: State,
+    /// CPUs.
+    pub cpus: u32,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// PCI functions.
+    pub functions: u32,
+    /// At least one of them has no DMA isolation.
+    pub unprotected: bool,
+    /// Pages of the pool that it takes.
+    pub pool_pages: u32,
+    /// Bytes written to the console so far.
+    pub console_written: u64,
+    /// How often it was started.
+    pub starts: u32,
+    /// Accesses that were refused without failing the cell.
+    pub denied: Denied,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// A name of at most [`plan::MAX_NAME`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name(pub [u8; plan::MAX_NAME]);
+
+impl Name {
+    /// `None` unless `name` has 1 to [`plan::MAX_NAME`] bytes of
+    /// `a-z 0-9 - _`.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; plan::MAX_NAME];
+        let good = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        if name.is_empty() || !name.as_bytes().iter().all(good) {
+            return None;
+        }
+        bytes
+            .get_mut(..name.len())?
+            .copy_from_slice(name.as_bytes());
+        Some(Self(bytes))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let len = self.0.iter().position(|b| *b == 0).unwrap_or(self.0.len());
+        self.0
+            .get(..len)
+            .and_then(|b| core::str::from_utf8(b).ok())
+            .unwrap_or("?")
+    }
+}
+
+impl core::fmt::Debug for Name {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Accesses that were refused, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// MSR accesses answered with #GP.
+    pub msr: u64,
+    /// Port accesses: reads gave ones, writes were dropped.
+    pub port: u64,
+    /// Configuration space accesses: the same.
+    pub config: u64,
+    /// Interrupts to CPUs of others.
+    pub ipi: u64,
+    /// DMA and interrupt remapping faults.
+    pub dma: u64,
+    /// MMIO accesses to guarded device memory (MSI-X tables …).
+    pub mmio: u64,
+}
+
+/// What a failed cell did, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What it did.
+    pub reason: FailReason,
+    /// Virtual APIC id of the CPU that did it.
+    pub cpu: u32,
+    /// Registers at that moment.
+    pub regs: Registers,
+}
+
+/// Why a cell fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailReason {
+    /// It touched guest-physical memory that is not its own.
+    Memory {
+        /// The address.
+        gpa: u64,
+        /// It wrote.
+        write: bool,
+        /// It fetched instructions.
+        execute: bool,
+    },
+    /// Triple fault.
+    TripleFault,
+    /// An instruction at a device address that the monitor cannot decode.
+    Instruction {
+        /// The address.
+        gpa: u64,
+    },
+    /// An exit that the monitor does not know: the vendor's code.
+    UnknownExit(u64),
+    /// A VM entry failed: the vendor's code.
+    EntryFailed(u64),
+    /// A machine check on one of its CPUs.
+    MachineCheck,
+    /// The monitor found a fault of its own while it served this cell.
+    Monitor,
+}
+
+/// Registers of a CPU in a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
+    pub general: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Control registers as the guest sees them.
+    pub cr0: u64,
+    /// Page-fault address.
+    pub cr2: u64,
+    /// Page tables.
+    pub cr3: u64,
+    /// Control register 4 as the guest sees it.
+    pub cr4: u64,
+    /// Code segment selector.
+    pub cs: u16,
+}
+
+/// The resource that stands in the way
+/// ([`crate::status::CallStatus::NotOwned`], `BadResource`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// What it is.
+    pub resource: Resource,
+    /// Who has it; `None` if the value itself is wrong.
+    pub owner: Option<Owner>,
+}
+
+/// One thing that can be owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resource {
+    /// The page at this host-physical address.
+    Page(u64),
+    /// The page at this guest-physical address.
+    GuestPage(u64),
+    /// The CPU with this physical APIC id.
+    Cpu(u32),
+    /// An I/O port.
+    Port(u16),
+    /// A PCI function, as in [`plan::Function::bdf`].
+    Function(u32),
+}
+
+/// Who owns a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// The root cell.
+    Root,
+    /// The monitor itself.
+    Monitor,
+    /// A cell.
+    Cell(CellId),
+}
+
+/// [`Code::Stats`]: which CPU, by its index in the system plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsRequest {
+    /// The index.
+    pub cpu: u32,
+}
+
+/// Exit counters of one CPU since it got its present owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Its physical APIC id.
+    pub apic_id: u32,
+    /// Who owns it.
+    pub owner: CellId,
+    /// Its virtual APIC id there.
+    pub virtual_id: u32,
+    /// True while it runs its owner's code.
+    pub running: bool,
+    /// Exits, in the order of [`ExitKind::ALL`].
+    pub exits: [u64; ExitKind::COUNT],
+}
+
+/// [`Code::ConsoleRead`], [`Code::LogRead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// Which cell.
+    pub cell: CellId,
+    /// Read from this byte on, counted from the first ever written; what is no
+    /// longer kept is skipped.
+    pub from: u64,
+}
+
+/// Answer to a [`ReadRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadResponse<'a> {
+    /// Number of the first byte in `bytes`.
+    pub start: u64,
+    /// What was written.
+    pub bytes: &'a [u8],
+}
+
+/// [`Code::ConsoleWrite`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleWrite<'a> {
+    /// Which cell.
+    pub cell: CellId,
+    /// What is typed.
+    pub bytes: &'a [u8],
+}
+
+/// Makes [`ExitKind`] with its names.
+macro_rules! exit_kinds {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// Kinds of exits, the same for all vendors; each exit is counted once.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[repr(u8)]
+        pub enum ExitKind { $($(#[$doc])* $variant,)* }
+
+        impl ExitKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Name in tables and JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+exit_kinds! {
+    /// CPUID.
+    Cpuid => "cpuid",
+    /// A write to the interrupt command register.
+    Icr => "icr",
+    /// A read of an intercepted MSR.
+    MsrRead => "msr-read",
+    /// A write of an intercepted MSR.
+    MsrWrite => "msr-write",
+    /// An intercepted port read.
+    PortRead => "port-read",
+    /// An intercepted port write.
+    PortWrite => "port-write",
+    /// A move to CR0 or CR4 that the monitor must see.
+    ControlRegister => "control-register",
+    /// XSETBV.
+    Xsetbv => "xsetbv",
+    /// An access to an emulated device's memory.
+    Mmio => "mmio",
+    /// A second-level fault that is no device access.
+    MemoryFault => "memory-fault",
+    /// An NMI for the guest.
+    Nmi => "nmi",
+    /// An NMI by which another CPU asked for attention.
+    Kick => "kick",
+    /// The guest can take an NMI now.
+    NmiWindow => "nmi-window",
+    /// A hypercall.
+    Hypercall => "hypercall",
+    /// An intercepted exception (#DB, #AC, #MC).
+    Exception => "exception",
+    /// INVD, WBINVD and the like.
+    Cache => "cache",
+    /// A virtualization instruction or another that does not exist for guests.
+    Undefined => "undefined",
+    /// INIT or SIPI from outside.
+    Signal => "signal",
+    /// Triple fault.
+    TripleFault => "triple-fault",
+    /// Anything else.
+    Other => "other",
+}

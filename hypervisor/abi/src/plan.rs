@@ -1,0 +1,197 @@
+//! What the tools plan and the monitor checks: the machine and its cells.
+
+use crate::wire::List;
+use serde::{Deserialize, Serialize};
+
+/// The machine as the monitor must know it when it starts, framed by
+/// [`crate::wire::seal`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SystemPlan<'a> {
+    /// CPUs that will enter, in any order; a CPU's place here is its index in
+    /// statistics and messages.
+    #[serde(borrow)]
+    pub cpus: List<'a, Cpu>,
+    /// RAM as the firmware reported it. Mapped for the root at once; all else
+    /// that the root touches is mapped when it is first touched.
+    #[serde(borrow)]
+    pub ram: List<'a, Range>,
+    /// Memory-mapped configuration space (MCFG).
+    #[serde(borrow)]
+    pub ecam: List<'a, Ecam>,
+    /// DMA remapping units (DMAR, IVRS).
+    #[serde(borrow)]
+    pub iommus: List<'a, Iommu>,
+    /// TSC frequency in kHz.
+    pub tsc_khz: u32,
+    /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
+    pub log_port: u16,
+    /// A failure to provoke, for tests of the roll-back.
+    pub inject: Option<Inject>,
+}
+
+/// One logical processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Linux's number.
+    pub linux: u32,
+    /// Physical (x2)APIC id.
+    pub apic_id: u32,
+}
+
+/// A range of host-physical memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// Length.
+    pub size: u64,
+}
+
+/// One entry of MCFG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ecam {
+    /// Host-physical address of bus 0 of the segment, as MCFG tells it.
+    pub base: u64,
+    /// PCI segment group.
+    pub segment: u16,
+    /// First bus that it covers.
+    pub first_bus: u8,
+    /// Last bus that it covers.
+    pub last_bus: u8,
+}
+
+/// One DMA remapping unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Iommu {
+    /// Which programming interface it has.
+    pub kind: IommuKind,
+    /// Host-physical address of its registers.
+    pub base: u64,
+    /// PCI segment group that it serves.
+    pub segment: u16,
+}
+
+/// Programming interfaces of DMA remapping units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IommuKind {
+    /// Intel VT-d.
+    Vtd,
+    /// AMD-Vi.
+    AmdVi,
+}
+
+/// A failure that the monitor plays when it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inject {
+    /// The CPU with this index fails when all others are ready to enter.
+    FailCpu(u32),
+}
+
+/// One cell, framed by [`crate::wire::seal`] and sent with
+/// [`crate::call::Code::CellCreate`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CellPlan<'a> {
+    /// Name: 1 to [`MAX_NAME`] bytes of `a-z 0-9 - _`.
+    pub name: &'a str,
+    /// Physical APIC ids; the place in the list is the virtual APIC id.
+    #[serde(borrow)]
+    pub cpus: List<'a, u32>,
+    /// Guest-physical memory.
+    #[serde(borrow)]
+    pub memory: List<'a, Memory>,
+    /// I/O ports that reach the hardware.
+    #[serde(borrow)]
+    pub ports: List<'a, Ports>,
+    /// PCI functions.
+    #[serde(borrow)]
+    pub functions: List<'a, Function>,
+    /// Virtual devices.
+    pub devices: Devices,
+}
+
+/// Longest name of a cell, in bytes.
+pub const MAX_NAME: usize = 31;
+
+/// A stretch of a cell's RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Guest-physical address, 4 KiB aligned.
+    pub gpa: u64,
+    /// Host-physical address, 4 KiB aligned.
+    pub hpa: u64,
+    /// Size in bytes, a multiple of 4 KiB.
+    pub size: u64,
+}
+
+/// A stretch of I/O ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// First port.
+    pub first: u16,
+    /// How many.
+    pub count: u16,
+}
+
+/// A PCI function that a cell owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Segment, bus, device and function: `segment << 16 | bus << 8 | devfn`,
+    /// the requester id in the low half.
+    pub bdf: u32,
+    /// For a virtual function: its physical function, in the same form.
+    pub pf: Option<u32>,
+    /// The cell is content without DMA isolation (`isolation = "none"`).
+    pub unprotected: bool,
+}
+
+/// Virtual devices of a cell. A port of 0 leaves the device out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// First of the eight ports of the virtual 16550.
+    pub uart_port: u16,
+    /// Its interrupt, as a global system interrupt on the virtual I/O APIC.
+    pub uart_gsi: u8,
+    /// ACPI sleep control register (one byte; the status register follows, then
+    /// the reset register).
+    pub power_port: u16,
+    /// Guest-physical address of the virtual I/O APIC; 0 for none.
+    pub ioapic: u64,
+}
+
+impl Devices {
+    /// Where every Linux cell has them.
+    pub const STANDARD: Self = Self {
+        uart_port: 0x3f8,
+        uart_gsi: 4,
+        power_port: 0x600,
+        ioapic: 0xfec0_0000,
+    };
+}
+
+/// Value of the sleep control register that means "soft off": SLP_EN with the
+/// SLP_TYP of `\_S5` (ACPI, "Sleep Control and Status Registers").
+pub const POWER_OFF: u8 = 1 << 5 | SLP_TYP_S5 << 2;
+
+/// SLP_TYP that a cell's `\_S5` names.
+pub const SLP_TYP_S5: u8 = 5;
+
+/// Value that resets the cell when it is written to the reset register.
+pub const RESET_VALUE: u8 = 1;
+
+/// State of the first CPU when a cell starts: 64-bit mode, flat segments,
+/// interrupts off, paging on. The loader has put page tables and GDT into the
+/// cell's memory (Linux x86 boot protocol, "64-bit boot protocol").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Guest-physical (and virtual) address of the first instruction.
+    pub rip: u64,
+    /// RSI: guest-physical address of the boot parameters.
+    pub rsi: u64,
+    /// Guest-physical address of the page tables' root.
+    pub cr3: u64,
+    /// Guest-physical address of the GDT; selectors 0x10 and 0x18 are code and
+    /// data.
+    pub gdt: u64,
+    /// Its limit (size - 1).
+    pub gdt_limit: u16,
+}
