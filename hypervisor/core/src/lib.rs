@@ -1,1 +1,13 @@
-//! placeholder
+//! What cellvisor's monitor decides.
+//!
+//! Everything here is pure: values in, values out, no hardware, no heap. The
+//! monitor carries it out; the host's unit and property tests run it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod addr;
+pub mod own;
+pub mod paging;
