@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * The contract between cellvisor's tools, driver and monitor, as far as the
+ * driver needs it. Mirrors hypervisor/abi/src/{image,ioctl,status,call}.rs,
+ * where every field is explained.
+ */
+#ifndef CELLVISOR_ABI_H
+#define CELLVISOR_ABI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define CV_ABI_VERSION 1
+#define CV_PAGE_SIZE 4096ULL
+#define CV_CHUNK_SIZE 0x200000ULL
+
+#define CV_MAGIC "CELLVISR"
+#define CV_BASE 0x200000000000ULL
+#define CV_BRIDGE_SLOT 64
+#define CV_BRIDGE_PAGES 4
+#define CV_MAX_CHUNKS 512
+
+struct cv_image_header {
+	__u8 magic[8];
+	__u32 abi_version;
+	__u32 header_size;
+	__u64 entry;
+	__u64 file_size;
+	__u64 memory_size;
+	__u64 boot_info;
+	__u64 bridge_tables;
+};
+
+struct cv_boot_info {
+	__u32 abi_version;
+	__u32 cpu_count;
+	__u32 chunk_count;
+	__u32 la57;
+	__u64 plan_offset;
+	__u64 plan_len;
+	__u64 chunks[CV_MAX_CHUNKS];
+};
+
+struct cv_info {
+	__u32 abi_version;
+	__u32 enabled;
+	__u32 tsc_khz;
+	__u32 pins;
+};
+
+struct cv_enable {
+	__u64 address;
+	__u64 size;
+	__u64 plan_offset;
+	__u64 plan_len;
+	__u64 pause_ns;
+	__u32 cpus;
+	__u32 status;
+	__u32 detail;
+	__u32 cpu;
+};
+
+struct cv_pin {
+	__u64 address;
+	__u64 size;
+	__u64 page_size;
+	__u64 addresses;
+	__u32 flags;
+	__u32 id;
+};
+
+struct cv_call {
+	__u64 buffer;
+	__u32 code;
+	__u32 request_len;
+	__u32 capacity;
+	__u32 response_len;
+	__u32 status;
+	__u32 reserved;
+};
+
+#define CV_PIN_RESERVED 1
+#define CV_CALL_BUFFER 65536
+
+#define CV_IOC_INFO _IOR('V', 0, struct cv_info)
+#define CV_IOC_ENABLE _IOWR('V', 1, struct cv_enable)
+#define CV_IOC_DISABLE _IOWR('V', 2, struct cv_enable)
+#define CV_IOC_PIN _IOWR('V', 3, struct cv_pin)
+#define CV_IOC_UNPIN _IO('V', 4)
+#define CV_IOC_CALL _IOWR('V', 5, struct cv_call)
+
+#define CV_CODE_LEAVE 2
+
+#define CV_ENTER_OK 0
+#define CV_ENTER_ABI_MISMATCH 1
+#define CV_ENTER_NO_VIRTUALIZATION 2
+#define CV_ENTER_LOCKED_BY_FIRMWARE 3
+#define CV_ENTER_MISSING_FEATURE 4
+#define CV_ENTER_IN_USE 5
+#define CV_ENTER_CPUS_MISSING 6
+#define CV_ENTER_BAD_PLAN 7
+#define CV_ENTER_UNKNOWN_CPU 8
+#define CV_ENTER_NO_MEMORY 9
+#define CV_ENTER_OTHER_CPU_FAILED 10
+#define CV_ENTER_INSTRUCTION_FAILED 11
+#define CV_ENTER_ENTRY_FAILED 12
+#define CV_ENTER_UNSUPPORTED 13
+#define CV_ENTER_INJECTED 14
+#define CV_ENTER_CELLS_EXIST 15
+#define CV_ENTER_BUSY 16
+#define CV_ENTER_APIC_MODE 17
+#define CV_ENTER_CPUS_OFFLINE 18
+#define CV_ENTER_DRIVER 19
+#define CV_ENTER_BAD_IMAGE 20
+
+#define CV_CALL_OK 0
+#define CV_CALL_AGAIN 1
+#define CV_CALL_UNKNOWN_CALL 2
+#define CV_CALL_MALFORMED 3
+#define CV_CALL_DENIED 4
+#define CV_CALL_NO_SUCH_CELL 5
+#define CV_CALL_WRONG_STATE 6
+#define CV_CALL_NOT_OWNED 7
+#define CV_CALL_NO_MEMORY 8
+#define CV_CALL_BUSY 9
+#define CV_CALL_CPU_STUCK 10
+#define CV_CALL_BAD_NAME 11
+#define CV_CALL_BAD_RESOURCE 12
+#define CV_CALL_TOO_LONG 13
+#define CV_CALL_TOO_MANY_CELLS 14
+#define CV_CALL_NOT_SUPPORTED 15
+#define CV_CALL_CELLS_EXIST 16
+
+#endif /* CELLVISOR_ABI_H */

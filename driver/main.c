@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/cellvisor: what the tools ask of the kernel.
+ *
+ * The driver decides nothing about cells. It keeps memory from Linux, takes
+ * the CPUs into the monitor and passes hypercalls on without reading them.
+ */
+#include "cellvisor.h"
+
+#include <linux/capability.h>
+#include <linux/init.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/reboot.h>
+#include <linux/slab.h>
+#include <linux/suspend.h>
+#include <linux/uaccess.h>
+#include <asm/tsc.h>
+
+/* One request at a time. Taken before mmap_lock. */
+static DEFINE_MUTEX(lock);
+
+/* Requests and responses: the monitor wants one run of physical memory. */
+static void *call_buffer;
+
+static long do_info(void __user *arg)
+{
+	struct cv_info info = {
+		.abi_version = CV_ABI_VERSION,
+		.enabled = cv_switch_on(),
+		.tsc_khz = tsc_khz,
+		.pins = cv_pins_count(),
+	};
+
+	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static long do_switch(void __user *arg, int (*change)(struct cv_enable *))
+{
+	struct cv_enable request;
+	int err;
+
+	if (copy_from_user(&request, arg, sizeof(request)))
+		return -EFAULT;
+	err = change(&request);
+	if (err)
+		return err;
+	return copy_to_user(arg, &request, sizeof(request)) ? -EFAULT : 0;
+}
+
+/* Tells the caller where the pages of @range are. */
+static int put_addresses(const struct cv_range *range, u64 __user *to)
+{
+	u64 i;
+
+	for (i = 0; i < range->count; i++) {
+		if (put_user(cv_range_phys(range, i), to + i))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static long do_pin(struct cv_pin __user *arg)
+{
+	struct cv_range *range;
+	struct cv_pin pin;
+	int err = 0;
+
+	if (copy_from_user(&pin, arg, sizeof(pin)))
+		return -EFAULT;
+	if (pin.flags & ~CV_PIN_RESERVED)
+		return -EINVAL;
+	if (pin.flags & CV_PIN_RESERVED)
+		range = cv_range_claim(pin.address, pin.size, pin.page_size);
+	else
+		range = cv_range_pin(pin.address, pin.size, pin.page_size);
+	if (IS_ERR(range))
+		return PTR_ERR(range);
+	if (!(pin.flags & CV_PIN_RESERVED))
+		err = put_addresses(range, u64_to_user_ptr(pin.addresses));
+	if (err) {
+		cv_range_put(range);
+		return err;
+	}
+	pin.id = cv_pins_add(range);
+	if (put_user(pin.id, &arg->id)) {
+		cv_pins_drop(pin.id);
+		return -EFAULT;
+	}
+	return 0;
+}
+
+static long do_call(void __user *arg)
+{
+	struct cv_call call;
+	u64 result;
+	int err;
+
+	if (copy_from_user(&call, arg, sizeof(call)))
+		return -EFAULT;
+	if (call.request_len > CV_CALL_BUFFER || call.capacity > CV_CALL_BUFFER ||
+	    call.code == CV_CODE_LEAVE)
+		return -EINVAL;
+	if (copy_from_user(call_buffer, u64_to_user_ptr(call.buffer), call.request_len))
+		return -EFAULT;
+	err = cv_switch_call(call.code, call_buffer, call.request_len, call.capacity, &result);
+	if (err)
+		return err;
+	call.status = lower_32_bits(result);
+	call.response_len = min(upper_32_bits(result), call.capacity);
+	call.reserved = 0;
+	if (copy_to_user(u64_to_user_ptr(call.buffer), call_buffer, call.response_len) ||
+	    copy_to_user(arg, &call, sizeof(call)))
+		return -EFAULT;
+	return 0;
+}
+
+static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
+{
+	void __user *user = (void __user *)arg;
+	long result;
+
+	if (mutex_lock_interruptible(&lock))
+		return -ERESTARTSYS;
+	switch (request) {
+	case CV_IOC_INFO:
+		result = do_info(user);
+		break;
+	case CV_IOC_ENABLE:
+		result = do_switch(user, cv_switch_enable);
+		break;
+	case CV_IOC_DISABLE:
+		result = do_switch(user, cv_switch_disable);
+		break;
+	case CV_IOC_PIN:
+		result = do_pin(user);
+		break;
+	case CV_IOC_UNPIN:
+		result = arg > U32_MAX ? -ENOENT : cv_pins_drop(arg);
+		break;
+	case CV_IOC_CALL:
+		result = do_call(user);
+		break;
+	default:
+		result = -ENOTTY;
+	}
+	mutex_unlock(&lock);
+	return result;
+}
+
+static int cv_open(struct inode *inode, struct file *file)
+{
+	return capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
+}
+
+static const struct file_operations cv_fops = {
+	.owner = THIS_MODULE,
+	.open = cv_open,
+	.unlocked_ioctl = cv_ioctl,
+	.mmap = cv_mmap,
+};
+
+static struct miscdevice cv_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "cellvisor",
+	.fops = &cv_fops,
+	.mode = 0600,
+};
+
+/* The next kernel must find the machine as the firmware left it. */
+static int on_reboot(struct notifier_block *block, unsigned long event, void *data)
+{
+	struct cv_enable request = {};
+
+	mutex_lock(&lock);
+	if (cv_switch_on() && (cv_switch_disable(&request) || cv_switch_on()))
+		pr_warn("the monitor stays on while this machine restarts\n");
+	mutex_unlock(&lock);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_block = {
+	.notifier_call = on_reboot,
+};
+
+/* Suspend loses the CPUs' virtualization state, and cells cannot sleep. */
+static int on_suspend(struct notifier_block *block, unsigned long event, void *data)
+{
+	if (event != PM_SUSPEND_PREPARE && event != PM_HIBERNATION_PREPARE &&
+	    event != PM_RESTORE_PREPARE)
+		return NOTIFY_DONE;
+	if (!cv_switch_on())
+		return NOTIFY_DONE;
+	pr_err("this machine cannot be suspended while the monitor is on: disable it first\n");
+	return NOTIFY_BAD;
+}
+
+static struct notifier_block suspend_block = {
+	.notifier_call = on_suspend,
+};
+
+static int __init cv_init(void)
+{
+	int err;
+
+	call_buffer = (void *)__get_free_pages(GFP_KERNEL, get_order(CV_CALL_BUFFER));
+	if (!call_buffer)
+		return -ENOMEM;
+	err = cv_switch_init();
+	if (err)
+		goto free_buffer;
+	err = register_reboot_notifier(&reboot_block);
+	if (err)
+		goto exit_switch;
+	err = register_pm_notifier(&suspend_block);
+	if (err)
+		goto forget_reboot;
+	err = misc_register(&cv_device);
+	if (err)
+		goto forget_suspend;
+	return 0;
+
+forget_suspend:
+	unregister_pm_notifier(&suspend_block);
+forget_reboot:
+	unregister_reboot_notifier(&reboot_block);
+exit_switch:
+	cv_switch_exit();
+free_buffer:
+	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
+	return err;
+}
+
+/* The monitor holds a reference to the module, so it is off here. */
+static void __exit cv_exit(void)
+{
+	misc_deregister(&cv_device);
+	unregister_pm_notifier(&suspend_block);
+	unregister_reboot_notifier(&reboot_block);
+	cv_pins_drop_all();
+	cv_switch_exit();
+	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
+}
+
+module_init(cv_init);
+module_exit(cv_exit);
+MODULE_DESCRIPTION("cellvisor: loads the partitioning monitor and keeps memory for its cells");
+MODULE_VERSION("0.1.0");
+MODULE_LICENSE("GPL");
