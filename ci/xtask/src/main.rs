@@ -1,2 +1,63 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: sets up, builds, boots and judges cellvisor.
+
+mod boot;
+mod build;
+mod image;
+mod lane;
+mod paths;
+mod report;
+mod scenario;
+mod setup;
+mod sh;
+mod ui;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use paths::Paths;
+use std::process::ExitCode;
+use ui::Ui;
+
+/// Sets up, builds, boots and judges cellvisor.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install Debian packages and fetch kernels, as far as they are missing.
+    Setup {
+        /// Look for newer kernels, too.
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build the monitor, the driver for all kernels, and cellctl.
+    Build,
+    /// Boot one scenario on one lane.
+    Boot(boot::Options),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<()> {
+    let paths = Paths::find()?;
+    let ui = Ui::new(false);
+    match task {
+        Task::Setup { refresh } => setup::ensure(&paths, &ui, *refresh),
+        Task::Build => {
+            setup::ensure(&paths, &ui, false)?;
+            build::all(&paths, &ui, setup::kernels::Kernel::ALL).map(drop)
+        }
+        Task::Boot(options) => boot::main(&paths, options),
+    }
+}

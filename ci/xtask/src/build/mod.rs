@@ -1,0 +1,57 @@
+//! Builds the parts that run on a machine: monitor, driver, tools.
+
+pub(crate) mod cellctl;
+pub(crate) mod driver;
+pub(crate) mod monitor;
+
+use crate::paths::Paths;
+use crate::setup::kernels::{self, Kernel};
+use crate::sh::Cmd;
+use crate::ui::Ui;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The one target that is installed everywhere.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What was built; nothing for scenarios that boot a bare Linux.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// The monitor's flat image.
+    pub(crate) monitor: Option<PathBuf>,
+    /// `cellctl`, linked statically.
+    pub(crate) cellctl: Option<PathBuf>,
+    /// `cellvisor.ko` for each kernel release.
+    pub(crate) drivers: BTreeMap<String, PathBuf>,
+}
+
+/// Builds everything, the driver for `kernels`.
+///
+/// # Errors
+///
+/// The first part that does not build, with the end of its compiler's output.
+pub(crate) fn all(paths: &Paths, ui: &Ui, kernels: &[Kernel]) -> Result<Parts> {
+    let monitor = ui.step("Builds the monitor", |_| monitor::build(paths))?;
+    let cellctl = ui.step("Builds cellctl", |_| cellctl::build(paths))?;
+    let mut drivers = BTreeMap::new();
+    for kernel in kernels {
+        let files = kernels::files(paths, *kernel)?;
+        let title = format!("Builds the driver for {}", files.release);
+        let module = ui.step(title, |_| driver::build(paths, &files))?;
+        drivers.insert(files.release, module);
+    }
+    Ok(Parts {
+        monitor: Some(monitor),
+        cellctl: Some(cellctl),
+        drivers,
+    })
+}
+
+/// Cargo, as it was called to run this, with its own target folder.
+pub(crate) fn cargo(paths: &Paths) -> Cmd {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Cmd::new(program)
+        .dir(&paths.root)
+        .env("CARGO_TARGET_DIR", &paths.target)
+}

@@ -1,0 +1,80 @@
+//! The monitor's flat image.
+//!
+//! It is a freestanding program for the host's own target, since no other
+//! target is sure to be installed: no SSE, no red zone, position-independent
+//! code without a loader.
+
+use super::{TARGET, cargo};
+use crate::paths::Paths;
+use crate::sh::Cmd;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+const FLAGS: &str = "-C relocation-model=pic -C panic=abort -C no-redzone=yes \
+    -C target-feature=-mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float \
+    -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
+    -C link-arg=-Wl,--build-id=none,-z,max-page-size=4096";
+
+/// Where the linked image is, with symbols.
+pub(crate) fn elf(paths: &Paths) -> PathBuf {
+    paths
+        .target
+        .join("monitor")
+        .join(TARGET)
+        .join("monitor/cellvisor")
+}
+
+/// Builds the image and returns its path.
+///
+/// # Errors
+///
+/// It does not compile or link.
+pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
+    let script = paths.repo("hypervisor/monitor/linker.ld");
+    // Encoded, so that a path with blanks stays one argument.
+    let flags: Vec<String> = FLAGS
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain(["-C".to_owned(), format!("link-arg=-T{}", script.display())])
+        .collect();
+    // A folder of its own: other flags would build all dependencies again.
+    cargo(paths)
+        .env("CARGO_TARGET_DIR", paths.target.join("monitor"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .words("build --package cellvisor --profile monitor --target")
+        .arg(TARGET)
+        .run(paths, "build-monitor")?;
+    let image = paths.target.join("monitor/cellvisor.bin");
+    Cmd::new("objcopy")
+        .words("-O binary")
+        .arg(elf(paths))
+        .arg(&image)
+        .run(paths, "objcopy")?;
+    Ok(image)
+}
+
+/// Looks at the linked image for what must not be in it.
+///
+/// # Errors
+///
+/// An instruction uses a vector or x87 register, whose content is the guest's.
+pub(crate) fn check(paths: &Paths) -> Result<()> {
+    let listing = Cmd::new("objdump")
+        .words("-d --no-show-raw-insn")
+        .arg(elf(paths))
+        .read()?;
+    let registers = ["%xmm", "%ymm", "%zmm", "%st", "%mm"];
+    let bad: Vec<&str> = listing
+        .lines()
+        .filter(|line| registers.iter().any(|register| line.contains(register)))
+        .collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} instructions of the monitor use vector or x87 registers, which belong to the guest; \
+         the first: {}",
+        bad.len(),
+        bad.first().unwrap_or(&"")
+    )
+}

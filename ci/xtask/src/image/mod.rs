@@ -1,0 +1,138 @@
+//! File systems of the root and of cells: initramfs images made of busybox,
+//! our own parts and what a scenario brings.
+
+mod archive;
+mod modules;
+
+use crate::build::Parts;
+use crate::paths::{Paths, make_dir, read};
+use crate::scenario::Scenario;
+use crate::setup::kernels;
+use crate::sh::Cmd;
+use anyhow::{Context, Result};
+use archive::{Archive, Mode};
+use std::path::{Path, PathBuf};
+
+/// Debian's busybox, linked statically.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Folder of a root image with configs, kernels and what cells boot from.
+const CELLS: &str = "etc/cellvisor";
+
+/// A root file system and the kernel that boots it.
+#[derive(Debug)]
+pub(crate) struct RootImage {
+    /// The root's kernel.
+    pub(crate) kernel: kernels::Files,
+    /// The initramfs.
+    pub(crate) initramfs: PathBuf,
+}
+
+/// Makes the root image of a scenario in `dir`.
+///
+/// # Errors
+///
+/// A file that goes into it is missing.
+pub(crate) fn root(
+    paths: &Paths,
+    scenario: &Scenario,
+    parts: &Parts,
+    dir: &Path,
+) -> Result<RootImage> {
+    let kernel = kernels::files(paths, scenario.root.kernel)?;
+    let mut image = base(paths, "root-init")?;
+    for folder in ["lib/modules", "scenario", "etc", CELLS] {
+        image.dir(folder)?;
+    }
+    image.file("lib.sh", &read(&paths.repo("ci/root/lib.sh"))?, Mode::Plain)?;
+    for (name, content) in modules::closure(&kernel, &scenario.root.modules)? {
+        image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
+    }
+    image.file(
+        "lib/modules/order",
+        modules::order(&kernel, &scenario.root.modules)?.as_bytes(),
+        Mode::Plain,
+    )?;
+    add_parts(&mut image, parts, &kernel.release)?;
+    add_cells(paths, &mut image, scenario)?;
+    for (name, content) in scenario.files()? {
+        image.file(&format!("scenario/{name}"), &content, Mode::Run)?;
+    }
+    make_dir(dir)?;
+    let initramfs = dir.join("root.cpio");
+    image.finish(&initramfs)?;
+    Ok(RootImage { kernel, initramfs })
+}
+
+/// Monitor, driver and tools, as far as the scenario has them.
+fn add_parts(image: &mut Archive, parts: &Parts, release: &str) -> Result<()> {
+    if let Some(monitor) = &parts.monitor {
+        image.dir("lib/cellvisor")?;
+        image.file("lib/cellvisor/cellvisor.bin", &read(monitor)?, Mode::Plain)?;
+    }
+    if let Some(cellctl) = &parts.cellctl {
+        image.file("bin/cellctl", &read(cellctl)?, Mode::Run)?;
+    }
+    if let Some(driver) = parts.drivers.get(release) {
+        image.file("lib/modules/cellvisor.ko", &read(driver)?, Mode::Plain)?;
+    }
+    Ok(())
+}
+
+/// Kernels, initramfs and configs of the cells.
+fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<()> {
+    for kernel in &scenario.cells.kernels {
+        let files = kernels::files(paths, *kernel)?;
+        let name = format!("{CELLS}/vmlinuz-{}", kernel.version());
+        image.file(&name, &read(&files.image)?, Mode::Plain)?;
+    }
+    if !scenario.cells.kernels.is_empty() {
+        let initramfs = cell(paths)?;
+        image.file(
+            &format!("{CELLS}/cell.cpio"),
+            &read(&initramfs)?,
+            Mode::Plain,
+        )?;
+    }
+    for slice in &scenario.cells.slices {
+        let path = paths.repo(slice);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a slice without a name")?;
+        image.file(&format!("{CELLS}/{name}"), &read(&path)?, Mode::Plain)?;
+    }
+    Ok(())
+}
+
+/// Makes the initramfs that cells boot: busybox and an init that tells facts.
+fn cell(paths: &Paths) -> Result<PathBuf> {
+    let file = paths.images().join("cell.cpio");
+    make_dir(&paths.images())?;
+    base(paths, "cell-init")?.finish(&file)?;
+    Ok(file)
+}
+
+/// Busybox with all its names, the folders that Linux wants, and an init.
+fn base(paths: &Paths, init: &str) -> Result<Archive> {
+    let mut image = Archive::new();
+    for dir in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "lib"] {
+        image.dir(dir)?;
+    }
+    let busybox = read(Path::new(BUSYBOX)).context("install busybox-static (cargo xtask setup)")?;
+    image.file("bin/busybox", &busybox, Mode::Run)?;
+    for name in Cmd::new(BUSYBOX)
+        .arg("--list")
+        .read()?
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        image.link(&format!("bin/{name}"), "busybox")?;
+    }
+    image.file(
+        "init",
+        &read(&paths.repo(&format!("ci/root/{init}")))?,
+        Mode::Run,
+    )?;
+    Ok(image)
+}

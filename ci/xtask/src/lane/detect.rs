@@ -1,0 +1,112 @@
+//! Which lanes this machine can have, and why not the others.
+
+use super::Lane;
+use crate::paths::Paths;
+use crate::sh::{Cmd, find_program};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+
+/// Oldest QEMU with SR-IOV devices that work.
+const QEMU_MAJOR: u32 = 10;
+
+/// Stock QEMU's binary.
+const STOCK: &str = "qemu-system-x86_64";
+
+/// Why a lane cannot run; `Ok` if it can.
+///
+/// # Errors
+///
+/// The reason, as a sentence with the remedy where there is one.
+pub(crate) fn available(paths: &Paths, lane: Lane) -> Result<()> {
+    emulator(paths, lane)?;
+    if lane == Lane::Kvm { nesting() } else { Ok(()) }
+}
+
+/// The first lane that this machine can have.
+///
+/// # Errors
+///
+/// None can be had: the reason of each.
+pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
+    let mut reasons = Vec::new();
+    for lane in [Lane::Kvm, Lane::QemuVmx, Lane::Qemu] {
+        match available(paths, lane) {
+            Ok(()) => return Ok(lane),
+            Err(why) => reasons.push(format!("{}: {why:#}", lane.name())),
+        }
+    }
+    bail!("no lane can run here:\n{}", reasons.join("\n"))
+}
+
+/// The emulator's binary.
+pub(super) fn emulator(paths: &Paths, lane: Lane) -> Result<PathBuf> {
+    if lane == Lane::QemuVmx {
+        return patched(paths);
+    }
+    let binary = find_program(STOCK)
+        .with_context(|| format!("{STOCK} is not installed: run `cargo xtask setup`"))?;
+    let version = Cmd::new(&binary).arg("--version").read()?;
+    let major = version
+        .split_whitespace()
+        .find_map(|word| word.split('.').next()?.parse::<u32>().ok())
+        .with_context(|| format!("{STOCK} --version tells no version"))?;
+    if major < QEMU_MAJOR {
+        bail!("{STOCK} is version {major}, {QEMU_MAJOR} is needed: run `cargo xtask setup`");
+    }
+    Ok(binary)
+}
+
+/// Where the patched QEMU is kept once it is built.
+pub(crate) fn patched_path(paths: &Paths) -> PathBuf {
+    paths.cache.join("qemu-vmx").join(STOCK)
+}
+
+fn patched(paths: &Paths) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("CELLVISOR_QEMU").filter(|name| !name.is_empty()) {
+        let named = PathBuf::from(named);
+        if !named.is_file() {
+            bail!("CELLVISOR_QEMU names {}, which is no file", named.display());
+        }
+        return Ok(named);
+    }
+    let built = patched_path(paths);
+    if !built.is_file() {
+        bail!("the patched QEMU is not built: run `cargo xtask setup`");
+    }
+    Ok(built)
+}
+
+/// A guest sees VT-x or AMD-V only if the host's CPU shows it and the host's
+/// KVM module allows nesting; `/dev/kvm` alone says nothing.
+fn nesting() -> Result<()> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    let has = |flag: &str| {
+        let mut flags = info.lines().filter(|line| line.starts_with("flags"));
+        flags
+            .next()
+            .is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+    };
+    let module = if has("vmx") {
+        "kvm_intel"
+    } else if has("svm") {
+        "kvm_amd"
+    } else {
+        bail!("this machine's KVM does not nest: its CPU shows neither vmx nor svm");
+    };
+    let parameter = format!("/sys/module/{module}/parameters/nested");
+    let value = std::fs::read_to_string(&parameter)
+        .with_context(|| format!("this machine's KVM does not nest: no {parameter}"))?;
+    if !matches!(value.trim(), "Y" | "1") {
+        bail!(
+            "this machine's KVM does not nest: {parameter} is {}; \
+             load {module} with nested=1",
+            value.trim()
+        );
+    }
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .map(drop)
+        .context("/dev/kvm cannot be opened: be in the group kvm, or root")
+}

@@ -1,0 +1,158 @@
+//! QEMU's command line, for stock and patched QEMU, TCG and KVM.
+
+use super::{Lane, detect};
+use crate::image::RootImage;
+use crate::paths::Paths;
+use crate::scenario::{Machine, Scenario};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+/// Folders with firmware, for a QEMU that is not installed.
+const FIRMWARE: &[&str] = &[
+    "/usr/share/qemu",
+    "/usr/share/seabios",
+    "/usr/lib/ipxe/qemu",
+];
+
+/// Words of every root's command line: its console, no DMA remapping by Linux
+/// (it is the monitor's), a reboot instead of a halt after a panic, and
+/// nothing that only costs time under emulation.
+const CMDLINE: &str = "console=ttyS0 intel_iommu=off panic=-1 loglevel=5 mitigations=off \
+    random.trust_cpu=on nmi_watchdog=0 rdinit=/init";
+
+/// Bytes of the NVMe disk.
+const DISK: u64 = 1 << 30;
+
+/// The emulator with all its arguments.
+pub(super) fn command(
+    lane: Lane,
+    paths: &Paths,
+    scenario: &Scenario,
+    image: &RootImage,
+    dir: &Path,
+) -> Result<Command> {
+    let machine = &scenario.machine;
+    let mut words = vec![
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .collect::<Vec<_>>();
+    words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
+    words.extend(processor(lane, machine));
+    words.extend(topology(machine));
+    words.extend(serial(dir));
+    words.extend(devices(machine, dir)?);
+
+    let mut command = Command::new(detect::emulator(paths, lane)?);
+    if lane == Lane::QemuVmx {
+        command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
+    }
+    command.args(words);
+    command.arg("-kernel").arg(&image.kernel.image);
+    command.arg("-initrd").arg(&image.initramfs);
+    command
+        .arg("-append")
+        .arg(format!("{CMDLINE} {}", scenario.root.cmdline).trim());
+    Ok(command)
+}
+
+fn processor(lane: Lane, machine: &Machine) -> Vec<String> {
+    let (accelerator, model) = match lane {
+        Lane::Kvm => ("kvm", "host"),
+        Lane::QemuVmx => ("tcg,thread=multi", "Icelake-Server-v1,+vmx,check=off"),
+        Lane::Qemu => ("tcg,thread=multi", "EPYC-v4,+x2apic,check=off"),
+    };
+    let mut model = model.to_owned();
+    for feature in &machine.cpu_features {
+        model.push(',');
+        model.push_str(feature);
+    }
+    ["-accel", accelerator, "-cpu", &model]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// CPUs, RAM and NUMA nodes.
+fn topology(machine: &Machine) -> Vec<String> {
+    let Machine {
+        cpus,
+        packages,
+        memory_mib,
+        nodes,
+        ..
+    } = machine;
+    let cores = cpus / packages;
+    let mut words = vec![
+        "-smp".to_owned(),
+        format!("{cpus},sockets={packages},cores={cores},threads=1"),
+        "-m".to_owned(),
+        format!("{memory_mib}M"),
+    ];
+    if *nodes > 1 {
+        for node in 0..*nodes {
+            let size = memory_mib / nodes;
+            let share = cpus / nodes;
+            let (first, last) = (node * share, (node + 1) * share - 1);
+            words.extend([
+                "-object".to_owned(),
+                format!("memory-backend-ram,id=m{node},size={size}M"),
+                "-numa".to_owned(),
+                format!("node,nodeid={node},cpus={first}-{last},memdev=m{node}"),
+            ]);
+        }
+    }
+    words
+}
+
+/// The root's console on standard output, the monitor's log in a file.
+fn serial(dir: &Path) -> Vec<String> {
+    let log = dir.join("monitor.log");
+    vec![
+        "-chardev".to_owned(),
+        "stdio,id=root,signal=off".to_owned(),
+        "-serial".to_owned(),
+        "chardev:root".to_owned(),
+        "-serial".to_owned(),
+        format!("file:{}", log.display()),
+    ]
+}
+
+fn devices(machine: &Machine, dir: &Path) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut device = |text: &str| words.extend(["-device".to_owned(), text.to_owned()]);
+    if machine.iommu {
+        device("intel-iommu,intremap=on,eim=on");
+    }
+    device("pcie-root-port,id=rp1,slot=1");
+    device("pcie-root-port,id=rp2,slot=2");
+    if machine.igb {
+        device("igb,netdev=n0,bus=rp1");
+    }
+    if machine.nvme {
+        device("nvme-subsys,id=ss0");
+        device(
+            "nvme,serial=cellvisor,subsys=ss0,sriov_max_vfs=4,sriov_vq_flexible=8,\
+             sriov_vi_flexible=4,max_ioqpairs=12,msix_qsize=9,bus=rp2",
+        );
+        device("nvme-ns,drive=d0,nsid=1,shared=on");
+    }
+    if machine.igb {
+        words.extend(["-netdev".to_owned(), "user,id=n0".to_owned()]);
+    }
+    if machine.nvme {
+        let disk = dir.join("nvme.img");
+        File::create(&disk)
+            .and_then(|file| file.set_len(DISK))
+            .with_context(|| format!("cannot make the disk image {}", disk.display()))?;
+        let drive = format!("file={},if=none,id=d0,format=raw", disk.display());
+        words.extend(["-drive".to_owned(), drive]);
+    }
+    Ok(words)
+}

@@ -1,0 +1,295 @@
+//! Runs a scenario on a lane: starts the emulator, feeds the judge, leaves
+//! consoles, command line and result in `target/lanes/LANE/SCENARIO/`.
+
+use super::Lane;
+use crate::image;
+use crate::paths::{Paths, make_dir};
+use crate::report;
+use crate::scenario::Scenario;
+use crate::scenario::judge::{Judge, Record, Verdict};
+use crate::sh;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long an emulator may take to end after its root has.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// After a sign of trouble the rest of the story is worth this long a wait.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// How a scenario went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The steps that began.
+    pub(crate) records: Vec<Record>,
+    /// What was wrong; `None` if nothing.
+    pub(crate) failure: Option<Failure>,
+    /// Seconds from power-on to the end.
+    pub(crate) seconds: f64,
+    /// Where the consoles are.
+    pub(crate) dir: PathBuf,
+}
+
+/// What was wrong, and in which step.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The step's title.
+    pub(crate) step: String,
+    /// What was wrong.
+    pub(crate) why: String,
+    /// The last lines of the root's console.
+    pub(crate) tail: String,
+}
+
+/// Sees a run as it goes.
+pub(crate) trait Watch {
+    /// A line came on the root's console.
+    fn line(&mut self, line: &str);
+    /// A step began; those before it are done.
+    fn step(&mut self, records: &[Record], title: &str);
+}
+
+/// Ends the emulator whatever happens.
+#[derive(Debug)]
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // An emulator that has ended already cannot be killed: that is fine.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The folder for what a run leaves.
+pub(crate) fn dir(paths: &Paths, lane: Lane, scenario: &Scenario) -> PathBuf {
+    paths
+        .target
+        .join("lanes")
+        .join(lane.name())
+        .join(&scenario.name)
+}
+
+/// Runs a scenario whose parts are built. With `keep`, images and disks stay
+/// after a good end, too.
+///
+/// # Errors
+///
+/// The machine cannot be started or its files not be written; a scenario that
+/// goes wrong is no error but an [`Outcome`].
+pub(crate) fn run(
+    paths: &Paths,
+    lane: Lane,
+    scenario: &Scenario,
+    parts: &crate::build::Parts,
+    keep: bool,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
+    let dir = dir(paths, lane, scenario);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    make_dir(&dir)?;
+    let root = image::root(paths, scenario, parts, &dir)?;
+    let command = lane.command(paths, scenario, &root, &dir)?;
+    std::fs::write(dir.join("command.txt"), format!("{}\n", sh::line(&command)))
+        .context("cannot write the emulator's command line")?;
+    let outcome = play(lane, scenario, command, &dir, watch)?;
+    report::scenario(&outcome, lane, scenario)?;
+    if outcome.failure.is_none() && !keep {
+        for file in ["root.cpio", "nvme.img"] {
+            // Only some scenarios have a disk.
+            drop(std::fs::remove_file(dir.join(file)));
+        }
+    }
+    Ok(outcome)
+}
+
+fn play(
+    lane: Lane,
+    scenario: &Scenario,
+    command: Command,
+    dir: &Path,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
+    let mut judge = Judge::new(scenario, lane.slowness())?;
+    let start = Instant::now();
+    let mut emulator = spawn(command, dir)?;
+    let lines = reader(&mut emulator.0, dir)?;
+    let mut tail = Tail::default();
+    let failure = loop {
+        let time = start.elapsed().as_secs_f64();
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                watch.line(&line);
+                tail.push(&line);
+                sort_out(&line, dir)?;
+                let steps = judge.records.len();
+                match judge.line(&line, time)? {
+                    Verdict::Going if judge.records.len() > steps => {
+                        watch.step(&judge.records, judge.title());
+                    }
+                    Verdict::Going => {}
+                    Verdict::Passed => break None,
+                    Verdict::Failed(why) => break Some(why),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(why) = judge.overdue(time) {
+                    break Some(why);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break Some(died(&mut emulator, dir)),
+        }
+    };
+    let wait = if failure.is_some() {
+        AFTERMATH
+    } else {
+        END_LIMIT
+    };
+    drain(&lines, wait, dir, watch, &mut tail)?;
+    drop(emulator);
+    let step = judge.title().to_owned();
+    let failure = failure.map(|why| Failure {
+        step,
+        why,
+        tail: tail.text(),
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Outcome {
+        records: judge.records,
+        failure,
+        seconds,
+        dir: dir.to_owned(),
+    })
+}
+
+/// The emulator dies with this process, however that ends.
+fn spawn(command: Command, dir: &Path) -> Result<Emulator> {
+    let errors = File::create(dir.join("emulator.log")).context("cannot write emulator.log")?;
+    let line = sh::line(&command);
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .map(Emulator)
+        .with_context(|| format!("cannot start the emulator: {line}"))
+}
+
+/// Reads the root's console in a thread of its own: raw to `root.log`, line by
+/// line to the channel.
+fn reader(child: &mut Child, dir: &Path) -> Result<Receiver<String>> {
+    let pipe = child.stdout.take().context("the emulator has no output")?;
+    let mut log = File::create(dir.join("root.log")).context("cannot write root.log")?;
+    let (send, lines) = channel();
+    std::thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\r', '\n']).replace('\0', "");
+            // A full disk must not stop the run; the judge still sees all.
+            drop(log.write_all(&line));
+            if send.send(text).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    Ok(lines)
+}
+
+/// Lines of a cell's console also go to a file of their own.
+fn sort_out(line: &str, dir: &Path) -> Result<()> {
+    let Some((name, text)) = line
+        .strip_prefix("[cell ")
+        .and_then(|rest| rest.split_once("] "))
+    else {
+        return Ok(());
+    };
+    if !name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    {
+        return Ok(());
+    }
+    let mut log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join(format!("cell-{name}.log")))
+        .context("cannot write a cell's console")?;
+    writeln!(log, "{text}").context("cannot write a cell's console")
+}
+
+/// What comes after the verdict, until the emulator ends or `wait` is over.
+fn drain(
+    lines: &Receiver<String>,
+    wait: Duration,
+    dir: &Path,
+    watch: &mut dyn Watch,
+    tail: &mut Tail,
+) -> Result<()> {
+    let end = Instant::now() + wait;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        match lines.recv_timeout(left) {
+            Ok(line) => {
+                watch.line(&line);
+                tail.push(&line);
+                sort_out(&line, dir)?;
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+fn died(emulator: &mut Emulator, dir: &Path) -> String {
+    let status = emulator
+        .0
+        .wait()
+        .map_or_else(|why| why.to_string(), |status| status.to_string());
+    let mut errors = String::new();
+    if let Ok(mut file) = File::open(dir.join("emulator.log")) {
+        // What it said is a help, not a need.
+        drop(file.read_to_string(&mut errors));
+    }
+    let said = sh::tail(&errors, 5);
+    let what = "the machine ended before the scenario did";
+    if said.is_empty() {
+        format!("{what} ({status})")
+    } else {
+        format!("{what} ({status}): {said}")
+    }
+}
+
+/// The last lines of a console.
+#[derive(Debug, Default)]
+struct Tail(std::collections::VecDeque<String>);
+
+impl Tail {
+    const LINES: usize = 40;
+
+    fn push(&mut self, line: &str) {
+        if self.0.len() == Self::LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line.to_owned());
+    }
+
+    fn text(&self) -> String {
+        self.0
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}

@@ -1,0 +1,396 @@
+//! Judges a root's console line by line. No clocks and no processes here: the
+//! caller tells the time, so that every path has a test.
+
+use super::{Scenario, Step};
+use anyhow::{Context, Result};
+use regex::Regex;
+use std::collections::BTreeMap;
+
+/// Signs of trouble on any console.
+const TROUBLE: &[&str] = &[
+    "Kernel panic",
+    "BUG: ",
+    "Oops: ",
+    "WARNING: CPU:",
+    "general protection fault",
+    "soft lockup",
+    "rcu_.*detected stalls",
+    "^hv: panic",
+];
+
+/// Seconds from power-on to the first step.
+const BOOT_LIMIT: u32 = 90;
+
+/// What is known after a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// More lines are needed.
+    Going,
+    /// All was seen.
+    Passed,
+    /// This was wrong.
+    Failed(String),
+}
+
+/// A step as it went.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Name of the step.
+    pub(crate) name: String,
+    /// What people read.
+    pub(crate) title: String,
+    /// Seconds that it took.
+    pub(crate) seconds: f64,
+    /// The root's console during the step.
+    pub(crate) lines: Vec<String>,
+    /// Its figure for the summary.
+    pub(crate) figure: String,
+}
+
+/// A step's patterns, ready to use.
+#[derive(Debug)]
+struct Now<'a> {
+    step: &'a Step,
+    started: f64,
+    seen: usize,
+    never: Vec<Regex>,
+    allow: Vec<Regex>,
+}
+
+/// Follows one run of a scenario.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    scenario: &'a Scenario,
+    slowness: u32,
+    trouble: Vec<Regex>,
+    now: Option<Now<'a>>,
+    next: usize,
+    captured: BTreeMap<String, String>,
+    /// Steps begun so far; the last may be unfinished.
+    pub(crate) records: Vec<Record>,
+}
+
+impl<'a> Judge<'a> {
+    /// Waits for the first step; limits are multiplied by `slowness`.
+    ///
+    /// # Errors
+    ///
+    /// A pattern of the scenario is no regular expression.
+    pub(crate) fn new(scenario: &'a Scenario, slowness: u32) -> Result<Self> {
+        check(scenario)?;
+        Ok(Self {
+            scenario,
+            slowness,
+            trouble: TROUBLE
+                .iter()
+                .map(|text| Regex::new(text))
+                .collect::<Result<_, _>>()?,
+            now: None,
+            next: 0,
+            captured: BTreeMap::new(),
+            records: Vec::new(),
+        })
+    }
+
+    /// Takes a line that came at `time` seconds.
+    ///
+    /// # Errors
+    ///
+    /// A pattern of the scenario is no regular expression.
+    pub(crate) fn line(&mut self, line: &str, time: f64) -> Result<Verdict> {
+        if let Some(name) = line.strip_prefix("step: ") {
+            return self.begin(name.trim(), time);
+        }
+        if line == "ci: pass" {
+            return Ok(self.end(time));
+        }
+        if let Some(record) = self.records.last_mut() {
+            record.lines.push(line.to_owned());
+        }
+        if let Some(why) = line.strip_prefix("ci: failed: ") {
+            return Ok(Verdict::Failed(why.to_owned()));
+        }
+        let allowed = |now: &Now<'_>| now.allow.iter().any(|allow| allow.is_match(line));
+        let is_trouble = self.trouble.iter().any(|trouble| trouble.is_match(line));
+        if is_trouble && !self.now.as_ref().is_some_and(allowed) {
+            return Ok(Verdict::Failed(format!("trouble: {line}")));
+        }
+        self.see(line)
+    }
+
+    /// What is wrong at `time` if nothing more comes.
+    pub(crate) fn overdue(&self, time: f64) -> Option<String> {
+        let (started, limit) = self
+            .now
+            .as_ref()
+            .map_or((0.0, BOOT_LIMIT), |now| (now.started, now.step.limit_s));
+        let limit = limit * self.slowness;
+        (time - started > f64::from(limit)).then(|| match self.missing() {
+            Some(missing) => format!("not seen within {limit} s: {missing}"),
+            None => format!("the next step did not begin within {limit} s"),
+        })
+    }
+
+    /// The step under way, for people.
+    pub(crate) fn title(&self) -> &'a str {
+        self.now
+            .as_ref()
+            .map_or("Root boots", |now| &now.step.title)
+    }
+
+    /// What the step under way still lacks.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let now = self.now.as_ref()?;
+        now.step
+            .see
+            .get(now.seen)
+            .map(|see| format!("`{}`", self.resolve(see, |text| text.to_owned())))
+    }
+
+    fn begin(&mut self, name: &str, time: f64) -> Result<Verdict> {
+        if let Verdict::Failed(why) = self.close(time) {
+            return Ok(Verdict::Failed(why));
+        }
+        let Some(step) = self
+            .scenario
+            .steps
+            .get(self.next)
+            .filter(|step| step.name == name)
+        else {
+            let wanted = self
+                .scenario
+                .steps
+                .get(self.next)
+                .map_or("the end", |step| &step.name);
+            return Ok(Verdict::Failed(format!(
+                "step {name} began where {wanted} was to come"
+            )));
+        };
+        self.next += 1;
+        self.now = Some(Now {
+            step,
+            started: time,
+            seen: 0,
+            never: compile(&step.never, step)?,
+            allow: compile(&step.allow, step)?,
+        });
+        self.records.push(Record {
+            name: step.name.clone(),
+            title: step.title.clone(),
+            seconds: 0.0,
+            lines: Vec::new(),
+            figure: String::new(),
+        });
+        Ok(Verdict::Going)
+    }
+
+    /// Ends the step under way.
+    fn close(&mut self, time: f64) -> Verdict {
+        if let Some(missing) = self.missing() {
+            return Verdict::Failed(format!("not seen: {missing}"));
+        }
+        if let (Some(now), Some(record)) = (&self.now, self.records.last_mut()) {
+            record.seconds = time - now.started;
+            let figure = &now.step.figure;
+            record.figure = resolve(&self.captured, figure, str::to_owned);
+        }
+        Verdict::Going
+    }
+
+    fn end(&mut self, time: f64) -> Verdict {
+        match self.close(time) {
+            Verdict::Going => match self.scenario.steps.get(self.next) {
+                Some(step) => Verdict::Failed(format!("ended before step {}", step.name)),
+                None => Verdict::Passed,
+            },
+            other => other,
+        }
+    }
+
+    fn see(&mut self, line: &str) -> Result<Verdict> {
+        let Some(now) = &self.now else {
+            return Ok(Verdict::Going);
+        };
+        if let Some(never) = now.never.iter().find(|never| never.is_match(line)) {
+            return Ok(Verdict::Failed(format!(
+                "seen, but must not be: `{never}` in: {line}"
+            )));
+        }
+        let Some(pattern) = now.step.see.get(now.seen) else {
+            return Ok(Verdict::Going);
+        };
+        let regex = Regex::new(&self.resolve(pattern, regex::escape))
+            .with_context(|| format!("step {}: `{pattern}`", now.step.name))?;
+        if let Some(found) = regex.captures(line) {
+            for name in regex.capture_names().flatten() {
+                if let Some(value) = found.name(name) {
+                    self.captured
+                        .insert(name.to_owned(), value.as_str().to_owned());
+                }
+            }
+            if let Some(now) = &mut self.now {
+                now.seen += 1;
+            }
+        }
+        Ok(Verdict::Going)
+    }
+
+    fn resolve(&self, pattern: &str, show: impl Fn(&str) -> String) -> String {
+        resolve(&self.captured, pattern, show)
+    }
+}
+
+/// Puts captured values in the place of `<NAME>`; `(?<NAME>` stays.
+fn resolve(
+    captured: &BTreeMap<String, String>,
+    pattern: &str,
+    show: impl Fn(&str) -> String,
+) -> String {
+    let mut text = pattern.replace("(?<", "\u{1}");
+    for (name, value) in captured {
+        text = text.replace(&format!("<{name}>"), &show(value));
+    }
+    text.replace('\u{1}', "(?<")
+}
+
+/// Compiles every pattern once, so that a mistake shows before the machine
+/// starts.
+fn check(scenario: &Scenario) -> Result<()> {
+    let mut named = BTreeMap::new();
+    for step in &scenario.steps {
+        for see in &step.see {
+            let regex = compile(&[resolve(&named, see, regex::escape)], step)?;
+            let names = regex.iter().flat_map(Regex::capture_names).flatten();
+            named.extend(names.map(|name| (name.to_owned(), String::new())));
+        }
+        compile(&step.never, step)?;
+        compile(&step.allow, step)?;
+    }
+    Ok(())
+}
+
+fn compile(patterns: &[String], step: &Step) -> Result<Vec<Regex>> {
+    let regex =
+        |text: &String| Regex::new(text).with_context(|| format!("step {}: `{text}`", step.name));
+    patterns.iter().map(regex).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario() -> Scenario {
+        toml::from_str(
+            r#"
+            about = "test"
+            lanes = ["qemu"]
+            [[step]]
+            name = "before"
+            title = "Before"
+            see = ["cpus=(?<cpus>[0-9]+)"]
+            figure = "<cpus> CPUs"
+            [[step]]
+            name = "after"
+            title = "After"
+            see = ["cpus=<cpus>$"]
+            never = ["lost"]
+            allow = ["Kernel panic"]
+            limit-s = 10
+            "#,
+        )
+        .expect("parses")
+    }
+
+    fn play(lines: &[&str]) -> Verdict {
+        let scenario = scenario();
+        let mut judge = Judge::new(&scenario, 1).expect("patterns");
+        for line in lines {
+            match judge.line(line, 1.0).expect("patterns") {
+                Verdict::Going => {}
+                end => return end,
+            }
+        }
+        Verdict::Going
+    }
+
+    #[test]
+    fn run_passes_when_values_come_back() {
+        let lines = [
+            "boot",
+            "step: before",
+            "cpus=4",
+            "step: after",
+            "cpus=4",
+            "ci: pass",
+        ];
+        assert_eq!(play(&lines), Verdict::Passed);
+    }
+
+    #[test]
+    fn run_fails_when_a_value_differs() {
+        let lines = [
+            "step: before",
+            "cpus=4",
+            "step: after",
+            "cpus=3",
+            "ci: pass",
+        ];
+        assert_eq!(play(&lines), Verdict::Failed("not seen: `cpus=4$`".into()));
+    }
+
+    #[test]
+    fn run_fails_when_it_ends_early_or_out_of_order() {
+        let early = play(&["step: before", "cpus=4", "ci: pass"]);
+        assert_eq!(early, Verdict::Failed("ended before step after".into()));
+        let order = play(&["step: after"]);
+        assert_eq!(
+            order,
+            Verdict::Failed("step after began where before was to come".into())
+        );
+    }
+
+    #[test]
+    fn trouble_fails_unless_the_step_allows_it() {
+        let bad = play(&["step: before", "Kernel panic - not syncing"]);
+        assert_eq!(
+            bad,
+            Verdict::Failed("trouble: Kernel panic - not syncing".into())
+        );
+        let lines = [
+            "step: before",
+            "cpus=4",
+            "step: after",
+            "Kernel panic",
+            "cpus=4",
+            "ci: pass",
+        ];
+        assert_eq!(play(&lines), Verdict::Passed);
+        let never = play(&["step: before", "cpus=4", "step: after", "lost"]);
+        assert!(matches!(never, Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn limits_run_from_the_begin_of_a_step() {
+        let scenario = scenario();
+        let mut judge = Judge::new(&scenario, 2).expect("patterns");
+        assert_eq!(judge.overdue(179.0), None);
+        judge.line("step: before", 100.0).expect("patterns");
+        judge.line("cpus=4", 101.0).expect("patterns");
+        judge.line("step: after", 102.0).expect("patterns");
+        assert_eq!(judge.overdue(122.0), None);
+        assert_eq!(
+            judge.overdue(122.5),
+            Some("not seen within 20 s: `cpus=4$`".into())
+        );
+    }
+
+    #[test]
+    fn figure_takes_what_was_seen() {
+        let scenario = scenario();
+        let mut judge = Judge::new(&scenario, 1).expect("patterns");
+        for line in ["step: before", "cpus=4", "step: after"] {
+            judge.line(line, 3.0).expect("patterns");
+        }
+        assert_eq!(judge.records[0].figure, "4 CPUs");
+    }
+}

@@ -1,0 +1,208 @@
+//! Scenarios: what a machine is, what its root does, and what must be seen.
+//!
+//! Each is a folder `ci/scenarios/NAME/` with `scenario.toml` (this file's
+//! types), the root's `run.sh`, and whatever else the script wants.
+
+pub(crate) mod judge;
+
+use crate::lane::Lane;
+use crate::paths::{Paths, read, read_text};
+use crate::setup::kernels::Kernel;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Scenario {
+    /// The folder's name.
+    #[serde(skip)]
+    pub(crate) name: String,
+    #[serde(skip)]
+    dir: PathBuf,
+    /// One line for `--list`.
+    pub(crate) about: String,
+    /// Lanes that have what it needs.
+    pub(crate) lanes: Vec<Lane>,
+    /// False for a bare Linux: no monitor, driver or tools are built.
+    #[serde(default = "yes")]
+    pub(crate) parts: bool,
+    /// The machine.
+    #[serde(default)]
+    pub(crate) machine: Machine,
+    /// Its Linux.
+    #[serde(default)]
+    pub(crate) root: Root,
+    /// What its cells boot.
+    #[serde(default)]
+    pub(crate) cells: Cells,
+    /// What must be seen, in order.
+    #[serde(rename = "step")]
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A machine, as far as lanes can differ in it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Machine {
+    /// Logical processors.
+    pub(crate) cpus: u32,
+    /// Processor packages; with cores that are no power of two in each, APIC
+    /// ids have gaps.
+    pub(crate) packages: u32,
+    /// RAM in MiB.
+    pub(crate) memory_mib: u32,
+    /// NUMA nodes that CPUs and RAM are spread over.
+    pub(crate) nodes: u32,
+    /// VT-d with interrupt remapping: the root's APICs are in x2APIC mode.
+    pub(crate) iommu: bool,
+    /// An igb NIC with SR-IOV.
+    pub(crate) igb: bool,
+    /// An NVMe controller with SR-IOV.
+    pub(crate) nvme: bool,
+    /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
+    pub(crate) cpu_features: Vec<String>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            cpus: 4,
+            packages: 1,
+            memory_mib: 3072,
+            nodes: 1,
+            iommu: true,
+            igb: false,
+            nvme: false,
+            cpu_features: Vec::new(),
+        }
+    }
+}
+
+/// The Linux that loads the monitor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Root {
+    /// Its kernel.
+    pub(crate) kernel: Kernel,
+    /// Modules to load before the script.
+    pub(crate) modules: Vec<String>,
+    /// More words for its command line.
+    pub(crate) cmdline: String,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::V6_12,
+            modules: Vec::new(),
+            cmdline: String::new(),
+        }
+    }
+}
+
+/// Files for cells, all in the root's `/etc/cellvisor`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Cells {
+    /// Kernels, as `vmlinuz-VERSION`; the first is also `vmlinuz`.
+    pub(crate) kernels: Vec<Kernel>,
+    /// Configs, by their paths in the repository.
+    pub(crate) slices: Vec<String>,
+}
+
+/// A part of the transcript. It begins when the root prints `step: NAME`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Step {
+    /// The name that the script prints.
+    pub(crate) name: String,
+    /// What people read.
+    pub(crate) title: String,
+    /// Regular expressions, seen in this order on the root's console. Named
+    /// groups are kept; `<NAME>` in a later one stands for what was seen.
+    #[serde(default)]
+    pub(crate) see: Vec<String>,
+    /// Regular expressions that no line of this step may match.
+    #[serde(default)]
+    pub(crate) never: Vec<String>,
+    /// Signs of trouble that belong here (`Kernel panic` of a cell, say).
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+    /// Its figure in the summary, made of named groups: `<cpus> CPUs`.
+    #[serde(default)]
+    pub(crate) figure: String,
+    /// Limit in seconds on the `qemu` lanes; slower lanes get a multiple.
+    #[serde(default = "limit")]
+    pub(crate) limit_s: u32,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn limit() -> u32 {
+    60
+}
+
+impl Scenario {
+    /// Files of its folder that go into the root image.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub(crate) fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        let entries = std::fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot list {}", self.dir.display()))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "scenario.toml" && entry.path().is_file() {
+                files.push((name, read(&entry.path())?));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Reads a scenario.
+///
+/// # Errors
+///
+/// There is none of that name (those that there are stand in the error), or
+/// its file has a mistake.
+pub(crate) fn load(paths: &Paths, name: &str) -> Result<Scenario> {
+    let dir = paths.repo("ci/scenarios").join(name);
+    let file = dir.join("scenario.toml");
+    if !file.is_file() {
+        bail!(
+            "no scenario is named {name}: there are {}",
+            names(paths)?.join(", ")
+        );
+    }
+    let mut scenario: Scenario = toml::from_str(&read_text(&file)?)
+        .with_context(|| format!("mistake in {}", file.display()))?;
+    name.clone_into(&mut scenario.name);
+    scenario.dir = dir;
+    Ok(scenario)
+}
+
+/// Names of all scenarios.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub(crate) fn names(paths: &Paths) -> Result<Vec<String>> {
+    let dir = paths.repo("ci/scenarios");
+    let entries =
+        std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("scenario.toml").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
