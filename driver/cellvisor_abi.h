@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
  * The contract between cellvisor's tools, driver and monitor, as far as the
- * driver needs it. Mirrors hypervisor/abi/src/{image,ioctl,status,call}.rs,
- * where every field is explained.
+ * driver needs it. Written by `cargo xtask header` from
+ * hypervisor/abi/src/{image,ioctl,status,call}.rs, where every field is
+ * explained: change it there.
  */
 #ifndef CELLVISOR_ABI_H
 #define CELLVISOR_ABI_H
@@ -30,6 +31,7 @@ struct cv_image_header {
 	__u64 boot_info;
 	__u64 bridge_tables;
 };
+_Static_assert(sizeof(struct cv_image_header) == 56, "cv_image_header");
 
 struct cv_boot_info {
 	__u32 abi_version;
@@ -40,6 +42,7 @@ struct cv_boot_info {
 	__u64 plan_len;
 	__u64 chunks[CV_MAX_CHUNKS];
 };
+_Static_assert(sizeof(struct cv_boot_info) == 4128, "cv_boot_info");
 
 struct cv_info {
 	__u32 abi_version;
@@ -47,6 +50,7 @@ struct cv_info {
 	__u32 tsc_khz;
 	__u32 pins;
 };
+_Static_assert(sizeof(struct cv_info) == 16, "cv_info");
 
 struct cv_enable {
 	__u64 address;
@@ -59,6 +63,7 @@ struct cv_enable {
 	__u32 detail;
 	__u32 cpu;
 };
+_Static_assert(sizeof(struct cv_enable) == 56, "cv_enable");
 
 struct cv_pin {
 	__u64 address;
@@ -68,6 +73,7 @@ struct cv_pin {
 	__u32 flags;
 	__u32 id;
 };
+_Static_assert(sizeof(struct cv_pin) == 40, "cv_pin");
 
 struct cv_call {
 	__u64 buffer;
@@ -78,6 +84,7 @@ struct cv_call {
 	__u32 status;
 	__u32 reserved;
 };
+_Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 
 #define CV_PIN_RESERVED 1
 #define CV_CALL_BUFFER 65536

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod header;
 mod image;
 mod lane;
 mod paths;
@@ -35,6 +36,12 @@ enum Task {
     },
     /// Build the monitor, the driver for all kernels, and cellctl.
     Build,
+    /// Write the driver's header from the abi crate.
+    Header {
+        /// Only compare, and fail on a difference.
+        #[arg(long)]
+        check: bool,
+    },
     /// Boot one scenario on one lane.
     Boot(boot::Options),
 }
@@ -58,6 +65,8 @@ fn run(task: &Task) -> Result<()> {
             setup::ensure(&paths, &ui, false)?;
             build::all(&paths, &ui, setup::kernels::Kernel::ALL).map(drop)
         }
+        Task::Header { check: true } => header::check(&paths),
+        Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
     }
 }
