@@ -9,5 +9,10 @@
 extern crate std;
 
 pub mod addr;
+pub mod icr;
+pub mod ioapic;
+pub mod kvmclock;
 pub mod own;
 pub mod paging;
+pub mod ring;
+pub mod uart;
