@@ -10,9 +10,12 @@ extern crate std;
 
 pub mod addr;
 pub mod icr;
+pub mod insn;
 pub mod ioapic;
 pub mod kvmclock;
+pub mod mtrr;
 pub mod own;
 pub mod paging;
 pub mod ring;
 pub mod uart;
+pub mod walk;

@@ -1,0 +1,320 @@
+//! Encodings as assemblers make them, and anything at all.
+
+use super::*;
+use proptest::prelude::*;
+
+const REGS: [u64; 16] = [
+    0x1122_3344_5566_7788,
+    0x0101_0101_0202_0202,
+    0x8000_0000_9000_0001,
+    3,
+    0x4444,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    0xffff_eeee_dddd_cccc,
+];
+
+fn decoded(mode: CpuMode, bytes: &[u8]) -> MmioInsn {
+    let insn = decode(bytes, mode, &REGS).expect("decodes");
+    assert_eq!(usize::from(insn.len), bytes.len());
+    insn
+}
+
+fn whole(index: u8, size: u8) -> Target {
+    Target {
+        index,
+        size,
+        high: false,
+    }
+}
+
+/// A device register that remembers what was written.
+struct Register {
+    value: u64,
+    written: Option<(u8, u64)>,
+}
+
+impl Bus for Register {
+    fn read(&mut self, _size: u8) -> u64 {
+        self.value
+    }
+
+    fn write(&mut self, size: u8, value: u64) {
+        self.written = Some((size, value));
+    }
+}
+
+/// Decodes and executes; returns registers, flags and what was written.
+fn run(mode: CpuMode, bytes: &[u8], value: u64) -> ([u64; 16], u64, Option<(u8, u64)>) {
+    let (mut regs, mut rflags) = (REGS, 0x202);
+    let mut bus = Register {
+        value,
+        written: None,
+    };
+    execute(&decoded(mode, bytes), &mut regs, &mut rflags, &mut bus);
+    (regs, rflags, bus.written)
+}
+
+#[test]
+fn stores_of_all_sizes() {
+    let store = |bytes: &[u8]| {
+        let insn = decoded(CpuMode::Bits64, bytes);
+        let Op::Store { value } = insn.op else {
+            unreachable!("{insn:?}")
+        };
+        (insn.size, value)
+    };
+    assert_eq!(store(&[0x89, 0x10]), (4, 0x9000_0001), "mov [rax], edx");
+    assert_eq!(store(&[0x66, 0x89, 0x10]), (2, 1), "mov [rax], dx");
+    assert_eq!(store(&[0x48, 0x89, 0x10]), (8, REGS[2]), "mov [rax], rdx");
+    assert_eq!(store(&[0x88, 0x20]), (1, 0x77), "mov [rax], ah");
+    assert_eq!(store(&[0x40, 0x88, 0x20]), (1, 0x44), "mov [rax], spl");
+    assert_eq!(
+        store(&[0x44, 0x89, 0x38]),
+        (4, 0xdddd_cccc),
+        "mov [rax], r15d"
+    );
+    assert_eq!(store(&[0xc6, 0x00, 0xff]), (1, 0xff));
+    let minus_two = [0x48, 0xc7, 0x00, 0xfe, 0xff, 0xff, 0xff];
+    assert_eq!(store(&minus_two), (8, !1), "sign-extended");
+    assert_eq!(store(&[0x66, 0xc7, 0x00, 0x34, 0x12]), (2, 0x1234));
+    assert_eq!(store(&[0x0f, 0xc3, 0x10]), (4, 0x9000_0001), "movnti");
+    let moffs = [0xa3, 0, 0, 0xe0, 0xfe, 0, 0, 0, 0];
+    assert_eq!(store(&moffs), (4, 0x5566_7788), "mov [0xfee00000], eax");
+}
+
+#[test]
+fn all_addressing_forms_have_the_right_length() {
+    for bytes in [
+        &[0x8b, 0x00][..],                     // [rax]
+        &[0x8b, 0x40, 0x10],                   // [rax + 0x10]
+        &[0x8b, 0x80, 0, 3, 0, 0],             // [rax + 0x300]
+        &[0x8b, 0x05, 0, 0, 0, 0],             // [rip + 0]
+        &[0x8b, 0x04, 0x24],                   // [rsp]
+        &[0x8b, 0x44, 0x24, 8],                // [rsp + 8]
+        &[0x8b, 0x04, 0x25, 0, 3, 0x5f, 0xff], // [0xffffffffff5f0300]
+        &[0x41, 0x8b, 0x04, 0x24],             // [r12]
+        &[0x41, 0x8b, 0x45, 0],                // [r13 + 0]
+        &[0x3e, 0x8b, 0x00],                   // ds: [rax]
+        &[0x67, 0x8b, 0x00],                   // [eax]
+        &[0xa1, 1, 2, 3, 4, 5, 6, 7, 8],       // moffs64
+        &[0x67, 0xa1, 1, 2, 3, 4],             // moffs32
+    ] {
+        let insn = decoded(CpuMode::Bits64, bytes);
+        let (target, extend) = (whole(0, 4), Extend::Zero);
+        assert_eq!((insn.size, insn.op), (4, Op::Load { target, extend }));
+    }
+    for bytes in [
+        &[0x8b, 0x07][..],         // [bx]
+        &[0x8b, 0x47, 0x10],       // [bx + 0x10]
+        &[0x8b, 0x06, 0, 3],       // [0x300]
+        &[0x67, 0x8b, 0x04, 0x24], // [esp]
+        &[0xa1, 0, 3],             // moffs16
+    ] {
+        assert_eq!(decoded(CpuMode::Bits16, bytes).size, 2);
+    }
+    assert_eq!(decoded(CpuMode::Bits32, &[0x67, 0x8b, 0x47, 1]).size, 4);
+}
+
+#[test]
+fn loads_write_registers_as_the_cpu_does() {
+    let rax = |bytes: &[u8]| run(CpuMode::Bits64, bytes, 0xffff_ffff_8765_43f1).0[0];
+    assert_eq!(rax(&[0x8a, 0x03]), 0x1122_3344_5566_77f1, "al");
+    assert_eq!(rax(&[0x8a, 0x23]), 0x1122_3344_5566_f188, "ah");
+    assert_eq!(rax(&[0x66, 0x8b, 0x03]), 0x1122_3344_5566_43f1, "ax");
+    assert_eq!(rax(&[0x8b, 0x03]), 0x8765_43f1, "eax clears the rest");
+    assert_eq!(rax(&[0x48, 0x8b, 0x03]), 0xffff_ffff_8765_43f1, "rax");
+    assert_eq!(rax(&[0x0f, 0xb6, 0x03]), 0xf1, "movzx eax, byte");
+    assert_eq!(rax(&[0x0f, 0xbe, 0x03]), 0xffff_fff1, "movsx eax, byte");
+    assert_eq!(rax(&[0x48, 0x0f, 0xbe, 0x03]), !0xe, "movsx rax, byte");
+    assert_eq!(rax(&[0x48, 0x0f, 0xbf, 0x03]), 0x43f1, "movsx rax, word");
+    assert_eq!(
+        rax(&[0x66, 0x0f, 0xbe, 0x03]),
+        0x1122_3344_5566_fff1,
+        "movsx ax, byte"
+    );
+    assert_eq!(
+        rax(&[0x48, 0x63, 0x03]),
+        0xffff_ffff_8765_43f1,
+        "movsxd rax, dword"
+    );
+    assert_eq!(rax(&[0x63, 0x03]), 0x8765_43f1, "movsxd eax, dword");
+}
+
+#[test]
+fn exchange_reads_and_writes() {
+    // xchg [rbx], ecx: how Linux writes some APIC registers.
+    let (regs, _, written) = run(CpuMode::Bits64, &[0x87, 0x0b], 0x77);
+    assert_eq!((regs[1], written), (0x77, Some((4, 0x0202_0202))));
+}
+
+#[test]
+fn arithmetic_sets_results_and_flags() {
+    let (_, flags, written) = run(CpuMode::Bits64, &[0x81, 0x23, 0, 0, 0, 0x80], 0x8000_0001);
+    assert_eq!(written, Some((4, 0x8000_0000)), "and dword [rbx], imm");
+    assert_eq!(flags, 0x202 | 0x80 | 4, "SF, PF");
+
+    let (_, flags, written) = run(CpuMode::Bits64, &[0x83, 0x3b, 0xff], 0xffff_ffff);
+    assert_eq!(written, None, "cmp dword [rbx], -1");
+    assert_eq!(flags, 0x202 | 0x40 | 4, "ZF, PF");
+
+    let (regs, flags, _) = run(CpuMode::Bits64, &[0x3a, 0x03], 0x89);
+    assert_eq!(regs, REGS, "cmp al, [rbx]");
+    assert_eq!(
+        flags,
+        0x202 | 1 | 0x10 | 0x80 | 4,
+        "88H - 89H = FFH borrows"
+    );
+
+    let (_, flags, _) = run(CpuMode::Bits64, &[0x80, 0x3b, 1], 0x80);
+    assert_eq!(flags, 0x202 | 0x10 | 0x800, "80H - 1 overflows to 7FH");
+
+    let (regs, ..) = run(CpuMode::Bits64, &[0x33, 0x03], 0x5566_7788);
+    assert_eq!(regs[0], 0, "xor eax, [rbx] clears the upper half");
+}
+
+#[test]
+fn what_is_no_such_access_is_refused() {
+    for bytes in [
+        &[0x89, 0xc3][..],      // mov ebx, eax: no memory
+        &[0xff, 0x10],          // call [rax]
+        &[0x80, 0x00, 1],       // add byte [rax], 1
+        &[0xf3, 0xa5],          // rep movsd
+        &[0x0f, 0x10, 0x00],    // movups xmm0, [rax]
+        &[0x8b],                // cut off
+        &[0x8b, 0x80, 0, 0, 0], // cut off in the displacement
+        &[],
+    ] {
+        assert_eq!(decode(bytes, CpuMode::Bits64, &REGS), None, "{bytes:x?}");
+    }
+    let mut long = [0x66; 16];
+    long[14..].copy_from_slice(&[0x8b, 0x00]);
+    assert_eq!(decode(&long, CpuMode::Bits64, &REGS), None, "16 bytes");
+    assert_eq!(decode(&[0x63, 0x00], CpuMode::Bits32, &REGS), None, "arpl");
+}
+
+#[test]
+fn rex_counts_only_before_the_opcode() {
+    let insn = decoded(CpuMode::Bits64, &[0x48, 0x66, 0x89, 0x10]);
+    assert_eq!(insn.size, 2, "a prefix after REX.W voids it");
+    let insn = decoded(CpuMode::Bits32, &[0x66, 0x89, 0x10]);
+    assert_eq!(insn.size, 2);
+    assert_eq!(
+        decode(&[0x48, 0x89, 0x10], CpuMode::Bits32, &REGS),
+        None,
+        "dec eax"
+    );
+}
+
+#[test]
+fn intercepted_instructions_have_their_length() {
+    for (bytes, name) in [
+        (&[0x0f, 0xa2][..], "cpuid"),
+        (&[0x0f, 0x32], "rdmsr"),
+        (&[0x48, 0x0f, 0x30], "rex.w wrmsr"),
+        (&[0x0f, 0x01, 0xd9], "vmmcall"),
+        (&[0x0f, 0x01, 0xd1], "xsetbv"),
+        (&[0x0f, 0x01, 0x18], "lidt [rax]"),
+        (&[0x0f, 0x01, 0x5c, 0x24, 8], "lidt [rsp + 8]"),
+        (&[0x0f, 0x22, 0xc0], "mov cr0, rax"),
+        (&[0x0f, 0x22, 0x04], "mov cr0, rsp with a mod field of 0"),
+        (&[0xf4], "hlt"),
+        (&[0xf3, 0x90], "pause"),
+        (&[0x0f, 0x09], "wbinvd"),
+        (&[0xf3, 0x0f, 0x09], "wbnoinvd"),
+        (&[0xe4, 0x60], "in al, 0x60"),
+        (&[0x66, 0xef], "out dx, ax"),
+        (&[0xf3, 0x6e], "rep outsb"),
+        (&[0xcd, 0x80], "int 0x80"),
+        (&[0x66, 0x0f, 0x38, 0x82, 0x00], "invpcid"),
+    ] {
+        let mut padded = [0x90; 15];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        let len = length(&padded, CpuMode::Bits64).map(usize::from);
+        assert_eq!(len, Some(bytes.len()), "{name}");
+        assert_eq!(length(&bytes[..bytes.len() - 1], CpuMode::Bits64), None);
+    }
+    assert_eq!(length(&[0x0f, 0x0b], CpuMode::Bits64), None, "ud2");
+}
+
+#[test]
+fn control_register_moves_name_their_registers() {
+    let of = |bytes: &[u8]| control_move(bytes, CpuMode::Bits64);
+    let (len, general) = (3, 3);
+    assert_eq!(
+        of(&[0x0f, 0x22, 0xe3]),
+        Some(ControlMove::Write {
+            cr: 4,
+            general,
+            len
+        }),
+        "mov cr4, rbx"
+    );
+    assert_eq!(
+        of(&[0x0f, 0x20, 0xc3]),
+        Some(ControlMove::Read {
+            cr: 0,
+            general,
+            len
+        }),
+        "mov rbx, cr0"
+    );
+    assert_eq!(
+        of(&[0x45, 0x0f, 0x22, 0xc3]),
+        Some(ControlMove::Write {
+            cr: 8,
+            general: 11,
+            len: 4
+        }),
+        "mov cr8, r11"
+    );
+    assert_eq!(of(&[0x0f, 0x06]), Some(ControlMove::Clts { len: 2 }));
+    assert_eq!(
+        of(&[0x0f, 0x01, 0xf0]),
+        Some(ControlMove::Lmsw { general: 0, len: 3 })
+    );
+    assert_eq!(of(&[0x0f, 0x01, 0x30]), None, "lmsw [rax]");
+    assert_eq!(of(&[0x0f, 0x01, 0xd9]), None, "vmmcall");
+}
+
+fn modes() -> impl Strategy<Value = CpuMode> {
+    prop_oneof![
+        Just(CpuMode::Bits16),
+        Just(CpuMode::Bits32),
+        Just(CpuMode::Bits64)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #[test]
+    fn any_bytes_are_decoded_within_bounds(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(0x0f), Just(0x66), Just(0x48), Just(0x8b)], 0..20), mode in modes(), value: u64) {
+        if let Some(insn) = decode(&bytes, mode, &REGS) {
+            prop_assert!(usize::from(insn.len) <= bytes.len().min(MAX_LEN));
+            prop_assert!(matches!(insn.size, 1 | 2 | 4 | 8));
+            let (mut regs, mut rflags) = (REGS, 2);
+            let mut bus = Register { value, written: None };
+            execute(&insn, &mut regs, &mut rflags, &mut bus);
+            if let Some((size, written)) = bus.written {
+                prop_assert_eq!(size, insn.size);
+                prop_assert!(size == 8 || written >> (8 * size) == 0);
+            }
+            prop_assert_eq!(rflags & !0x8d5, 2, "only status flags change");
+            // The length depends on these bytes alone.
+            let exact = &bytes[..usize::from(insn.len)];
+            prop_assert_eq!(decode(exact, mode, &REGS), Some(insn));
+            prop_assert_eq!(decode(&exact[..exact.len() - 1], mode, &REGS), None);
+        }
+        for len in [length(&bytes, mode), control_move(&bytes, mode).and_then(|_| length(&bytes, mode))].into_iter().flatten() {
+            prop_assert!(usize::from(len) <= bytes.len().min(MAX_LEN));
+        }
+    }
+}
