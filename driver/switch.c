@@ -10,6 +10,7 @@
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 #include <linux/smp.h>
+#include <linux/stop_machine.h>
 #include <linux/timekeeping.h>
 #include <asm/processor.h>
 #include <asm/special_insns.h>
@@ -20,8 +21,9 @@ struct outcome {
 	u64 away_ns;
 };
 
-/* What the CPUs are told when they enter or leave. */
+/* What the CPUs are told when they enter or leave; @entry is 0 on the way out. */
 struct passage {
+	const struct cpumask *cpus;
 	u64 bridge_cr3;
 	u64 entry;
 };
@@ -71,8 +73,8 @@ static int refuse(struct cv_enable *request, u32 status, u32 detail, u32 cpu)
 	request->status = status;
 	request->detail = detail;
 	request->cpu = cpu;
-	pr_err("CPU %u: %s (status %u, detail %u)\n", cpu, reason ?: "unknown reason", status,
-	       detail);
+	pr_err("%s (status %u, detail %u, CPU %u)\n", reason ?: "unknown reason", status, detail,
+	       cpu);
 	return 0;
 }
 
@@ -171,26 +173,27 @@ static void fill_boot_info(struct cv_boot_info *info, const struct cv_enable *re
 		info->chunks[i] = cv_range_phys(mem, i);
 }
 
-static void enter_this_cpu(void *arg)
+/*
+ * Takes this CPU in or out. Runs on all CPUs at once with interrupts off: the
+ * monitor waits until all are there, and only stop_machine() sees to it that
+ * none of them waits for another one elsewhere meanwhile.
+ */
+static int pass(void *arg)
 {
 	const struct passage *passage = arg;
 	struct outcome *outcome = this_cpu_ptr(&outcomes);
-	u64 start = ktime_get_mono_fast_ns();
+	u64 start = ktime_get_mono_fast_ns(), cr3 = __native_read_cr3();
 
-	outcome->result = cv_entry_enter(passage->bridge_cr3, __native_read_cr3(), passage->entry);
-	outcome->away_ns = ktime_get_mono_fast_ns() - start;
-}
-
-static void leave_this_cpu(void *arg)
-{
-	const struct passage *passage = arg;
-	struct outcome *outcome = this_cpu_ptr(&outcomes);
-	u64 start = ktime_get_mono_fast_ns();
-
-	outcome->result = cv_entry_leave(passage->bridge_cr3, __native_read_cr3(), CV_CODE_LEAVE);
+	if (!cpumask_test_cpu(smp_processor_id(), passage->cpus))
+		return 0;
+	if (passage->entry)
+		outcome->result = cv_entry_enter(passage->bridge_cr3, cr3, passage->entry);
+	else
+		outcome->result = cv_entry_leave(passage->bridge_cr3, cr3, CV_CODE_LEAVE);
 	if (outcome->result == CV_NO_MONITOR)
 		outcome->result = CV_ENTER_DRIVER | (u64)ENXIO << 32;
 	outcome->away_ns = ktime_get_mono_fast_ns() - start;
+	return 0;
 }
 
 /*
@@ -229,14 +232,14 @@ static int leave_all(struct cv_enable *request)
 {
 	u64 pages[CV_BRIDGE_PAGES], i;
 	static cpumask_t left;
-	struct passage out;
+	struct passage out = { .cpus = &entered };
 	int err;
 
 	for (i = 0; i < CV_BRIDGE_PAGES; i++)
 		pages[i] = exit_tables + i * PAGE_SIZE;
 	out.bridge_cr3 = build_bridge(pages, memory);
 	cpumask_clear(&left);
-	on_each_cpu_mask(&entered, leave_this_cpu, &out, true);
+	stop_machine(pass, &out, cpu_online_mask);
 	err = sum_up(request, &entered, &left);
 	cpumask_andnot(&entered, &entered, &left);
 	return err;
@@ -248,7 +251,7 @@ static int enter_all(struct cv_enable *request, struct cv_range *mem)
 	u64 size = mem->count * CV_CHUNK_SIZE, pages[CV_BRIDGE_PAGES], i;
 	struct cv_enable rolled_back;
 	struct cv_image_header header;
-	struct passage in;
+	struct passage in = { .cpus = cpu_online_mask };
 	int wrong;
 
 	if (!cpumask_equal(cpu_present_mask, cpu_online_mask))
@@ -269,7 +272,7 @@ static int enter_all(struct cv_enable *request, struct cv_range *mem)
 		pages[i] = phys_at(mem, header.bridge_tables + i * CV_PAGE_SIZE);
 	in.bridge_cr3 = build_bridge(pages, mem);
 	in.entry = header.entry;
-	on_each_cpu(enter_this_cpu, &in, true);
+	stop_machine(pass, &in, cpu_online_mask);
 	if (sum_up(request, cpu_online_mask, &entered) && cpumask_empty(&entered))
 		return 0;
 	memory = mem;
@@ -307,9 +310,9 @@ int cv_switch_enable(struct cv_enable *request)
 		pr_err("cannot pin the monitor's memory: it must be huge pages, aligned to 2 MiB\n");
 		return refuse(request, CV_ENTER_DRIVER, -PTR_ERR(mem), 0);
 	}
-	cpus_read_lock();
+	cpu_hotplug_disable();
 	err = enter_all(request, mem);
-	cpus_read_unlock();
+	cpu_hotplug_enable();
 	if (!memory) {
 		cv_range_put(mem);
 		return err;
@@ -330,13 +333,13 @@ int cv_switch_disable(struct cv_enable *request)
 	request->status = CV_ENTER_OK;
 	request->detail = 0;
 	request->cpu = 0;
-	cpus_read_lock();
+	cpu_hotplug_disable();
 	if (cpumask_andnot(&missing, &entered, cpu_online_mask))
 		refuse(request, CV_ENTER_CPUS_OFFLINE, cpumask_weight(&missing),
 		       cpumask_first(&missing));
 	else
 		leave_all(request);
-	cpus_read_unlock();
+	cpu_hotplug_enable();
 	if (!cpumask_empty(&entered))
 		return 0;
 	cv_range_put(memory);

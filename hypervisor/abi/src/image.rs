@@ -47,10 +47,13 @@ pub struct ImageHeader {
     pub memory_size: u64,
     /// Where [`BootInfo`] lies.
     pub boot_info: u64,
-    /// Where the four pages for the bridge tables lie: level 5 copy, level 4
-    /// copy, level 3, level 2. The first two begin at an even page, so that
-    /// bit 12 of the bridge CR3 is clear (Linux with page-table isolation
-    /// takes that bit for "user tables").
+    /// Where the four pages for the bridge tables lie: copy of Linux's
+    /// top-level table (level 5 or 4), level 4 (used under a level 5 only),
+    /// level 3, level 2. The first lies at an even page, so that bit 12 of the
+    /// bridge CR3 is clear (Linux with page-table isolation takes that bit for
+    /// "user tables"). The copy has Linux's kernel half; of the user half just
+    /// [`BRIDGE_SLOT`]. The driver uses these tables for the entry only and
+    /// brings its own for the way out.
     pub bridge_tables: u64,
 }
 
