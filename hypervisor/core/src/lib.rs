@@ -13,6 +13,7 @@ pub mod icr;
 pub mod insn;
 pub mod ioapic;
 pub mod kvmclock;
+pub mod msr;
 pub mod mtrr;
 pub mod own;
 pub mod paging;

@@ -76,15 +76,10 @@ impl Mtrrs {
     /// `(PHYSBASE, PHYSMASK)` pairs, of which [`MAX_VARIABLE`] are used;
     /// `phys_bits` is the physical-address width.
     #[must_use]
-    pub fn new(
-        def_type: u64,
-        fixed: [u64; FIXED],
-        variable: impl IntoIterator<Item = (u64, u64)>,
-        phys_bits: u8,
-    ) -> Self {
+    pub fn new(def_type: u64, fixed: [u64; FIXED], variable: &[(u64, u64)], phys_bits: u8) -> Self {
         let end = 1 << phys_bits.clamp(32, 52);
         let address = (end - 1) & !0xfff;
-        let valid = variable.into_iter().filter(|(_, mask)| mask & VALID != 0);
+        let valid = variable.iter().filter(|(_, mask)| mask & VALID != 0);
         let ranges = valid.filter_map(|(base, mask)| {
             let mask_bits = mask & address;
             // A mask without bits would match everything; no firmware means it.
@@ -100,6 +95,13 @@ impl Mtrrs {
             variable: ranges.take(MAX_VARIABLE).collect(),
             end,
         }
+    }
+
+    /// What a CPU without MTRRs has: nothing but the page tables' say, so all is
+    /// write-back here.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::new(ENABLE | MemType::WriteBack as u64, [0; FIXED], &[], 52)
     }
 
     /// Type at `start`, and the first address after it that may have another;
@@ -206,14 +208,14 @@ mod tests {
 
     #[test]
     fn disabled_mtrrs_mean_uncached() {
-        let mtrrs = Mtrrs::new(6, [!0; FIXED], [range(0, 1 << 30, WriteBack)], 39);
+        let mtrrs = Mtrrs::new(6, [!0; FIXED], &[range(0, 1 << 30, WriteBack)], 39);
         assert_eq!(mtrrs.uniform(0), (Uncached, u64::MAX));
     }
 
     #[test]
     fn hole_below_4g_as_firmware_sets_it() {
         let hole = range(0x8000_0000, 0x8000_0000, Uncached);
-        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], [hole], 39);
+        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &[hole], 39);
         assert_eq!(
             runs(&mtrrs),
             [
@@ -230,7 +232,7 @@ mod tests {
         fixed[2] = 0; // A0000 to BFFFF: the VGA window
         fixed[3] = 0x0505_0505_0505_0505; // C0000 to C7FFF: its ROM
         let all_uncached = range(0, 1 << 20, Uncached);
-        let mtrrs = Mtrrs::new(WB_ENABLED | FIXED_ENABLE, fixed, [all_uncached], 39);
+        let mtrrs = Mtrrs::new(WB_ENABLED | FIXED_ENABLE, fixed, &[all_uncached], 39);
         assert_eq!(
             runs(&mtrrs),
             [
@@ -247,7 +249,7 @@ mod tests {
         let mtrrs = Mtrrs::new(
             ENABLE,
             [0; FIXED],
-            [
+            &[
                 range(0, 0x8000, WriteBack),
                 range(0x2000, 0x2000, WriteThrough),
                 range(0x4000, 0x1000, Uncached),
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn invalid_ranges_do_not_count() {
         let (base, mask) = range(0, 0x1000, WriteThrough);
-        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], [(base, mask & !VALID)], 39);
+        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &[(base, mask & !VALID)], 39);
         assert_eq!(mtrrs.uniform(0), (WriteBack, u64::MAX));
     }
 
@@ -282,7 +284,8 @@ mod tests {
             let pairs = ranges.iter().map(|(base, mask, mem_type)| {
                 (base << 12 | mem_type, (u64::from(*mask) & 31) << 12 | high | VALID)
             });
-            let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], pairs, 39);
+            let pairs: Vec<_> = pairs.collect();
+            let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &pairs, 39);
             for page in probes {
                 let (mem_type, end) = mtrrs.uniform(page << 12);
                 for inside in page..(end >> 12).min(40) {

@@ -1,0 +1,132 @@
+//! What cells may touch. Everything here belongs to the CPU that the cell has
+//! anyway, or is a constant that lets a stock kernel boot without complaint.
+//!
+//! Names are the SDM's and the APM's. MSRs that Linux reads without expecting a
+//! fault are answered even where their feature is hidden.
+
+use super::Action::{Deny, Direct, Emulate};
+use super::Which::{
+    ApicBase, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock, MicrocodeRevision,
+    X2apicId, X2apicLdr, ZeroOnly,
+};
+use super::{Rule, constant, direct, emulate, read_only, rule};
+
+/// MTRRs on, no ranges, everything write-back: the second-level tables decide.
+const MTRR_DEF_TYPE: u64 = 1 << 11 | 6;
+
+/// For cells on all CPUs.
+pub(super) const COMMON: &[Rule] = &[
+    // TSC: one for all cells and not to be shifted.
+    rule(0x10, 0x10, Direct, Emulate(Ignore)),
+    // KVM's clock, old numbers.
+    emulate(0x11, KvmWallClock),
+    emulate(0x12, KvmSystemTime),
+    emulate(0x1b, ApicBase),
+    // TSC_ADJUST
+    constant(0x3b, 0x3b, 0),
+    // SPEC_CTRL, PRED_CMD
+    direct(0x48, 0x48),
+    rule(0x49, 0x49, Deny, Direct),
+    // Microcode is the machine's; asking for the revision begins with a write.
+    rule(0x8b, 0x8b, Emulate(MicrocodeRevision), Emulate(Ignore)),
+    // MPERF, APERF
+    read_only(0xe7, 0xe8),
+    // MTRRCAP
+    rule(0xfe, 0xfe, Emulate(Constant(0)), Deny),
+    // SYSENTER
+    direct(0x174, 0x176),
+    // DEBUGCTL: branch tracing off.
+    rule(0x1d9, 0x1d9, Emulate(Constant(0)), Emulate(ZeroOnly)),
+    // PAT, MTRR_DEF_TYPE
+    direct(0x277, 0x277),
+    constant(0x2ff, 0x2ff, MTRR_DEF_TYPE),
+    // Shadow stacks and indirect-branch tracking.
+    direct(0x6a0, 0x6a8),
+    // TSC_DEADLINE
+    direct(0x6e0, 0x6e0),
+    // PKRS
+    direct(0x6e1, 0x6e1),
+    // x2APIC. The ICR's last value shows a physical id, so that reads are
+    // played as well; SELF_IPI reaches nobody else.
+    rule(0x802, 0x802, Emulate(X2apicId), Deny),
+    direct(0x803, 0x80c),
+    rule(0x80d, 0x80d, Emulate(X2apicLdr), Deny),
+    direct(0x80e, 0x82f),
+    emulate(0x830, Icr),
+    direct(0x831, 0x83f),
+    // XSS
+    direct(0xda0, 0xda0),
+    // KVM's clock.
+    emulate(0x4b56_4d00, KvmWallClock),
+    emulate(0x4b56_4d01, KvmSystemTime),
+    // STAR, LSTAR, CSTAR, FMASK
+    direct(0xc000_0081, 0xc000_0084),
+    // FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX
+    direct(0xc000_0100, 0xc000_0103),
+];
+
+/// Fast strings on; branch traces and PEBS unavailable.
+const MISC_ENABLE: u64 = 1 << 0 | 1 << 11 | 1 << 12;
+
+/// For cells on Intel's CPUs.
+pub(super) const INTEL: &[Rule] = &[
+    // PLATFORM_ID, read for the choice of microcode.
+    constant(0x17, 0x17, 0),
+    // TEST_CTRL stays away: split-lock detection is the machine's.
+    // FEATURE_CONTROL: locked, all off.
+    rule(0x3a, 0x3a, Emulate(Constant(1)), Deny),
+    // CORE_CAPABILITIES, PLATFORM_INFO
+    rule(0xce, 0xcf, Emulate(Constant(0)), Deny),
+    // UMWAIT_CONTROL
+    direct(0xe1, 0xe1),
+    // PKG_CST_CONFIG_CONTROL: the package's sleep states are not a cell's.
+    constant(0xe2, 0xe2, 0),
+    // ARCH_CAPABILITIES
+    read_only(0x10a, 0x10a),
+    // FLUSH_CMD
+    rule(0x10b, 0x10b, Deny, Direct),
+    // TSX_CTRL, MCU_OPT_CTRL
+    direct(0x122, 0x123),
+    // MISC_FEATURES_ENABLES
+    constant(0x140, 0x140, 0),
+    constant(0x1a0, 0x1a0, MISC_ENABLE),
+    // TURBO_RATIO_LIMIT
+    constant(0x1ad, 0x1ad, 0),
+    // XFD, XFD_ERR
+    direct(0x1c4, 0x1c5),
+    // EFER: VMX keeps the guest's apart from the monitor's.
+    direct(0xc000_0080, 0xc000_0080),
+];
+
+/// TscFreqSel: the TSC counts at the P0 frequency, which Linux insists on.
+const HWCR: u64 = 1 << 24;
+/// LFENCE is serializing, as Linux on the root has set it.
+const DE_CFG: u64 = 1 << 1;
+
+/// For cells on AMD's CPUs.
+pub(super) const AMD: &[Rule] = &[
+    emulate(0xc000_0080, Efer),
+    // MPERF, APERF, IRPERF
+    read_only(0xc000_00e7, 0xc000_00e9),
+    // SYSCFG
+    constant(0xc001_0010, 0xc001_0010, 0),
+    constant(0xc001_0015, 0xc001_0015, HWCR),
+    // TOP_MEM, TOP_MEM2
+    constant(0xc001_001a, 0xc001_001a, 0),
+    constant(0xc001_001d, 0xc001_001d, 0),
+    // NB_CFG
+    constant(0xc001_001f, 0xc001_001f, 0),
+    // INT_PENDING, MMIO_CONF_BASE: no northbridge of its own.
+    constant(0xc001_0055, 0xc001_0055, 0),
+    constant(0xc001_0058, 0xc001_0058, 0),
+    // OSVW: no errata that the kernel would have to work around.
+    constant(0xc001_0140, 0xc001_0141, 0),
+    // NODE_ID
+    constant(0xc001_100c, 0xc001_100c, 0),
+    // LS_CFG (C0011020H) is denied: Linux would toggle it on task switches.
+    // IC_CFG, DC_CFG, and others that the root's kernel has set.
+    constant(0xc001_1021, 0xc001_1023, 0),
+    constant(0xc001_1028, 0xc001_1028, 0),
+    constant(0xc001_1029, 0xc001_1029, DE_CFG),
+    constant(0xc001_102a, 0xc001_102f, 0),
+];

@@ -1,0 +1,154 @@
+//! Which MSRs a guest may touch, as data.
+//!
+//! Allow-lists: what no rule names gives the guest #GP. The maps that the CPU
+//! looks at are filled from the same rules as the exit handler asks, so they
+//! cannot disagree.
+
+mod cell;
+mod maps;
+mod root;
+
+pub use maps::{fill_bitmap, fill_msrpm};
+
+/// What happens on an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It reaches the hardware, without an exit where the maps cover the MSR;
+    /// elsewhere the monitor does it on the guest's behalf.
+    Direct,
+    /// The monitor plays the MSR.
+    Emulate(Which),
+    /// #GP.
+    Deny,
+}
+
+/// What the monitor plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// A read gives this.
+    Constant(u64),
+    /// A write is dropped.
+    Ignore,
+    /// A write of 0 is dropped, any other gives #GP.
+    ZeroOnly,
+    /// IA32_APIC_BASE.
+    ApicBase,
+    /// x2APIC id register.
+    X2apicId,
+    /// x2APIC logical destination register.
+    X2apicLdr,
+    /// x2APIC interrupt command register.
+    Icr,
+    /// IA32_EFER, with SVME hidden and kept.
+    Efer,
+    /// IA32_BIOS_SIGN_ID or the AMD patch level: the microcode's revision.
+    MicrocodeRevision,
+    /// KVM's wall clock: the guest writes an address.
+    KvmWallClock,
+    /// KVM's system time: the guest writes an address and an enable bit.
+    KvmSystemTime,
+    /// An area that the root shares with an outer hypervisor: the hardware's
+    /// MSR, once the address in it is seen to be the root's.
+    OuterArea,
+}
+
+/// One line of a table: MSRs `first..=last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// First MSR.
+    pub first: u32,
+    /// Last MSR.
+    pub last: u32,
+    /// What RDMSR does.
+    pub read: Action,
+    /// What WRMSR does.
+    pub write: Action,
+}
+
+/// The rules for one kind of guest under one back end.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Tables, each sorted; together they name each MSR at most once.
+    tables: &'static [&'static [Rule]],
+}
+
+impl Policy {
+    /// A cell under VT-x.
+    pub const CELL_VMX: Self = Self {
+        tables: &[cell::COMMON, cell::INTEL],
+    };
+    /// A cell under AMD-V.
+    pub const CELL_SVM: Self = Self {
+        tables: &[cell::COMMON, cell::AMD],
+    };
+    /// The root under VT-x.
+    pub const ROOT_VMX: Self = Self {
+        tables: &[root::COMMON, root::INTEL],
+    };
+    /// The root under AMD-V.
+    pub const ROOT_SVM: Self = Self {
+        tables: &[root::COMMON, root::AMD],
+    };
+
+    /// What a read of `msr` does.
+    #[must_use]
+    pub fn read(&self, msr: u32) -> Action {
+        self.rule(msr).map_or(Action::Deny, |rule| rule.read)
+    }
+
+    /// What a write of `msr` does.
+    #[must_use]
+    pub fn write(&self, msr: u32) -> Action {
+        self.rule(msr).map_or(Action::Deny, |rule| rule.write)
+    }
+
+    fn rule(&self, msr: u32) -> Option<&'static Rule> {
+        self.tables.iter().find_map(|table| {
+            let after = table.partition_point(|rule| rule.first <= msr);
+            let rule = table.get(after.checked_sub(1)?)?;
+            (msr <= rule.last).then_some(rule)
+        })
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
+        self.tables.iter().flat_map(|table| table.iter())
+    }
+}
+
+/// A rule for a range.
+const fn rule(first: u32, last: u32, read: Action, write: Action) -> Rule {
+    Rule {
+        first,
+        last,
+        read,
+        write,
+    }
+}
+
+/// A range that reaches the hardware.
+const fn direct(first: u32, last: u32) -> Rule {
+    rule(first, last, Action::Direct, Action::Direct)
+}
+
+/// A range that may only be read.
+const fn read_only(first: u32, last: u32) -> Rule {
+    rule(first, last, Action::Direct, Action::Deny)
+}
+
+/// One MSR of which both directions are played.
+const fn emulate(msr: u32, which: Which) -> Rule {
+    rule(msr, msr, Action::Emulate(which), Action::Emulate(which))
+}
+
+/// A range that reads as `value` and takes any write.
+const fn constant(first: u32, last: u32, value: u64) -> Rule {
+    rule(
+        first,
+        last,
+        Action::Emulate(Which::Constant(value)),
+        Action::Emulate(Which::Ignore),
+    )
+}
+
+#[cfg(test)]
+mod tests;
