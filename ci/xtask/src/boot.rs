@@ -9,7 +9,7 @@ use crate::scenario::judge::Record;
 use crate::scenario::{self, Scenario};
 use crate::ui::{Step, Ui};
 use crate::{report, setup};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 /// Arguments of `cargo xtask boot`.
@@ -36,27 +36,39 @@ pub(crate) struct Options {
 }
 
 /// Shows a run at the terminal.
+#[derive(Debug)]
 pub(crate) struct Screen<'a> {
     ui: &'a Ui,
+    /// The transcript of a step is shown when it is done.
+    transcript: bool,
     step: Option<Step>,
 }
 
 impl<'a> Screen<'a> {
     /// Starts with the boot of the root.
-    pub(crate) fn new(ui: &'a Ui) -> Self {
+    pub(crate) fn new(ui: &'a Ui, transcript: bool) -> Self {
         Self {
             ui,
+            transcript,
             step: Some(ui.start("Root boots")),
         }
     }
 
     /// Ends the step that is shown.
     pub(crate) fn end(&mut self, outcome: &Outcome) {
-        if let Some(step) = self.step.take() {
-            if outcome.failure.is_some() {
-                step.failed();
-            } else {
-                step.done(outcome.records.last().map_or("", |record| &record.figure));
+        let Some(step) = self.step.take() else { return };
+        if outcome.failure.is_some() {
+            step.failed();
+        } else {
+            self.done(step, outcome.records.last());
+        }
+    }
+
+    fn done(&self, step: Step, record: Option<&Record>) {
+        step.done(record.map_or("", |record| &record.figure));
+        if let Some(record) = record.filter(|_| self.transcript && !self.ui.verbose) {
+            for line in &record.shown {
+                println!("        {line}");
             }
         }
     }
@@ -75,7 +87,7 @@ impl Watch for Screen<'_> {
             .checked_sub(2)
             .and_then(|index| records.get(index));
         if let Some(step) = self.step.take() {
-            step.done(done.map_or("", |record| &record.figure));
+            self.done(step, done);
         }
         self.step = Some(self.ui.start(title));
     }
@@ -92,7 +104,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     }
     let ui = Ui::new(options.verbose);
     let scenario = scenario::load(paths, &options.scenario)?;
-    let lane = choose(paths, options.lane)?;
+    let lane = prepare(paths, &ui, options.lane)?;
     if !scenario.lanes.contains(&lane) {
         let lanes: Vec<&str> = scenario.lanes.iter().map(|lane| lane.name()).collect();
         bail!(
@@ -102,28 +114,44 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
             lanes.join(", ")
         );
     }
-    setup::ensure(paths, &ui, false)?;
     let parts = parts(paths, &ui, &scenario)?;
     if options.shell {
         return shell(paths, lane, scenario, &parts);
     }
-    let outcome = play(paths, &ui, lane, &scenario, &parts, options.keep)?;
+    eprintln!("Plays {} on {}", scenario.name, lane.name());
+    let mut screen = Screen::new(&ui, false);
+    let outcome = run::run(paths, lane, &scenario, &parts, options.keep, &mut screen)?;
+    screen.end(&outcome);
     conclude(&outcome)
 }
 
-/// The lane that was asked for, or the best one.
+/// Sets up what is missing and returns the lane that was asked for, or the
+/// best one that can be had.
 ///
 /// # Errors
 ///
-/// It cannot be had here, with the reason.
-pub(crate) fn choose(paths: &Paths, wish: Option<Lane>) -> Result<Lane> {
-    let Some(lane) = wish else {
-        return lane::default_lane(paths);
-    };
-    match lane::available(paths, lane) {
-        Ok(()) => Ok(lane),
-        Err(why) => bail!("the lane {} cannot run here: {why:#}", lane.name()),
+/// It cannot be had here, with the reason; set-up failed.
+pub(crate) fn prepare(paths: &Paths, ui: &Ui, wish: Option<Lane>) -> Result<Lane> {
+    if wish == Some(Lane::Kvm) {
+        // No set-up can change this, so none is begun.
+        lane::nesting().context("the lane kvm cannot run here")?;
     }
+    setup::ensure(paths, ui, false)?;
+    if let Some(lane) = wish {
+        if lane == Lane::QemuVmx {
+            setup::patched::ensure(paths, ui)?;
+        }
+        let reason = || format!("the lane {} cannot run here", lane.name());
+        return lane::available(paths, lane)
+            .with_context(reason)
+            .map(|()| lane);
+    }
+    if lane::available(paths, Lane::Kvm).is_err()
+        && let Err(why) = setup::patched::ensure(paths, ui)
+    {
+        eprintln!("the lane qemu-vmx is left out: {why:#}");
+    }
+    lane::default_lane(paths)
 }
 
 /// Builds what a scenario needs.
@@ -137,26 +165,6 @@ pub(crate) fn parts(paths: &Paths, ui: &Ui, scenario: &Scenario) -> Result<Parts
     } else {
         Ok(Parts::default())
     }
-}
-
-/// Plays a scenario and shows its steps.
-///
-/// # Errors
-///
-/// The machine cannot be started.
-pub(crate) fn play(
-    paths: &Paths,
-    ui: &Ui,
-    lane: Lane,
-    scenario: &Scenario,
-    parts: &Parts,
-    keep: bool,
-) -> Result<Outcome> {
-    eprintln!("Plays {} on {}", scenario.name, lane.name());
-    let mut screen = Screen::new(ui);
-    let outcome = run::run(paths, lane, scenario, parts, keep, &mut screen)?;
-    screen.end(&outcome);
-    Ok(outcome)
 }
 
 /// Tells where everything is, and what was wrong.

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod demo;
 mod header;
 mod image;
 mod lane;
@@ -44,6 +45,8 @@ enum Task {
     },
     /// Boot one scenario on one lane.
     Boot(boot::Options),
+    /// Set up, build, and play the main job.
+    Demo(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,7 +63,10 @@ fn run(task: &Task) -> Result<()> {
     let paths = Paths::find()?;
     let ui = Ui::new(false);
     match task {
-        Task::Setup { refresh } => setup::ensure(&paths, &ui, *refresh),
+        Task::Setup { refresh } => {
+            setup::ensure(&paths, &ui, *refresh)?;
+            setup::patched::ensure(&paths, &ui)
+        }
         Task::Build => {
             setup::ensure(&paths, &ui, false)?;
             build::all(&paths, &ui, setup::kernels::Kernel::ALL).map(drop)
@@ -68,5 +74,6 @@ fn run(task: &Task) -> Result<()> {
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
+        Task::Demo(options) => demo::main(&paths, options),
     }
 }

@@ -1,11 +1,12 @@
 //! Running other programs: output to a log file, errors with its last lines.
 
 use crate::paths::{Paths, make_dir};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// Lines of a failing command's output that its error repeats.
 const TAIL: usize = 25;
@@ -79,14 +80,57 @@ impl Cmd {
             .with_context(|| format!("cannot start `{}`: is it installed?", self.line()))?;
         let text = String::from_utf8_lossy(&crate::paths::read(&log)?).into_owned();
         if !status.success() {
-            bail!(
-                "`{}` failed with {status}\n{}\n(all of it: {})",
-                self.line(),
-                tail(&text, TAIL),
-                log.display()
-            );
+            return Err(self.failed(status, &text, Some(&log)));
         }
         Ok(text)
+    }
+
+    /// Like [`Cmd::run`], and hands over each line of standard output as it
+    /// comes. Standard error goes to the log alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cmd::run`].
+    pub(crate) fn watch(
+        mut self,
+        paths: &Paths,
+        name: &str,
+        mut see: impl FnMut(&str),
+    ) -> Result<()> {
+        make_dir(&paths.logs())?;
+        let log = paths.logs().join(format!("{name}.log"));
+        let mut out =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let err = out.try_clone().context("cannot share a log file")?;
+        let mut child = self
+            .inner
+            .stdout(Stdio::piped())
+            .stderr(err)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`: is it installed?", self.line()))?;
+        let pipe = child.stdout.take().context("a child without output")?;
+        for line in BufReader::new(pipe).lines() {
+            let line = line.with_context(|| format!("`{}` prints no text", self.line()))?;
+            writeln!(out, "{line}").with_context(|| format!("cannot write {}", log.display()))?;
+            see(&line);
+        }
+        let status = child.wait().context("cannot wait for a child")?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&crate::paths::read(&log)?).into_owned();
+        Err(self.failed(status, &text, Some(&log)))
+    }
+
+    fn failed(&self, status: ExitStatus, text: &str, log: Option<&Path>) -> anyhow::Error {
+        let rest = log
+            .map(|log| format!("\n(all of it: {})", log.display()))
+            .unwrap_or_default();
+        anyhow!(
+            "`{}` failed with {status}\n{}{rest}",
+            self.line(),
+            tail(text, TAIL)
+        )
     }
 
     /// Runs to the end and returns what it printed.
@@ -105,11 +149,7 @@ impl Cmd {
             .output()
             .with_context(|| format!("cannot start `{}`: is it installed?", self.line()))?;
         if !status.success() {
-            bail!(
-                "`{}` failed with {status}\n{}",
-                self.line(),
-                tail(&String::from_utf8_lossy(&stderr), TAIL)
-            );
+            return Err(self.failed(status, &String::from_utf8_lossy(&stderr), None));
         }
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }

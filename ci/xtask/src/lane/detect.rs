@@ -78,7 +78,11 @@ fn patched(paths: &Paths) -> Result<PathBuf> {
 
 /// A guest sees VT-x or AMD-V only if the host's CPU shows it and the host's
 /// KVM module allows nesting; `/dev/kvm` alone says nothing.
-fn nesting() -> Result<()> {
+///
+/// # Errors
+///
+/// This host's KVM does not nest: what is missing.
+pub(crate) fn nesting() -> Result<()> {
     let info = std::fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let has = |flag: &str| {
         let mut flags = info.lines().filter(|line| line.starts_with("flags"));

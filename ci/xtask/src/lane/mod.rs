@@ -4,7 +4,7 @@ mod detect;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{available, default_lane};
+pub(crate) use detect::{available, default_lane, nesting, patched_path};
 
 use crate::image::RootImage;
 use crate::paths::Paths;
@@ -37,6 +37,15 @@ impl Lane {
             Self::Kvm => "kvm",
             Self::QemuVmx => "qemu-vmx",
             Self::Qemu => "qemu",
+        }
+    }
+
+    /// Its kind in a few words.
+    pub(crate) const fn about(self) -> &'static str {
+        match self {
+            Self::Kvm => "the host's VT-x or AMD-V, nested",
+            Self::QemuVmx => "VT-x emulated by the patched QEMU",
+            Self::Qemu => "AMD-V emulated by stock QEMU",
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct Record {
     pub(crate) seconds: f64,
     /// The root's console during the step.
     pub(crate) lines: Vec<String>,
+    /// What people want to see of it: commands and what they print, and of
+    /// kernels' and cells' lines those that the step waited for.
+    pub(crate) shown: Vec<String>,
     /// Its figure for the summary.
     pub(crate) figure: String,
 }
@@ -106,6 +109,10 @@ impl<'a> Judge<'a> {
         }
         if let Some(record) = self.records.last_mut() {
             record.lines.push(line.to_owned());
+            // Kernels' lines begin with a time, cells' with a name.
+            if !line.starts_with('[') {
+                record.shown.push(line.to_owned());
+            }
         }
         if let Some(why) = line.strip_prefix("ci: failed: ") {
             return Ok(Verdict::Failed(why.to_owned()));
@@ -179,6 +186,7 @@ impl<'a> Judge<'a> {
             title: step.title.clone(),
             seconds: 0.0,
             lines: Vec::new(),
+            shown: Vec::new(),
             figure: String::new(),
         });
         Ok(Verdict::Going)
@@ -222,6 +230,9 @@ impl<'a> Judge<'a> {
         let regex = Regex::new(&self.resolve(pattern, regex::escape))
             .with_context(|| format!("step {}: `{pattern}`", now.step.name))?;
         if let Some(found) = regex.captures(line) {
+            if let Some(record) = self.records.last_mut().filter(|_| line.starts_with('[')) {
+                record.shown.push(line.to_owned());
+            }
             for name in regex.capture_names().flatten() {
                 if let Some(value) = found.name(name) {
                     self.captured
