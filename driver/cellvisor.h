@@ -40,7 +40,6 @@ struct cv_range *cv_range_claim(u64 start, u64 size, u64 page_size);
 void cv_range_put(struct cv_range *range);
 u32 cv_pins_add(struct cv_range *range);
 int cv_pins_drop(u32 id);
-void cv_pins_drop_all(void);
 u32 cv_pins_count(void);
 int cv_mmap(struct file *file, struct vm_area_struct *vma);
 

@@ -18,7 +18,11 @@
 #include <linux/uaccess.h>
 #include <asm/tsc.h>
 
-/* One request at a time. Taken before mmap_lock. */
+/*
+ * One change of state or hypercall at a time. Pins have a lock of their own:
+ * clearing a cell's huge pages takes seconds, and calls need not wait for it.
+ * Taken before mmap_lock.
+ */
 static DEFINE_MUTEX(lock);
 
 /* Requests and responses: the monitor wants one run of physical memory. */
@@ -121,23 +125,22 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	void __user *user = (void __user *)arg;
 	long result;
 
+	switch (request) {
+	case CV_IOC_INFO:
+		return do_info(user);
+	case CV_IOC_PIN:
+		return do_pin(user);
+	case CV_IOC_UNPIN:
+		return arg && arg <= U32_MAX ? cv_pins_drop(arg) : -ENOENT;
+	}
 	if (mutex_lock_interruptible(&lock))
 		return -ERESTARTSYS;
 	switch (request) {
-	case CV_IOC_INFO:
-		result = do_info(user);
-		break;
 	case CV_IOC_ENABLE:
 		result = do_switch(user, cv_switch_enable);
 		break;
 	case CV_IOC_DISABLE:
 		result = do_switch(user, cv_switch_disable);
-		break;
-	case CV_IOC_PIN:
-		result = do_pin(user);
-		break;
-	case CV_IOC_UNPIN:
-		result = arg > U32_MAX ? -ENOENT : cv_pins_drop(arg);
 		break;
 	case CV_IOC_CALL:
 		result = do_call(user);
@@ -238,7 +241,7 @@ static void __exit cv_exit(void)
 	misc_deregister(&cv_device);
 	unregister_pm_notifier(&suspend_block);
 	unregister_reboot_notifier(&reboot_block);
-	cv_pins_drop_all();
+	cv_pins_drop(0);
 	cv_switch_exit();
 	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
 }

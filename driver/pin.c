@@ -151,38 +151,28 @@ u32 cv_pins_add(struct cv_range *range)
 	return id;
 }
 
-/* Memory that is still mapped is given back when its last mapping goes. */
+/*
+ * Drops the pin with this id, or all if it is 0. Memory that is still mapped is
+ * given back when its last mapping goes.
+ */
 int cv_pins_drop(u32 id)
 {
-	struct cv_range *range, *found = NULL;
+	struct cv_range *range, *next;
+	LIST_HEAD(gone);
 
 	mutex_lock(&pins_lock);
-	list_for_each_entry(range, &pins, node) {
-		if (range->id == id) {
-			found = range;
-			list_del(&range->node);
-			pins_count--;
-			break;
-		}
+	list_for_each_entry_safe(range, next, &pins, node) {
+		if (id && range->id != id)
+			continue;
+		list_move(&range->node, &gone);
+		pins_count--;
 	}
 	mutex_unlock(&pins_lock);
-	if (!found)
+	if (list_empty(&gone))
 		return -ENOENT;
-	cv_range_put(found);
-	return 0;
-}
-
-void cv_pins_drop_all(void)
-{
-	struct cv_range *range, *next;
-	LIST_HEAD(all);
-
-	mutex_lock(&pins_lock);
-	list_splice_init(&pins, &all);
-	pins_count = 0;
-	mutex_unlock(&pins_lock);
-	list_for_each_entry_safe(range, next, &all, node)
+	list_for_each_entry_safe(range, next, &gone, node)
 		cv_range_put(range);
+	return 0;
 }
 
 u32 cv_pins_count(void)

@@ -48,7 +48,7 @@ static const char * const reasons[] = {
 	[CV_ENTER_LOCKED_BY_FIRMWARE] = "the firmware locked VT-x or AMD-V off: switch it on in the firmware's set-up",
 	[CV_ENTER_MISSING_FEATURE] = "this CPU lacks a virtualization feature that the monitor needs; the detail is its number",
 	[CV_ENTER_IN_USE] = "virtualization is in use: unload kvm_intel, kvm_amd or the other hypervisor",
-	[CV_ENTER_CPUS_MISSING] = "not every CPU arrived; the detail is how many did. All must be online",
+	[CV_ENTER_CPUS_MISSING] = "not every CPU arrived; the detail is how many did. Bring all online in /sys/devices/system/cpu",
 	[CV_ENTER_BAD_PLAN] = "the monitor cannot read the system plan",
 	[CV_ENTER_UNKNOWN_CPU] = "the system plan does not name a CPU; the detail is its APIC id",
 	[CV_ENTER_NO_MEMORY] = "the monitor's memory is too small; the detail is how many pages were missing",
@@ -279,10 +279,12 @@ static int enter_all(struct cv_enable *request, struct cv_range *mem)
 	if (request->status == CV_ENTER_OK)
 		return 0;
 	/* The monitor enters on all CPUs or on none; this one did not. */
-	if (!leave_all(&rolled_back))
-		memory = NULL;
-	else
+	if (leave_all(&rolled_back)) {
 		pr_crit("some CPUs are in the monitor and do not come out: restart this machine\n");
+		return 0;
+	}
+	memory = NULL;
+	request->cpus = 0;
 	return 0;
 }
 
@@ -344,7 +346,7 @@ int cv_switch_disable(struct cv_enable *request)
 		return 0;
 	cv_range_put(memory);
 	memory = NULL;
-	cv_pins_drop_all();
+	cv_pins_drop(0);
 	module_put(THIS_MODULE);
 	pr_info("off\n");
 	return 0;

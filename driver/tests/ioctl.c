@@ -149,6 +149,7 @@ static void test_pin_refusals(void)
 	check("PIN with unknown flags", pin(memory, MIB2, MIB2, at, 2, NULL), -EINVAL);
 	check("PIN with nowhere to answer", pin(memory, MIB2, MIB2, NULL, 0, NULL), -EFAULT);
 	check("nothing stays pinned", info().pins, 0);
+	check("UNPIN of 0", ask(CV_IOC_UNPIN, NULL), -ENOENT);
 	check("UNPIN of nothing", ask(CV_IOC_UNPIN, (void *)77), -ENOENT);
 	check("mmap of foreign memory", view(0x1000000, 4096, MAP_SHARED, &seen), -EPERM);
 	check("PIN", pin(memory, MIB2, MIB2, at, 0, &id), 0);
