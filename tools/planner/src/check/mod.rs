@@ -1,0 +1,46 @@
+//! Finds every conflict at once, before anything is touched.
+
+mod kernel;
+
+use crate::config::Slice;
+use crate::host::Host;
+use crate::plan::{Taken, attempt};
+use crate::report::{Finding, Report};
+use crate::size::{MIB, about};
+
+/// Whether the files that slices name are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// They must be there and be what they should.
+    Look,
+    /// They are somewhere else: the host is a saved one.
+    Skip,
+}
+
+/// Memory below which a root has a hard time.
+const SCARCE: u64 = 256 * MIB;
+
+/// Everything that is wrong with slices on a machine: what [`crate::plan::plan`]
+/// refuses, and what would go wrong later.
+#[must_use]
+pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Report {
+    let (plan, mut report) = attempt(host, slices, taken);
+    for slice in slices {
+        if files == Files::Look {
+            report.extend(kernel::files(slice));
+        }
+        report.extend(kernel::command_line(slice));
+    }
+    let left: u64 = plan.left.iter().map(|n| n.memory).sum();
+    if left < SCARCE && !slices.is_empty() {
+        report.push(
+            Finding::warning(format!(
+                "the root keeps only {} of free memory",
+                about(left)
+            ))
+            .because("programs that it starts later may not find enough")
+            .help("give the slices less"),
+        );
+    }
+    report
+}

@@ -1,0 +1,218 @@
+//! The form of slice files, as serde reads it. The doc comments here become
+//! the JSON Schema and the reference page.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// A slice file describes one slice with its tables at the top level, or
+/// several, each as an entry of `[[slice]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "cellvisor slice file")]
+pub struct File {
+    /// Version of this form: 1.
+    pub version: u32,
+    /// Several slices in one file; each has the same tables as a file with one
+    /// slice.
+    pub slice: Option<Vec<Slice>>,
+    /// Who the slice is.
+    pub cell: Option<Cell>,
+    /// CPUs.
+    pub cpus: Option<Cpus>,
+    /// Memory.
+    pub memory: Option<Memory>,
+    /// What the slice boots.
+    pub kernel: Option<Kernel>,
+    /// Where its console is; a virtual one if nothing is said.
+    pub console: Option<Console>,
+    /// PCI functions, one entry for each.
+    pub pci: Option<Vec<Pci>>,
+    /// What happens when the slice ends.
+    pub policy: Option<Policy>,
+}
+
+/// One of several slices in a file.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Slice {
+    /// Who the slice is.
+    pub cell: Cell,
+    /// CPUs.
+    pub cpus: Cpus,
+    /// Memory.
+    pub memory: Memory,
+    /// What the slice boots.
+    pub kernel: Kernel,
+    /// Where its console is; a virtual one if nothing is said.
+    #[serde(default)]
+    pub console: Console,
+    /// PCI functions, one entry for each.
+    #[serde(default)]
+    pub pci: Vec<Pci>,
+    /// What happens when the slice ends.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// Who the slice is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cell {
+    /// Name: 1 to 31 of `a-z`, `0-9`, `-` and `_`. All commands use it.
+    pub name: String,
+}
+
+/// CPUs: a number of them, or just these.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cpus {
+    /// How many CPUs. With SMT, whole cores: an even number.
+    pub count: Option<u32>,
+    /// Just these CPUs by Linux's numbers, as in `"12-19"` or `"2,4,6"`.
+    pub list: Option<String>,
+    /// Only CPUs of this NUMA node. Without it, the planner looks for a node
+    /// that has all that the slice wants.
+    pub numa_node: Option<u32>,
+    /// SMT siblings of the slice's CPUs may stay with others. They share caches
+    /// and execution units with the slice, so it is no default.
+    #[serde(default)]
+    pub split_siblings: bool,
+}
+
+/// Memory: an amount of it, or a range that was reserved at boot.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Memory {
+    /// How much, as in `"16GiB"`: a multiple of 2 MiB, at least 64 MiB.
+    pub size: String,
+    /// Only memory of this NUMA node. Without it, the node of the CPUs comes
+    /// first, the nearest others after it.
+    pub numa_node: Option<u32>,
+    /// Huge pages of this size only: `"2MiB"` or `"1GiB"`. Without it, the
+    /// largest that can be had.
+    pub page_size: Option<String>,
+    /// Physical address, as in `"0x880000000"`, of a range that Linux was told
+    /// at boot to leave alone (`memmap=` or `mem=`).
+    pub base: Option<String>,
+}
+
+/// What the slice boots.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Kernel {
+    /// Kernel image (bzImage). A relative path starts at this file's folder.
+    pub image: String,
+    /// Initial RAM disk. A relative path starts at this file's folder.
+    pub initrd: Option<String>,
+    /// Kernel command line. A virtual console is added by itself.
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// Where the console is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Console {
+    /// What it is.
+    #[serde(default)]
+    pub kind: ConsoleKind,
+    /// For a UART on PCI: its address, as in `"0000:21:00.0"`.
+    pub pci: Option<String>,
+    /// For a legacy UART: its first I/O port, as in `0x2f8`.
+    pub port: Option<u16>,
+}
+
+/// Kinds of consoles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleKind {
+    /// A virtual 16550; `cellctl console NAME` reads and writes it.
+    #[default]
+    Virtual,
+    /// A UART of the machine: `pci` or `port` says which.
+    Uart,
+}
+
+/// One PCI function, by `address` or by `sriov`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Pci {
+    /// The function with this address, as in `"0000:8c:00.0"`.
+    pub address: Option<String>,
+    /// A virtual function, which `cellctl` creates when the slice needs it.
+    pub sriov: Option<Sriov>,
+    /// MAC address of a network function, as in `"02:00:00:00:00:01"`.
+    pub mac: Option<String>,
+    /// VLAN of a network virtual function, 1 to 4094.
+    pub vlan: Option<u16>,
+    /// Size of the NVMe namespace that a virtual function gets, as in
+    /// `"32GiB"`.
+    pub namespace_size: Option<String>,
+    /// What keeps the function's DMA inside the slice.
+    #[serde(default)]
+    pub isolation: Isolation,
+}
+
+/// A virtual function.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Sriov {
+    /// Address of its physical function, as in `"0000:8c:00.0"`.
+    pub pf: String,
+    /// Its number, from 0. Without it, the first that is free.
+    pub vf: Option<u16>,
+}
+
+/// What keeps the DMA of a function inside its slice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// The IOMMU. A machine without one refuses the slice.
+    #[default]
+    Iommu,
+    /// Nothing: the function can reach all memory, and so can whoever drives
+    /// it. `cellctl list` shows such cells.
+    None,
+}
+
+/// What happens when the slice ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Policy {
+    /// When it does what it must not, or dies by a triple fault.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// When its kernel asks for a reboot.
+    #[serde(default)]
+    pub on_reboot: OnReboot,
+}
+
+/// What happens after a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The slice stays as it is, for a look at it.
+    #[default]
+    Stop,
+    /// The slice starts again.
+    Restart,
+}
+
+/// What happens after a request to reboot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// The slice starts again.
+    #[default]
+    Restart,
+    /// The slice stops.
+    Stop,
+}
+
+impl File {
+    /// Reads a file's text. On failure: what is wrong, and which bytes.
+    pub(super) fn read(text: &str) -> Result<Self, (String, Range<usize>)> {
+        toml::from_str(text).map_err(|e| (e.message().to_owned(), e.span().unwrap_or_default()))
+    }
+}

@@ -1,0 +1,119 @@
+//! What the firmware and the running Linux say about the platform.
+
+use super::Range;
+use crate::pci::Address;
+use serde::{Deserialize, Serialize};
+
+/// A named range of physical memory or of I/O ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Region {
+    /// First byte or port.
+    pub start: u64,
+    /// Last byte or port.
+    pub end: u64,
+    /// Linux's name for it.
+    pub name: String,
+}
+
+/// Memory-mapped configuration space of some buses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ecam {
+    /// Physical address of bus 0 of the segment.
+    pub base: u64,
+    /// Segment group.
+    #[serde(default)]
+    pub segment: u16,
+    /// First bus.
+    #[serde(default)]
+    pub first_bus: u8,
+    /// Last bus.
+    pub last_bus: u8,
+}
+
+/// An I/O APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IoApic {
+    /// Its id.
+    pub id: u8,
+    /// Physical address.
+    pub address: u32,
+    /// Its first global system interrupt.
+    pub first_gsi: u32,
+}
+
+/// Programming interfaces of DMA remapping units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IommuKind {
+    /// Intel VT-d.
+    Vtd,
+    /// AMD-Vi.
+    AmdVi,
+}
+
+/// A DMA remapping unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Iommu {
+    /// Which kind.
+    pub kind: IommuKind,
+    /// Physical address of its registers.
+    pub base: u64,
+    /// Segment group that it serves.
+    #[serde(default)]
+    pub segment: u16,
+    /// It serves every function of the segment that no other unit names.
+    #[serde(default)]
+    pub all: bool,
+    /// Functions that it serves by name.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+}
+
+/// A function, or all behind a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Scope {
+    /// The function or the bridge.
+    pub address: Address,
+    /// It is a bridge and stands for what is behind it.
+    #[serde(default)]
+    pub bridge: bool,
+}
+
+/// Memory that the firmware wants functions to reach at all times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Reserved {
+    /// The memory.
+    pub range: Range,
+    /// The functions.
+    pub functions: Vec<Address>,
+}
+
+/// What the running Linux needs and what it was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Root {
+    /// Linux's number of the CPU that booted.
+    #[serde(default)]
+    pub boot_cpu: u32,
+    /// Kernel command line.
+    #[serde(default)]
+    pub cmdline: String,
+    /// Controllers that hold its root file system.
+    #[serde(default)]
+    pub storage: Vec<Address>,
+    /// Network functions that are up.
+    #[serde(default)]
+    pub networks: Vec<Address>,
+    /// I/O ports of its serial consoles.
+    #[serde(default)]
+    pub console_ports: Vec<u16>,
+    /// PCI functions of its serial consoles.
+    #[serde(default)]
+    pub consoles: Vec<Address>,
+}

@@ -1,0 +1,541 @@
+//! PCI functions and I/O ports for slices.
+
+use super::pool::{Owner, Pool};
+use super::{AssignedFunction, PortRange};
+use crate::config::{Console, Isolation, PciWish, Slice, Which};
+use crate::host::{Bar, Function, Sriov};
+use crate::pci::Address;
+use crate::report::Finding;
+
+/// I/O ports of a 16550.
+const UART_PORTS: u16 = 8;
+
+/// A wish with the key under which its file has it.
+struct Wish<'s> {
+    slice: &'s Slice,
+    key: String,
+    pci: PciWish,
+}
+
+impl Wish<'_> {
+    fn wrong(
+        &self,
+        pool: &mut Pool<'_>,
+        key: &str,
+        message: String,
+        cause: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let key = match self.key.as_str() {
+            "console.pci" => "console.pci".to_owned(),
+            at => format!("{at}.{key}"),
+        };
+        pool.wrong(self.slice, &key, message, cause, help);
+    }
+}
+
+/// All functions that a slice wants: those of `[[pci]]`, then its console.
+fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
+    let mut wishes = Vec::new();
+    for (i, pci) in slice.pci.iter().enumerate() {
+        wishes.push(Wish {
+            slice,
+            key: format!("pci.{i}"),
+            pci: pci.clone(),
+        });
+    }
+    if let Console::UartPci(address) = slice.console {
+        // A UART is no bus master: it does not need the IOMMU.
+        let isolation = match pool.host.has_iommu(address) {
+            true => Isolation::Iommu,
+            false => Isolation::None,
+        };
+        wishes.push(Wish {
+            slice,
+            key: "console.pci".to_owned(),
+            pci: PciWish {
+                which: Which::Address(address),
+                mac: None,
+                vlan: None,
+                namespace_size: None,
+                isolation,
+            },
+        });
+    }
+    wishes
+}
+
+/// Claims the functions that a slice names. A place in the list is `None` if
+/// any VF will do there, or after a finding.
+pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Vec<Option<AssignedFunction>> {
+    let wishes = wishes(slice, pool);
+    let named = wishes.iter().map(|wish| match wish.pci.which {
+        Which::Address(address) => by_address(pool, wish, address),
+        Which::Vf { pf, vf: Some(vf) } => by_number(pool, wish, pf, vf),
+        Which::Vf { vf: None, .. } => None,
+    });
+    named.collect()
+}
+
+/// Finds VFs for the places where any will do.
+pub(super) fn wish(
+    pool: &mut Pool<'_>,
+    slice: &Slice,
+    claimed: Vec<Option<AssignedFunction>>,
+    why: &mut Vec<String>,
+) -> Vec<AssignedFunction> {
+    let mut functions = Vec::new();
+    for (wish, claimed) in wishes(slice, pool).iter().zip(claimed) {
+        let any = match wish.pci.which {
+            Which::Vf { pf, vf: None } => Some(pf),
+            _ => None,
+        };
+        let found = claimed.or_else(|| {
+            let found = any_vf(pool, wish, any?)?;
+            let vf = found.vf.unwrap_or_default();
+            why.push(format!(
+                "{}: VF {vf} is the first free one of {}",
+                found.address, any?
+            ));
+            Some(found)
+        });
+        functions.extend(found);
+    }
+    functions
+}
+
+/// The function with this address.
+fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<AssignedFunction> {
+    const KEY: &str = "address";
+    let name = &wish.slice.name;
+    let Some(function) = pool.function(address) else {
+        let help = "`cellctl host` lists all functions; a VF is named by `sriov = { pf, vf }`";
+        wish.wrong(
+            pool,
+            KEY,
+            format!("there is no function {address}"),
+            "it is not on this machine",
+            help,
+        );
+        return None;
+    };
+    let message = format!("slice `{name}` cannot have {address}");
+    if function.is_bridge() {
+        let cause = format!("it is a {}, which others need too", function.what());
+        wish.wrong(pool, KEY, message, cause, "name the functions behind it");
+        return None;
+    }
+    if let Some(owner) = pool.function_owners.get(&address) {
+        let (cause, help) = (owner.sentence(), help_for(function, owner));
+        wish.wrong(pool, KEY, message, cause, help);
+        return None;
+    }
+    if let Some((vf, owner)) = vf_of(pool, address) {
+        let cause = format!("{}, namely its virtual function {vf}", owner.sentence());
+        wish.wrong(
+            pool,
+            KEY,
+            message,
+            cause,
+            "take a virtual function: `sriov = { pf = … }`",
+        );
+        return None;
+    }
+    if wish.key == "console.pci" && function.kind() != 0x0700 {
+        let cause = format!("it is a {}, no UART", function.what());
+        wish.wrong(pool, KEY, message, cause, "name a function of class 07.00");
+        return None;
+    }
+    fits(pool, wish, function, address, &function.bars, KEY)?;
+    pool.function_owners
+        .insert(address, Owner::slice(wish.slice, &wish.key));
+    Some(assigned(pool, wish, address, function.pf, None))
+}
+
+/// What to do about a function that somebody has.
+fn help_for(function: &Function, owner: &Owner) -> &'static str {
+    match owner {
+        Owner::Root(_) if function.sriov.is_some() => {
+            "take one of its virtual functions: `sriov = { pf = …, vf = 0 }`"
+        }
+        Owner::Root(_) => "name another function, or give the root a replacement first",
+        Owner::Running(_) => "name another function, or destroy that cell first",
+        Owner::Slice { .. } => "name another function in one of the two",
+    }
+}
+
+/// A VF of `pf` that a cell has already.
+fn vf_of(pool: &Pool<'_>, pf: Address) -> Option<(Address, Owner)> {
+    let sriov = pool.function(pf)?.sriov.as_ref()?;
+    (0..sriov.total_vfs).find_map(|vf| {
+        let address = vf_address(pf, sriov, vf)?;
+        let owner = pool.function_owners.get(&address)?;
+        Some((address, owner.clone()))
+    })
+}
+
+/// Address of a virtual function.
+fn vf_address(pf: Address, sriov: &Sriov, vf: u16) -> Option<Address> {
+    pf.offset(u32::from(sriov.offset) + u32::from(sriov.stride) * u32::from(vf))
+}
+
+/// The physical function of a wish, if it has virtual ones to give.
+fn physical<'h>(
+    pool: &mut Pool<'h>,
+    wish: &Wish<'_>,
+    pf: Address,
+) -> Option<(&'h Function, &'h Sriov)> {
+    const KEY: &str = "sriov.pf";
+    let Some(function) = pool.function(pf) else {
+        let help = "`cellctl host` lists all functions";
+        wish.wrong(
+            pool,
+            KEY,
+            format!("there is no function {pf}"),
+            "it is not on this machine",
+            help,
+        );
+        return None;
+    };
+    let Some(sriov) = &function.sriov else {
+        let cause = format!("this {} has no SR-IOV capability", function.what());
+        let help = "write `address = …` to give it away as a whole";
+        wish.wrong(
+            pool,
+            KEY,
+            format!("{pf} has no virtual functions"),
+            cause,
+            help,
+        );
+        return None;
+    };
+    match pool.function_owners.get(&pf) {
+        Some(owner @ (Owner::Running(_) | Owner::Slice { .. })) => {
+            let cause = owner.sentence();
+            let message = format!("slice `{}` cannot have a VF of {pf}", wish.slice.name);
+            let help = "the physical function must stay with the root: give VFs only";
+            wish.wrong(pool, KEY, message, cause, help);
+            None
+        }
+        _ => Some((function, sriov)),
+    }
+}
+
+/// The virtual function with this number.
+fn by_number(
+    pool: &mut Pool<'_>,
+    wish: &Wish<'_>,
+    pf: Address,
+    vf: u16,
+) -> Option<AssignedFunction> {
+    const KEY: &str = "sriov.vf";
+    let (function, sriov) = physical(pool, wish, pf)?;
+    if vf >= sriov.total_vfs {
+        let message = format!("{pf} has no VF {vf}");
+        let cause = format!("it can have {}, counted from 0", sriov.total_vfs);
+        let help = match sriov.total_vfs {
+            0 => "turn SR-IOV on in the device's or the machine's setup".to_owned(),
+            total => format!("write a number from 0 to {}", total - 1),
+        };
+        wish.wrong(pool, KEY, message, cause, help);
+        return None;
+    }
+    let Some(address) = vf_address(pf, sriov, vf).filter(|a| reaches(pool, pf, *a)) else {
+        let message = format!("VF {vf} of {pf} cannot be reached");
+        let cause = "its bus number is beyond those of the bridge above it";
+        wish.wrong(
+            pool,
+            KEY,
+            message,
+            cause,
+            "boot Linux with `pci=assign-busses`",
+        );
+        return None;
+    };
+    if let Some(owner) = pool.function_owners.get(&address) {
+        let (cause, help) = (owner.sentence(), "take another VF, or leave `vf` out");
+        let message = format!("slice `{}` cannot have VF {vf} of {pf}", wish.slice.name);
+        wish.wrong(pool, KEY, message, cause, help);
+        return None;
+    }
+    if !grows(pool, wish, pf, sriov, vf) {
+        return None;
+    }
+    fits(pool, wish, function, address, &sriov.bars, "sriov.pf")?;
+    pool.function_owners
+        .insert(address, Owner::slice(wish.slice, &wish.key));
+    Some(assigned(pool, wish, address, Some(pf), Some(vf)))
+}
+
+/// Linux can change the number of VFs only by way of none at all, which must
+/// not happen under a running cell.
+fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address, sriov: &Sriov, vf: u16) -> bool {
+    if sriov.num_vfs == 0 || vf < sriov.num_vfs {
+        return true;
+    }
+    let user = (0..sriov.num_vfs)
+        .filter_map(|n| pool.function_owners.get(&vf_address(pf, sriov, n)?))
+        .find_map(|owner| match owner {
+            Owner::Running(name) => Some(name.clone()),
+            _ => None,
+        });
+    let Some(user) = user else {
+        return true;
+    };
+    let message = format!("VF {vf} of {pf} cannot be created now");
+    let cause = format!(
+        "{} VFs exist, and cell `{user}` uses one of them",
+        sriov.num_vfs
+    );
+    let help = format!(
+        "write a number below {}, or destroy `{user}` first",
+        sriov.num_vfs
+    );
+    wish.wrong(pool, "sriov.vf", message, cause, help);
+    false
+}
+
+/// True if the bridge above the PF forwards the VF's bus.
+fn reaches(pool: &Pool<'_>, pf: Address, vf: Address) -> bool {
+    let above = |f: &&Function| {
+        f.address.segment == pf.segment
+            && f.bridge
+                .as_ref()
+                .is_some_and(|b| (b.secondary..=b.subordinate).contains(&pf.bus))
+    };
+    let mut bridges = pool.host.functions.iter().filter(above);
+    let within = |f: &Function| f.bridge.as_ref().is_some_and(|b| vf.bus <= b.subordinate);
+    bridges.all(within) && pool.host.root_of(vf).is_some()
+}
+
+/// The first VF of `pf` that is free.
+fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address) -> Option<AssignedFunction> {
+    let (_, sriov) = physical(pool, wish, pf)?;
+    let free = (0..sriov.total_vfs).find(|vf| {
+        let address = vf_address(pf, sriov, *vf);
+        address.is_some_and(|a| !pool.function_owners.contains_key(&a))
+    });
+    let Some(free) = free else {
+        let message = format!("slice `{}` cannot have a VF of {pf}", wish.slice.name);
+        let cause = format!("all {} are given away", sriov.total_vfs);
+        wish.wrong(
+            pool,
+            "sriov.pf",
+            message,
+            cause,
+            "name another physical function",
+        );
+        return None;
+    };
+    by_number(pool, wish, pf, free)
+}
+
+/// Whether the function can work in a cell at all: isolation, windows, and
+/// what else the slice asks of it.
+fn fits(
+    pool: &mut Pool<'_>,
+    wish: &Wish<'_>,
+    function: &Function,
+    address: Address,
+    bars: &[Bar],
+    key: &str,
+) -> Option<()> {
+    let before = pool.report.errors();
+    let message = format!("slice `{}` cannot have {address}", wish.slice.name);
+    if wish.pci.isolation == Isolation::Iommu {
+        // A virtual function is behind the unit of its physical one.
+        isolation(pool, wish, function.address, &message, key);
+    }
+    windows(pool, wish, address, bars, &message, key);
+    suits(pool, wish, function);
+    if function.reset.is_empty()
+        && wish.key != "console.pci"
+        && matches!(wish.pci.which, Which::Address(_))
+    {
+        let place = wish.slice.place(&format!("{}.{key}", wish.key));
+        pool.report.push(
+            Finding::warning(format!("{address} cannot be reset"))
+                .at(place)
+                .because("the next owner gets it as the last one left it")
+                .help("give it only to cells that may see each other's data"),
+        );
+    }
+    (pool.report.errors() == before).then_some(())
+}
+
+/// Whether an IOMMU keeps the function's DMA in the cell.
+fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
+    if !pool.host.has_iommu(address) {
+        let cause = "no IOMMU watches it: its DMA could reach all memory";
+        let help =
+            "turn VT-d or AMD-Vi on in the firmware's setup, or write `isolation = \"none\"`";
+        return wish.wrong(pool, key, message.to_owned(), cause, help);
+    }
+    let wanted = pool
+        .host
+        .reserved
+        .iter()
+        .find(|r| r.functions.contains(&address));
+    if let Some(reserved) = wanted {
+        let cause = format!(
+            "the firmware wants it to reach {:#x}..{:#x} at all times",
+            reserved.range.start,
+            reserved.range.end()
+        );
+        let help = "turn that use off in the firmware's setup, or name another function";
+        wish.wrong(pool, key, message.to_owned(), cause, help);
+    }
+}
+
+/// Whether the function's BARs are where its root bus forwards to.
+fn windows(
+    pool: &mut Pool<'_>,
+    wish: &Wish<'_>,
+    address: Address,
+    bars: &[Bar],
+    message: &str,
+    key: &str,
+) {
+    let Some(root) = pool.host.root_of(address) else {
+        let cause = format!("no root bus leads to bus {:02x}", address.bus);
+        let help = "save the host again; the slice's ACPI tables need the windows of its root bus";
+        return wish.wrong(pool, key, message.to_owned(), cause, help);
+    };
+    for bar in bars.iter().filter(|b| b.size > 0) {
+        let (start, end) = (bar.start, bar.start.saturating_add(bar.size - 1));
+        if start == 0 {
+            let cause = format!("BAR {} has no address", bar.index);
+            let help = "turn \"above 4G decoding\" on in the firmware's setup, or boot Linux with `pci=realloc`";
+            return wish.wrong(pool, key, message.to_owned(), cause, help);
+        }
+        if !root
+            .windows
+            .iter()
+            .any(|w| w.contains(bar.space, start, end))
+        {
+            let cause = format!(
+                "BAR {} at {start:#x} is in no window of root bus {:02x}",
+                bar.index, root.first_bus
+            );
+            let help = "boot Linux with `pci=realloc`, and save the host again";
+            return wish.wrong(pool, key, message.to_owned(), cause, help);
+        }
+    }
+}
+
+/// Whether the keys beside the function make sense for it.
+fn suits(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function) {
+    let what = function.what();
+    let is_vf = matches!(wish.pci.which, Which::Vf { .. }) || function.pf.is_some();
+    let cause = format!("it is a {what} {}", if is_vf { "VF" } else { "function" });
+    if wish.pci.mac.is_some() && !(is_vf && what == "network") {
+        let message = "only a VF of a network card can get a MAC address".to_owned();
+        wish.wrong(pool, "mac", message, cause.clone(), "remove `mac`");
+    }
+    if wish.pci.vlan.is_some() && !(is_vf && what == "network") {
+        let message = "only a VF of a network card can be put into a VLAN".to_owned();
+        wish.wrong(pool, "vlan", message, cause.clone(), "remove `vlan`");
+    }
+    if wish.pci.namespace_size.is_some() && !(is_vf && what == "NVMe") {
+        let message = "only a VF of an NVMe controller can get a namespace".to_owned();
+        wish.wrong(
+            pool,
+            "namespace-size",
+            message,
+            cause,
+            "remove `namespace-size`",
+        );
+    }
+}
+
+/// The assignment that a wish leads to.
+fn assigned(
+    pool: &Pool<'_>,
+    wish: &Wish<'_>,
+    address: Address,
+    pf: Option<Address>,
+    vf: Option<u16>,
+) -> AssignedFunction {
+    let node = pool.host.node_of(address);
+    AssignedFunction {
+        address,
+        pf,
+        vf,
+        mac: wish.pci.mac,
+        vlan: wish.pci.vlan,
+        namespace_size: wish.pci.namespace_size,
+        isolation: wish.pci.isolation,
+        node: node.or_else(|| pool.host.node_of(pf?)),
+    }
+}
+
+/// Claims the ports of a legacy UART.
+pub(super) fn claim_ports(pool: &mut Pool<'_>, slice: &Slice) -> Vec<PortRange> {
+    const KEY: &str = "console.port";
+    let Console::UartPort(first) = slice.console else {
+        return Vec::new();
+    };
+    let message = format!("slice `{}` cannot have the UART at {first:#x}", slice.name);
+    let ports = first..=first.saturating_add(UART_PORTS - 1);
+    if let Some(owner) = ports.clone().find_map(|p| pool.port_owners.get(&p)) {
+        let cause = owner.sentence();
+        pool.wrong(
+            slice,
+            KEY,
+            message,
+            cause,
+            "name another UART, or take a virtual console",
+        );
+        return Vec::new();
+    }
+    let serial = |r: &&crate::host::Region| r.name.contains("serial");
+    let mut uarts = pool.host.ioports.iter().filter(serial);
+    if !uarts.any(|r| r.start == u64::from(first)) {
+        let all: Vec<String> = pool
+            .host
+            .ioports
+            .iter()
+            .filter(serial)
+            .map(|r| format!("{:#x}", r.start))
+            .collect();
+        let help = match all.is_empty() {
+            true => "take a virtual console, or a UART on PCI".to_owned(),
+            false => format!("the UARTs of this machine are at {}", all.join(", ")),
+        };
+        pool.wrong(slice, KEY, message, "there is none", help);
+        return Vec::new();
+    }
+    for port in ports {
+        pool.port_owners.insert(port, Owner::slice(slice, KEY));
+    }
+    vec![PortRange {
+        first,
+        count: UART_PORTS,
+    }]
+}
+
+/// Refuses IOMMU groups that are cut in two. Comes after all claims.
+pub(super) fn groups(pool: &mut Pool<'_>, slices: &[(&Slice, &[AssignedFunction])]) {
+    for (slice, functions) in slices {
+        for function in functions.iter().filter(|f| f.isolation == Isolation::Iommu) {
+            let group = pool.function(function.address).and_then(|f| f.group);
+            let members = group.and_then(|g| pool.groups.get(&g));
+            let stranger = members.into_iter().flatten().find(|member| {
+                let owner = pool.function_owners.get(member);
+                owner.and_then(Owner::name) != Some(slice.name.as_str())
+            });
+            if let (Some(stranger), Some(group)) = (stranger.copied(), group) {
+                let index = functions.iter().position(|f| f.address == function.address);
+                let key = format!("pci.{}", index.unwrap_or_default());
+                let message = format!(
+                    "slice `{}` cannot have {} without {stranger}",
+                    slice.name, function.address
+                );
+                let cause =
+                    format!("both are in IOMMU group {group}: their DMA cannot be told apart");
+                let help = "give the slice both, or move the card to another slot";
+                pool.wrong(slice, &key, message, cause, help);
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! From wishes to concrete CPUs, memory and PCI functions.
+//!
+//! Planning is a function of host, slices and what running cells hold: the
+//! same input gives the same plan. What is named (CPU lists, addresses,
+//! physical ranges) is claimed first for all slices, then wishes are met in
+//! the order of the slices. So a slice that is added at the end changes
+//! nothing for those before it, unless it names what they would have got.
+//! Running cells keep what they have.
+
+mod cpus;
+mod functions;
+mod generate;
+mod memory;
+mod pool;
+
+pub use generate::{Policy, generate};
+pub use pool::ROOT_MEMORY;
+
+use crate::config::{Console, Isolation, Mac, Slice};
+use crate::host::Host;
+use crate::pci::Address;
+use crate::report::Report;
+use pool::Pool;
+use serde::{Deserialize, Serialize};
+
+/// What running cells hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Taken {
+    /// Their assignments, as they were when the cells were created.
+    pub cells: Vec<CellAssignment>,
+}
+
+/// A CPU of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AssignedCpu {
+    /// Linux's number.
+    pub linux: u32,
+    /// Physical APIC id.
+    pub apic_id: u32,
+    /// NUMA node.
+    pub node: u32,
+}
+
+/// Memory of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum MemoryShare {
+    /// Huge pages of a node.
+    #[serde(rename_all = "kebab-case")]
+    Pages {
+        /// The node.
+        node: u32,
+        /// Bytes, a multiple of the page size.
+        bytes: u64,
+        /// Bytes of a page.
+        page_size: u64,
+        /// The slice asked for this page size: another one is no way out.
+        fixed: bool,
+    },
+    /// A range that was reserved at boot.
+    #[serde(rename_all = "kebab-case")]
+    Reserved {
+        /// Physical address.
+        base: u64,
+        /// Bytes.
+        size: u64,
+        /// NUMA node, if the firmware says so.
+        node: Option<u32>,
+    },
+}
+
+impl MemoryShare {
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        match self {
+            Self::Pages { bytes, .. } => *bytes,
+            Self::Reserved { size, .. } => *size,
+        }
+    }
+
+    /// Its node, if known.
+    #[must_use]
+    pub const fn node(&self) -> Option<u32> {
+        match self {
+            Self::Pages { node, .. } => Some(*node),
+            Self::Reserved { node, .. } => *node,
+        }
+    }
+}
+
+/// A PCI function of a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AssignedFunction {
+    /// Its address; a virtual function may still have to be created.
+    pub address: Address,
+    /// For a virtual function: its physical function.
+    pub pf: Option<Address>,
+    /// For a virtual function: its number.
+    pub vf: Option<u16>,
+    /// MAC address that it shall have.
+    pub mac: Option<Mac>,
+    /// VLAN that it shall be in.
+    pub vlan: Option<u16>,
+    /// Bytes of the NVMe namespace that it shall have.
+    pub namespace_size: Option<u64>,
+    /// What keeps its DMA in the cell.
+    pub isolation: Isolation,
+    /// NUMA node next to it.
+    pub node: Option<u32>,
+}
+
+/// I/O ports of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortRange {
+    /// First port.
+    pub first: u16,
+    /// How many.
+    pub count: u16,
+}
+
+/// What one cell gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CellAssignment {
+    /// Name of the slice.
+    pub name: String,
+    /// CPUs; the place in the list is the virtual APIC id.
+    pub cpus: Vec<AssignedCpu>,
+    /// Memory, in the order of guest-physical addresses.
+    pub memory: Vec<MemoryShare>,
+    /// PCI functions.
+    pub functions: Vec<AssignedFunction>,
+    /// I/O ports that reach the hardware.
+    pub ports: Vec<PortRange>,
+    /// Its console.
+    pub console: Console,
+    /// Why it got just this, a sentence for each choice.
+    pub why: Vec<String>,
+}
+
+impl CellAssignment {
+    /// Bytes of its memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.iter().map(MemoryShare::bytes).sum()
+    }
+
+    /// Nodes of its CPUs and memory, ascending.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<u32> {
+        let cpus = self.cpus.iter().map(|c| c.node);
+        let memory = self.memory.iter().filter_map(MemoryShare::node);
+        let all: std::collections::BTreeSet<u32> = cpus.chain(memory).collect();
+        all.into_iter().collect()
+    }
+}
+
+/// What is left in one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LeftNode {
+    /// The node.
+    pub node: u32,
+    /// CPUs that no cell has, the root's own among them.
+    pub cpus: Vec<u32>,
+    /// Bytes that further cells could have.
+    pub memory: u64,
+}
+
+/// The outcome of planning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// What each slice gets, in the order of the slices.
+    pub cells: Vec<CellAssignment>,
+    /// Cells that run and are in none of the files.
+    pub running: Vec<CellAssignment>,
+    /// What is left.
+    pub left: Vec<LeftNode>,
+}
+
+/// Finds resources for all slices.
+///
+/// # Errors
+///
+/// Every conflict and every wish that cannot be met, each with the place in
+/// the slice's file. Warnings are [`crate::check::check`]'s.
+pub fn plan(host: &Host, slices: &[Slice], taken: &Taken) -> Result<Plan, Report> {
+    let (plan, report) = attempt(host, slices, taken);
+    report.unless_errors(plan)
+}
+
+/// Plans as far as it goes: slices that cannot be met are left out of the
+/// plan and are in the report.
+#[must_use]
+pub fn attempt(host: &Host, slices: &[Slice], taken: &Taken) -> (Plan, Report) {
+    let mut pool = Pool::new(host, taken);
+    let running: Vec<Option<&CellAssignment>> = slices
+        .iter()
+        .map(|s| taken.cells.iter().find(|c| c.name == s.name))
+        .collect();
+    let mut claims: Vec<Claim> = Vec::new();
+    for (slice, running) in slices.iter().zip(&running) {
+        claims.push(match running {
+            Some(_) => Claim::default(),
+            None => claim(&mut pool, slice),
+        });
+    }
+    let mut cells = Vec::new();
+    for ((slice, running), claim) in slices.iter().zip(&running).zip(claims) {
+        let cell = match running {
+            Some(cell) => Some(keep(cell)),
+            None => complete(&mut pool, slice, claim),
+        };
+        cells.extend(cell);
+    }
+    let met: Vec<(&Slice, &[AssignedFunction])> = slices
+        .iter()
+        .filter_map(|s| {
+            let cell = cells.iter().find(|c: &&CellAssignment| c.name == s.name)?;
+            Some((s, cell.functions.as_slice()))
+        })
+        .collect();
+    functions::groups(&mut pool, &met);
+    let named = |c: &&CellAssignment| slices.iter().any(|s| s.name == c.name);
+    let plan = Plan {
+        cells,
+        running: taken.cells.iter().filter(|c| !named(c)).cloned().collect(),
+        left: pool.left(),
+    };
+    (plan, pool.report)
+}
+
+/// What a slice has named and got before wishes are met.
+#[derive(Default)]
+struct Claim {
+    cpus: Option<Vec<u32>>,
+    memory: Option<MemoryShare>,
+    functions: Vec<Option<AssignedFunction>>,
+    ports: Vec<PortRange>,
+    failed: bool,
+}
+
+/// Claims all that a slice names.
+fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Claim {
+    let before = pool.report.errors();
+    let cpus = cpus::claim(pool, slice);
+    let memory = memory::claim(pool, slice);
+    let functions = functions::claim(pool, slice);
+    let ports = functions::claim_ports(pool, slice);
+    Claim {
+        cpus,
+        memory,
+        functions,
+        ports,
+        failed: pool.report.errors() > before,
+    }
+}
+
+/// Meets the wishes of a slice whose named resources are claimed.
+fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssignment> {
+    let before = pool.report.errors();
+    let mut why = Vec::new();
+    let functions = functions::wish(pool, slice, claim.functions, &mut why);
+    let near: Vec<u32> = functions.iter().filter_map(|f| f.node).collect();
+    let cpus = match claim.cpus {
+        Some(cpus) => {
+            why.push("CPUs: just those that the file lists".to_owned());
+            cpus
+        }
+        None => cpus::wish(pool, slice, &near, &mut why)?,
+    };
+    let cpus: Vec<AssignedCpu> = cpus.iter().filter_map(|c| pool.assigned(*c)).collect();
+    let memory = match claim.memory {
+        Some(share) => {
+            why.push("memory: the range that the file names".to_owned());
+            vec![share]
+        }
+        None if slice.memory.base.is_some() => return None,
+        None => memory::wish(pool, slice, &cpus, &mut why)?,
+    };
+    if claim.failed || pool.report.errors() > before {
+        return None;
+    }
+    Some(CellAssignment {
+        name: slice.name.clone(),
+        cpus,
+        memory,
+        functions,
+        ports: claim.ports,
+        console: slice.console,
+        why,
+    })
+}
+
+/// A running cell keeps what it has.
+fn keep(cell: &CellAssignment) -> CellAssignment {
+    CellAssignment {
+        why: vec!["it runs, and keeps what it has".to_owned()],
+        ..cell.clone()
+    }
+}

@@ -1,0 +1,298 @@
+//! What is there and who has it, while a plan grows.
+
+use super::{AssignedCpu, CellAssignment, LeftNode, MemoryShare, Taken};
+use crate::config::Slice;
+use crate::host::{Cpu, Function, Host, Node, Range};
+use crate::pci::Address;
+use crate::report::{Finding, Place, Report};
+use crate::size::{GIB, MIB};
+use std::collections::BTreeMap;
+
+/// Bytes that stay free for the root on its node, whatever the slices want:
+/// less than this, and the next program that the root starts may not find
+/// memory.
+pub const ROOT_MEMORY: u64 = 128 * MIB;
+
+/// Who has a resource.
+#[derive(Clone, Debug)]
+pub(super) enum Owner {
+    /// The root; why it keeps it.
+    Root(String),
+    /// A cell that runs.
+    Running(String),
+    /// A slice in a file.
+    Slice { name: String, place: Place },
+}
+
+impl Owner {
+    /// A slice, at one of its keys.
+    pub(super) fn slice(slice: &Slice, key: &str) -> Self {
+        Self::Slice {
+            name: slice.name.clone(),
+            place: slice.place(key),
+        }
+    }
+
+    /// The owner's name, if it is a cell.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Root(_) => None,
+            Self::Running(name) | Self::Slice { name, .. } => Some(name),
+        }
+    }
+
+    /// Who has it, as the cause of a finding.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Root(why) => why.clone(),
+            Self::Running(name) => format!("cell `{name}` runs and has it"),
+            Self::Slice { name, place } => {
+                format!(
+                    "slice `{name}` has it ({}:{})",
+                    place.file.display(),
+                    place.line
+                )
+            }
+        }
+    }
+}
+
+/// Memory of a node that cells may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeMemory {
+    /// Bytes of ordinary free memory.
+    pub(super) free: u64,
+    /// Bytes of it that 1 GiB pages can probably be made of: free memory is
+    /// scattered, so half of it. `None` if the CPUs have no such pages.
+    pub(super) giant: Option<u64>,
+    /// Bytes of free 2 MiB pages.
+    pub(super) small_pages: u64,
+    /// Bytes of free 1 GiB pages.
+    pub(super) giant_pages: u64,
+}
+
+/// A physical core.
+pub(super) struct Core {
+    /// Its online CPUs, ascending.
+    pub(super) cpus: Vec<u32>,
+    /// Its node.
+    pub(super) node: u32,
+    /// Which last-level cache it is behind.
+    pub(super) cache: usize,
+}
+
+/// The machine while a plan grows.
+pub(super) struct Pool<'a> {
+    pub(super) host: &'a Host,
+    pub(super) report: Report,
+    pub(super) cores: Vec<Core>,
+    pub(super) memory: BTreeMap<u32, NodeMemory>,
+    pub(super) cpu_owners: BTreeMap<u32, Owner>,
+    pub(super) function_owners: BTreeMap<Address, Owner>,
+    pub(super) port_owners: BTreeMap<u16, Owner>,
+    pub(super) ranges: Vec<(Range, Owner)>,
+    pub(super) groups: BTreeMap<u32, Vec<Address>>,
+    cpus: BTreeMap<u32, &'a Cpu>,
+    functions: BTreeMap<Address, &'a Function>,
+}
+
+impl<'a> Pool<'a> {
+    /// The whole machine, less what running cells and the root need.
+    pub(super) fn new(host: &'a Host, taken: &Taken) -> Self {
+        let mut groups: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
+        for function in host.functions.iter().filter(|f| !f.is_bridge()) {
+            if let Some(group) = function.group {
+                groups.entry(group).or_default().push(function.address);
+            }
+        }
+        let mut pool = Self {
+            host,
+            report: Report::default(),
+            cores: cores(host),
+            memory: BTreeMap::new(),
+            cpu_owners: BTreeMap::new(),
+            function_owners: BTreeMap::new(),
+            port_owners: BTreeMap::new(),
+            ranges: Vec::new(),
+            groups,
+            cpus: host.cpus.iter().map(|c| (c.linux, c)).collect(),
+            functions: host.functions.iter().map(|f| (f.address, f)).collect(),
+        };
+        pool.root();
+        let mut held: BTreeMap<u32, u64> = BTreeMap::new();
+        for cell in &taken.cells {
+            pool.running(cell, &mut held);
+        }
+        let boot = pool.cpu(host.root.boot_cpu).map_or(0, |c| c.node);
+        for node in &host.nodes {
+            let keep = if node.id == boot { ROOT_MEMORY } else { 0 };
+            let held = held.get(&node.id).copied().unwrap_or(0);
+            pool.memory.insert(node.id, node_memory(node, held, keep));
+        }
+        pool
+    }
+
+    /// What the root cannot do without.
+    fn root(&mut self) {
+        let root = &self.host.root;
+        let keep = |why: &str| Owner::Root(why.to_owned());
+        self.cpu_owners.insert(
+            root.boot_cpu,
+            keep("it is the CPU that booted, and stays with the root"),
+        );
+        for address in &root.storage {
+            self.function_owners
+                .insert(*address, keep("the root's file system is on it"));
+        }
+        if let [only] = root.networks.as_slice() {
+            self.function_owners
+                .insert(*only, keep("it is the only network of the root"));
+        }
+        for address in &root.consoles {
+            self.function_owners
+                .insert(*address, keep("the root has its console there"));
+        }
+        for port in &root.console_ports {
+            for port in *port..port.saturating_add(8) {
+                self.port_owners
+                    .insert(port, keep("the root has its console there"));
+            }
+        }
+    }
+
+    /// What a running cell has. `held` counts bytes by node.
+    fn running(&mut self, cell: &CellAssignment, held: &mut BTreeMap<u32, u64>) {
+        let owner = Owner::Running(cell.name.clone());
+        for cpu in &cell.cpus {
+            self.cpu_owners.insert(cpu.linux, owner.clone());
+        }
+        for share in &cell.memory {
+            match share {
+                MemoryShare::Pages { node, bytes, .. } => {
+                    *held.entry(*node).or_default() += bytes;
+                }
+                MemoryShare::Reserved { base, size, .. } => {
+                    let range = Range {
+                        start: *base,
+                        size: *size,
+                    };
+                    self.ranges.push((range, owner.clone()));
+                }
+            }
+        }
+        for function in &cell.functions {
+            self.function_owners.insert(function.address, owner.clone());
+        }
+        for ports in &cell.ports {
+            for port in ports.first..ports.first.saturating_add(ports.count) {
+                self.port_owners.insert(port, owner.clone());
+            }
+        }
+    }
+
+    pub(super) fn cpu(&self, linux: u32) -> Option<&'a Cpu> {
+        self.cpus.get(&linux).copied()
+    }
+
+    pub(super) fn function(&self, address: Address) -> Option<&'a Function> {
+        self.functions.get(&address).copied()
+    }
+
+    /// The CPU as an assignment names it.
+    pub(super) fn assigned(&self, linux: u32) -> Option<AssignedCpu> {
+        self.cpu(linux).map(|cpu| AssignedCpu {
+            linux,
+            apic_id: cpu.apic_id,
+            node: cpu.node,
+        })
+    }
+
+    /// True if a cell may have the CPU.
+    pub(super) fn is_free(&self, linux: u32) -> bool {
+        !self.cpu_owners.contains_key(&linux)
+    }
+
+    /// Notes something wrong with a key of a slice.
+    pub(super) fn wrong(
+        &mut self,
+        slice: &Slice,
+        key: &str,
+        message: String,
+        cause: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let finding = Finding::error(message).at(slice.place(key)).help(help);
+        self.report.push(finding.because(cause));
+    }
+
+    /// What is left, node by node.
+    pub(super) fn left(&self) -> Vec<LeftNode> {
+        let mut cpus: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for cpu in self.host.cpus.iter().filter(|c| c.online) {
+            let owner = self.cpu_owners.get(&cpu.linux);
+            if owner.is_none_or(|o| o.name().is_none()) {
+                cpus.entry(cpu.node).or_default().push(cpu.linux);
+            }
+        }
+        let left = |(node, memory): (&u32, &NodeMemory)| LeftNode {
+            node: *node,
+            cpus: cpus.remove(node).unwrap_or_default(),
+            memory: memory.free + memory.small_pages + memory.giant_pages,
+        };
+        self.memory.iter().map(left).collect()
+    }
+}
+
+/// Memory of a node that cells may have. A host that was saved before `held`
+/// was given away counts it as free, a live one does not.
+fn node_memory(node: &Node, held: u64, keep: u64) -> NodeMemory {
+    let pages = |size| {
+        let of_size = node.pages.iter().filter(move |p| p.size == size);
+        of_size.map(|p| p.free * p.size).sum::<u64>()
+    };
+    let free = node.free.min(node.memory.saturating_sub(held));
+    let free = free.saturating_sub(keep);
+    let has_giant = node.pages.iter().any(|p| p.size == GIB);
+    NodeMemory {
+        free,
+        giant: has_giant.then_some(free / 2 / GIB * GIB),
+        small_pages: pages(2 * MIB),
+        giant_pages: pages(GIB),
+    }
+}
+
+/// Physical cores with at least one CPU online, in the order of their first
+/// CPUs.
+fn cores(host: &Host) -> Vec<Core> {
+    let mut cache_of: BTreeMap<u32, usize> = BTreeMap::new();
+    let last = host.caches.iter().map(|c| c.level).max().unwrap_or(0);
+    for (i, cache) in host.caches.iter().enumerate() {
+        if cache.level == last && last >= 3 {
+            cache_of.extend(cache.cpus.0.iter().map(|cpu| (*cpu, i)));
+        }
+    }
+    let online: BTreeMap<u32, &Cpu> = host
+        .cpus
+        .iter()
+        .filter(|c| c.online)
+        .map(|c| (c.linux, c))
+        .collect();
+    let mut cores: Vec<Core> = Vec::new();
+    for cpus in host.cores().into_values() {
+        let cpus: Vec<u32> = cpus
+            .into_iter()
+            .filter(|c| online.contains_key(c))
+            .collect();
+        let Some(cpu) = cpus.first().and_then(|first| online.get(first)) else {
+            continue;
+        };
+        let (node, linux) = (cpu.node, cpu.linux);
+        cores.push(Core {
+            cpus,
+            node,
+            cache: cache_of.get(&linux).copied().unwrap_or(usize::MAX),
+        });
+    }
+    cores.sort_by(|a, b| a.cpus.cmp(&b.cpus));
+    cores
+}
