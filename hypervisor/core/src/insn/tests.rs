@@ -1,7 +1,9 @@
 //! Encodings as assemblers make them, and anything at all.
 
 use super::*;
+use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess};
 use proptest::prelude::*;
+use std::vec::Vec;
 
 const REGS: [u64; 16] = [
     0x1122_3344_5566_7788,
@@ -316,5 +318,78 @@ proptest! {
         for len in [length(&bytes, mode), control_move(&bytes, mode).and_then(|_| length(&bytes, mode))].into_iter().flatten() {
             prop_assert!(usize::from(len) <= bytes.len().min(MAX_LEN));
         }
+    }
+}
+
+fn bitness(mode: CpuMode) -> u32 {
+    match mode {
+        CpuMode::Bits16 => 16,
+        CpuMode::Bits32 => 32,
+        CpuMode::Bits64 => 64,
+    }
+}
+
+/// How a second decoder sees the bytes: length, and the memory accesses with
+/// their size in bytes.
+fn second_opinion(bytes: &[u8], mode: CpuMode) -> (usize, Vec<(usize, OpAccess)>) {
+    let mut decoder = Decoder::new(bitness(mode), bytes, DecoderOptions::NONE);
+    let insn = decoder.decode();
+    if insn.is_invalid() {
+        return (0, Vec::new());
+    }
+    let mut factory = InstructionInfoFactory::new();
+    let used = factory.info(&insn).used_memory().iter();
+    let accesses = used.map(|memory| (memory.memory_size().size(), memory.access()));
+    (insn.len(), accesses.collect())
+}
+
+/// Bytes that often are an instruction of interest.
+fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let prefix = prop_oneof![
+        4 => Just(None),
+        1 => proptest::sample::select(&[0x66, 0x67, 0x2e, 0x64, 0xf0, 0xf2, 0xf3][..]).prop_map(Some),
+        2 => (0x40..0x50u8).prop_map(Some),
+    ];
+    let prefixes = proptest::collection::vec(prefix, 0..3);
+    let opcode = prop_oneof![
+        any::<u8>().prop_map(|byte| std::vec![byte]),
+        any::<u8>().prop_map(|byte| std::vec![0x0f, byte]),
+    ];
+    let rest = proptest::collection::vec(any::<u8>(), 12);
+    (prefixes, opcode, rest).prop_map(|(prefixes, opcode, rest)| {
+        let prefixes = prefixes.into_iter().flatten();
+        prefixes.chain(opcode).chain(rest).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #[test]
+    fn accesses_agree_with_a_second_decoder(bytes in likely_bytes(), mode in modes()) {
+        let Some(insn) = decode(&bytes, mode, &REGS) else {
+            return Ok(());
+        };
+        let (len, accesses) = second_opinion(&bytes, mode);
+        // LOCK and the like on a MOV are invalid: the CPU gives #UD, so that no
+        // such access arrives here.
+        if len == 0 {
+            return Ok(());
+        }
+        prop_assert_eq!(usize::from(insn.len), len, "{:x?}", &bytes);
+        let access = match insn.op {
+            Op::Load { .. } | Op::Combine { .. } | Op::Compare { .. } => OpAccess::Read,
+            Op::Store { .. } => OpAccess::Write,
+            Op::Exchange { .. } | Op::Modify { .. } => OpAccess::ReadWrite,
+        };
+        prop_assert_eq!(accesses, [(usize::from(insn.size), access)], "{:x?}", &bytes);
+    }
+
+    #[test]
+    fn lengths_agree_with_a_second_decoder(bytes in likely_bytes(), mode in modes()) {
+        let Some(len) = length(&bytes, mode) else {
+            return Ok(());
+        };
+        let (expected, _) = second_opinion(&bytes, mode);
+        prop_assert!(expected == 0 || usize::from(len) == expected, "{:x?}", &bytes);
     }
 }
