@@ -8,6 +8,7 @@
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 
 static LIST_HEAD(pins);
 static u32 pins_count;
@@ -135,11 +136,25 @@ struct cv_range *cv_range_claim(u64 start, u64 size, u64 page_size)
 	return range;
 }
 
-/* Lists @range, which takes the caller's reference, and returns its id. */
+static int compare_pages(const void *left, const void *right)
+{
+	unsigned long a = page_to_pfn(*(struct page **)left);
+	unsigned long b = page_to_pfn(*(struct page **)right);
+
+	return a < b ? -1 : a > b;
+}
+
+/*
+ * Lists @range, which takes the caller's reference, and returns its id. From
+ * here on its pages are in the order of their addresses, so that one mapping
+ * can hold all neighbours.
+ */
 u32 cv_pins_add(struct cv_range *range)
 {
 	u32 id;
 
+	if (range->pages)
+		sort(range->pages, range->count, sizeof(*range->pages), compare_pages, NULL);
 	mutex_lock(&pins_lock);
 	if (!++last_id)
 		++last_id;
@@ -180,7 +195,7 @@ u32 cv_pins_count(void)
 	return READ_ONCE(pins_count);
 }
 
-/* True if the range holds the @size bytes at @phys as consecutive pages. */
+/* True if the listed range holds the @size bytes at @phys without a gap. */
 static bool range_covers(const struct cv_range *range, u64 phys, u64 size)
 {
 	u64 i, page, end;
