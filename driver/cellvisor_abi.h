@@ -32,7 +32,6 @@ struct cv_image_header {
 	__u64 bridge_tables;
 };
 _Static_assert(sizeof(struct cv_image_header) == 56, "cv_image_header");
-_Static_assert(sizeof(struct cv_image_header) == 56, "cv_image_header");
 
 struct cv_boot_info {
 	__u32 abi_version;
@@ -44,7 +43,6 @@ struct cv_boot_info {
 	__u64 chunks[CV_MAX_CHUNKS];
 };
 _Static_assert(sizeof(struct cv_boot_info) == 4128, "cv_boot_info");
-_Static_assert(sizeof(struct cv_boot_info) == 4128, "cv_boot_info");
 
 struct cv_info {
 	__u32 abi_version;
@@ -52,7 +50,6 @@ struct cv_info {
 	__u32 tsc_khz;
 	__u32 pins;
 };
-_Static_assert(sizeof(struct cv_info) == 16, "cv_info");
 _Static_assert(sizeof(struct cv_info) == 16, "cv_info");
 
 struct cv_enable {
@@ -67,7 +64,6 @@ struct cv_enable {
 	__u32 cpu;
 };
 _Static_assert(sizeof(struct cv_enable) == 56, "cv_enable");
-_Static_assert(sizeof(struct cv_enable) == 56, "cv_enable");
 
 struct cv_pin {
 	__u64 address;
@@ -77,7 +73,6 @@ struct cv_pin {
 	__u32 flags;
 	__u32 id;
 };
-_Static_assert(sizeof(struct cv_pin) == 40, "cv_pin");
 _Static_assert(sizeof(struct cv_pin) == 40, "cv_pin");
 
 struct cv_call {
@@ -89,7 +84,6 @@ struct cv_call {
 	__u32 status;
 	__u32 reserved;
 };
-_Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 
 #define CV_PIN_RESERVED 1

@@ -11,6 +11,8 @@ mod report;
 mod scenario;
 mod setup;
 mod sh;
+mod size;
+mod test;
 mod ui;
 
 use anyhow::Result;
@@ -45,6 +47,10 @@ enum Task {
     },
     /// Boot one scenario on one lane.
     Boot(boot::Options),
+    /// Run every check: `N passed, N failed, N skipped`.
+    Test(test::Options),
+    /// Tell the size of the image and of its source.
+    Size,
     /// Set up, build, and play the main job.
     Demo(demo::Options),
 }
@@ -74,6 +80,8 @@ fn run(task: &Task) -> Result<()> {
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
+        Task::Test(options) => test::main(&paths, options),
+        Task::Size => size::main(&paths),
         Task::Demo(options) => demo::main(&paths, options),
     }
 }

@@ -15,6 +15,9 @@ const FLAGS: &str = "-C relocation-model=pic -C panic=abort -C no-redzone=yes \
     -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
     -C link-arg=-Wl,--build-id=none,-z,max-page-size=4096";
 
+/// What is built, and how.
+const PROFILE: &str = "--package cellvisor --profile monitor --target x86_64-unknown-linux-gnu";
+
 /// Where the linked image is, with symbols.
 pub(crate) fn elf(paths: &Paths) -> PathBuf {
     paths
@@ -30,19 +33,9 @@ pub(crate) fn elf(paths: &Paths) -> PathBuf {
 ///
 /// It does not compile or link.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
-    let script = paths.repo("hypervisor/monitor/linker.ld");
-    // Encoded, so that a path with blanks stays one argument.
-    let flags: Vec<String> = FLAGS
-        .split_whitespace()
-        .map(str::to_owned)
-        .chain(["-C".to_owned(), format!("link-arg=-T{}", script.display())])
-        .collect();
-    // A folder of its own: other flags would build all dependencies again.
-    cargo(paths)
-        .env("CARGO_TARGET_DIR", paths.target.join("monitor"))
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .words("build --package cellvisor --profile monitor --target")
-        .arg(TARGET)
+    freestanding(paths)
+        .words("build")
+        .words(PROFILE)
         .run(paths, "build-monitor")?;
     let image = paths.target.join("monitor/cellvisor.bin");
     Cmd::new("objcopy")
@@ -51,6 +44,34 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
         .arg(&image)
         .run(paths, "objcopy")?;
     Ok(image)
+}
+
+/// Lints the monitor's source, warnings being errors.
+///
+/// # Errors
+///
+/// The first lints, as clippy tells them.
+pub(crate) fn clippy(paths: &Paths) -> Result<()> {
+    let command = freestanding(paths)
+        .words("clippy")
+        .words(PROFILE)
+        .words("-- -D warnings");
+    command.run(paths, "clippy-monitor").map(drop)
+}
+
+/// Cargo with the flags of a freestanding program, in a folder of its own:
+/// other flags would build all dependencies again.
+fn freestanding(paths: &Paths) -> Cmd {
+    let script = paths.repo("hypervisor/monitor/linker.ld");
+    // Encoded, so that a path with blanks stays one argument.
+    let flags: Vec<String> = FLAGS
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain(["-C".to_owned(), format!("link-arg=-T{}", script.display())])
+        .collect();
+    cargo(paths)
+        .env("CARGO_TARGET_DIR", paths.target.join("monitor"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
 }
 
 /// Looks at the linked image for what must not be in it.

@@ -67,8 +67,14 @@ pub(crate) fn root(
 /// Monitor, driver and tools, as far as the scenario has them.
 fn add_parts(image: &mut Archive, parts: &Parts, release: &str) -> Result<()> {
     if let Some(monitor) = &parts.monitor {
-        image.dir("lib/cellvisor")?;
-        image.file("lib/cellvisor/cellvisor.bin", &read(monitor)?, Mode::Plain)?;
+        image.dir("usr")?;
+        image.dir("usr/lib")?;
+        image.dir("usr/lib/cellvisor")?;
+        image.file(
+            "usr/lib/cellvisor/cellvisor.bin",
+            &read(monitor)?,
+            Mode::Plain,
+        )?;
     }
     if let Some(cellctl) = &parts.cellctl {
         image.file("bin/cellctl", &read(cellctl)?, Mode::Run)?;
@@ -79,17 +85,21 @@ fn add_parts(image: &mut Archive, parts: &Parts, release: &str) -> Result<()> {
     Ok(())
 }
 
-/// Kernels, initramfs and configs of the cells.
+/// Kernels, initramfs and configs of the cells. `vmlinuz` is the first kernel.
 fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<()> {
     for kernel in &scenario.cells.kernels {
         let files = kernels::files(paths, *kernel)?;
         let name = format!("{CELLS}/vmlinuz-{}", kernel.version());
         image.file(&name, &read(&files.image)?, Mode::Plain)?;
     }
-    if !scenario.cells.kernels.is_empty() {
+    if let Some(first) = scenario.cells.kernels.first() {
+        image.link(
+            &format!("{CELLS}/vmlinuz"),
+            &format!("vmlinuz-{}", first.version()),
+        )?;
         let initramfs = cell(paths)?;
         image.file(
-            &format!("{CELLS}/cell.cpio"),
+            &format!("{CELLS}/initrd.img"),
             &read(&initramfs)?,
             Mode::Plain,
         )?;

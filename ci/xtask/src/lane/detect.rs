@@ -39,7 +39,11 @@ pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
 }
 
 /// The emulator's binary.
-pub(super) fn emulator(paths: &Paths, lane: Lane) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// It is missing or too old.
+pub(crate) fn emulator(paths: &Paths, lane: Lane) -> Result<PathBuf> {
     if lane == Lane::QemuVmx {
         return patched(paths);
     }

@@ -4,7 +4,8 @@ mod detect;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{available, default_lane, nesting, patched_path};
+pub(crate) use detect::{available, default_lane, emulator, nesting, patched_path};
+pub(crate) use qemu::{FIRMWARE, VMX_CPU};
 
 use crate::image::RootImage;
 use crate::paths::Paths;

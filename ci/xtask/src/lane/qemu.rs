@@ -10,11 +10,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// Folders with firmware, for a QEMU that is not installed.
-const FIRMWARE: &[&str] = &[
+pub(crate) const FIRMWARE: &[&str] = &[
     "/usr/share/qemu",
     "/usr/share/seabios",
     "/usr/lib/ipxe/qemu",
 ];
+
+/// The patched QEMU's CPU; without `check=off` it lists what TCG lacks.
+pub(crate) const VMX_CPU: &str = "Icelake-Server-v1,+vmx,check=off";
 
 /// Words of every root's command line: its console, no DMA remapping by Linux
 /// (it is the monitor's), a reboot instead of a halt after a panic, and
@@ -66,7 +69,7 @@ pub(super) fn command(
 fn processor(lane: Lane, machine: &Machine) -> Vec<String> {
     let (accelerator, model) = match lane {
         Lane::Kvm => ("kvm", "host"),
-        Lane::QemuVmx => ("tcg,thread=multi", "Icelake-Server-v1,+vmx,check=off"),
+        Lane::QemuVmx => ("tcg,thread=multi", VMX_CPU),
         Lane::Qemu => ("tcg,thread=multi", "EPYC-v4,+x2apic,check=off"),
     };
     let mut model = model.to_owned();

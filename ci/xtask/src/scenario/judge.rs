@@ -35,8 +35,6 @@ pub(crate) enum Verdict {
 /// A step as it went.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    /// Name of the step.
-    pub(crate) name: String,
     /// What people read.
     pub(crate) title: String,
     /// Seconds that it took.
@@ -182,7 +180,6 @@ impl<'a> Judge<'a> {
             allow: compile(&step.allow, step)?,
         });
         self.records.push(Record {
-            name: step.name.clone(),
             title: step.title.clone(),
             seconds: 0.0,
             lines: Vec::new(),

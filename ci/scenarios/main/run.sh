@@ -1,0 +1,57 @@
+. /lib.sh
+
+step root
+echo "root: uname=$(uname -r)"
+resources
+
+step enable
+run insmod /lib/modules/cellvisor.ko
+cellctl check
+run cellctl enable --log-port 0x2f8
+
+step create
+run cellctl create qemu.toml
+resources
+
+step start
+run cellctl start
+follow cell0
+cell_says cell0 60 "cell: ready"
+
+step checksum
+seq 1 200000 | sha256sum | sed 's/^/root: sum=/; s/ .*//' &
+sum=$!
+tell cell0 60 'seq 1 200000 | sha256sum | sed "s/^/sum=/; s/ .*//"'
+wait $sum
+echo "root: both computed"
+
+step steady
+tell cell0 20 'for cpu in 1 2; do timeout 15 sh -c "while :; do :; done" & done'
+run cellctl stats cell0 --interval 10 > /tmp/stats
+cat /tmp/stats
+only_quiet /tmp/stats
+
+step list
+run cellctl list
+run cellctl stats
+run cellctl status cell0
+
+step stop
+run cellctl stop cell0
+run cellctl list
+
+step again
+run cellctl start cell0
+follow cell0
+cell_says cell0 60 "cell: ready"
+
+step destroy
+run cellctl destroy cell0
+resources
+
+step disable
+run cellctl disable
+run rmmod cellvisor
+echo "root: driver unloaded"
+resources
+pass

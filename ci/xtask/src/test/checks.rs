@@ -1,0 +1,161 @@
+//! Checks that need no cell: formatting, lints, unit tests, builds, the image,
+//! the patched QEMU by itself.
+
+use super::{Check, Verdict, passed};
+use crate::build::{self, cargo, monitor};
+use crate::lane::{self, Lane};
+use crate::paths::{Paths, make_dir};
+use crate::setup::kernels::{self, Kernel};
+use crate::sh::{Cmd, find_program};
+use crate::ui::Ui;
+use crate::{header, setup, size};
+use anyhow::{Context, Result, bail};
+
+/// Everything in the workspace that runs on a host.
+const HOSTED: &str = "--workspace --exclude cellvisor";
+
+/// Seconds that the bare-metal test of the patched QEMU may take.
+const BARE_METAL_LIMIT: &str = "60";
+
+/// All checks of this file, cheap ones first.
+pub(super) fn all() -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("fmt", |paths, _| {
+            hosted(paths, "fmt --all -- --check", "fmt")
+        }),
+        Check::new("header", |paths, _| {
+            header::check(paths).and_then(|()| passed())
+        }),
+        Check::new("clippy", |paths, _| {
+            hosted(
+                paths,
+                &format!("clippy {HOSTED} --all-targets -- -D warnings"),
+                "clippy",
+            )
+        }),
+        Check::new("unit", |paths, _| unit(paths)),
+        Check::new("doctest", |paths, _| {
+            hosted(paths, &format!("test {HOSTED} --doc"), "doctest")
+        }),
+        Check::new("doc", |paths, _| doc(paths)),
+        Check::new("monitor", |paths, _| image(paths)),
+        Check::new("monitor-clippy", |paths, _| {
+            monitor::clippy(paths).and_then(|()| passed())
+        }),
+        Check::new("cellctl-static", |paths, _| {
+            build::cellctl::build(paths).and_then(|_| passed())
+        }),
+    ];
+    for kernel in Kernel::ALL {
+        checks.push(Check::new(
+            format!("driver-{}", kernel.version()),
+            |paths, _| {
+                let files = kernels::files(paths, *kernel)?;
+                build::driver::build(paths, &files)?;
+                Ok(Verdict::Passed(files.release))
+            },
+        ));
+    }
+    checks.push(Check::new("qemu-vmx-bare-metal", bare_metal));
+    checks
+}
+
+fn hosted(paths: &Paths, words: &str, name: &str) -> Result<Verdict> {
+    cargo(paths).words(words).run(paths, name)?;
+    passed()
+}
+
+fn unit(paths: &Paths) -> Result<Verdict> {
+    if find_program("cargo-nextest").is_none() {
+        let output = cargo(paths)
+            .words(&format!("test {HOSTED} --bins --lib --tests"))
+            .run(paths, "unit")?;
+        let runs = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("test result: ok. "));
+        let count: u32 = runs
+            .filter_map(|line| line.split(' ').next()?.parse::<u32>().ok())
+            .sum();
+        return Ok(Verdict::Passed(format!("{count} tests")));
+    }
+    let output = cargo(paths)
+        .words(&format!("nextest run {HOSTED} --no-fail-fast"))
+        .run(paths, "unit")?;
+    let summary = output
+        .lines()
+        .rev()
+        .find(|line| line.contains(" tests run:"))
+        .unwrap_or_default();
+    let (_, tests) = summary.split_once("] ").unwrap_or(("", summary));
+    Ok(Verdict::Passed(tests.trim().to_owned()))
+}
+
+fn doc(paths: &Paths) -> Result<Verdict> {
+    cargo(paths)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .words(&format!("doc {HOSTED} --no-deps --document-private-items"))
+        .run(paths, "doc")?;
+    passed()
+}
+
+fn image(paths: &Paths) -> Result<Verdict> {
+    monitor::build(paths)?;
+    monitor::check(paths)?;
+    Ok(Verdict::Passed(size::limits(paths)?))
+}
+
+/// The test that the emulation of VT-x was made with, outside of any Linux.
+fn bare_metal(paths: &Paths, ui: &Ui) -> Result<Verdict> {
+    if let Err(why) = setup::patched::ensure(paths, ui) {
+        return Ok(Verdict::Skipped(format!("{why:#}")));
+    }
+    let dir = paths.target.join("vmxtest");
+    make_dir(&dir)?;
+    let mut out = std::ffi::OsString::from("OUT=");
+    out.push(&dir);
+    Cmd::new("make")
+        .arg("-C")
+        .arg(paths.repo("ci/qemu-vmx/test"))
+        .arg(out)
+        .run(paths, "vmxtest")?;
+    let qemu = lane::emulator(paths, Lane::QemuVmx)?;
+    // The exit status is that of the test's debug-exit device, so it says
+    // nothing that the last line does not.
+    let output = std::process::Command::new("timeout")
+        .args(["--kill-after=5", BARE_METAL_LIMIT])
+        .arg(qemu)
+        .args(lane::FIRMWARE.iter().flat_map(|dir| ["-L", dir]))
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-machine",
+            "q35",
+            "-smp",
+            "2",
+            "-m",
+            "512",
+        ])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            lane::VMX_CPU,
+            "-serial",
+            "stdio",
+        ])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
+        .arg(dir.join("vmxtest.bin"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .context("cannot start the patched QEMU")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let good = text.lines().filter(|line| line.starts_with("ok ")).count();
+    if text.lines().last().map(str::trim) != Some("RESULT PASS") {
+        bail!(
+            "the bare-metal test did not end well:\n{}",
+            crate::sh::tail(&text, 12)
+        );
+    }
+    Ok(Verdict::Passed(format!("{good} checks")))
+}
