@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod cpuid;
 pub mod icr;
 pub mod insn;
 pub mod ioapic;
