@@ -10,6 +10,7 @@ extern crate std;
 
 pub mod addr;
 pub mod cpuid;
+pub mod exit;
 pub mod icr;
 pub mod insn;
 pub mod ioapic;
@@ -19,5 +20,8 @@ pub mod mtrr;
 pub mod own;
 pub mod paging;
 pub mod ring;
+pub mod state;
 pub mod uart;
+pub mod vcpu;
+pub mod vmx;
 pub mod walk;

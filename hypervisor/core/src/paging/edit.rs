@@ -42,6 +42,11 @@ impl Stale {
         self.done = true;
     }
 
+    /// Some walker may never flush: the pages are lost.
+    pub fn abandon(mut self) {
+        self.done = true;
+    }
+
     /// Adds what another change has left, so that one flush serves both.
     pub fn join(mut self, mut other: Self, mem: &mut impl TableMem) -> Self {
         other.done = true;

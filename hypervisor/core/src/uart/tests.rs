@@ -61,7 +61,11 @@ fn linux_measures_a_fifo_of_16() {
     uart.write(FCR, 7);
     uart.write(MCR, 0x10);
     for byte in 0..=255 {
-        assert_eq!(uart.write(DATA, byte), Effect::None, "nothing leaves in loopback");
+        assert_eq!(
+            uart.write(DATA, byte),
+            Effect::None,
+            "nothing leaves in loopback"
+        );
     }
     let mut count = 0;
     while uart.read(LSR) & 1 != 0 {
@@ -130,7 +134,10 @@ fn receives_by_trigger_and_by_timeout() {
         assert_eq!(uart.read(DATA), *byte);
     }
     assert!(!uart.interrupt());
-    assert_eq!((uart.read(LSR), uart.read(IIR), uart.read(DATA)), (0x60, 0xc1, 0));
+    assert_eq!(
+        (uart.read(LSR), uart.read(IIR), uart.read(DATA)),
+        (0x60, 0xc1, 0)
+    );
 }
 
 #[test]
@@ -141,7 +148,11 @@ fn takes_no_more_than_it_holds() {
     }
     assert_eq!(uart.room(), 0);
     assert!(!uart.receive(16));
-    assert_eq!(uart.read(LSR) & 2, 0, "the ring waits, so nothing is overrun");
+    assert_eq!(
+        uart.read(LSR) & 2,
+        0,
+        "the ring waits, so nothing is overrun"
+    );
     uart.write(FCR, 0x83);
     assert_eq!(uart.room(), 16, "cleared");
     uart.write(FCR, 0);
@@ -172,7 +183,11 @@ fn overrun_comes_first_and_reading_the_status_clears_it() {
     assert_eq!(uart.read(IIR), 4, "the byte that was there");
     assert_eq!(uart.read(DATA), 1);
     assert_eq!(uart.read(IIR), 2, "then the transmitter");
-    assert_eq!(uart.read(IIR), 0, "then the modem lines, which loopback changed");
+    assert_eq!(
+        uart.read(IIR),
+        0,
+        "then the modem lines, which loopback changed"
+    );
     assert_eq!(uart.read(MSR), 0x0b, "CTS, DSR and carrier went away");
     assert_eq!(uart.read(IIR), 1);
     // Ring counts when it ends.

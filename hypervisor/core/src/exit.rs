@@ -1,0 +1,137 @@
+//! VM exits in a form that no vendor owns.
+
+use cellvisor_abi::call::ExitKind;
+
+/// Why a guest stopped running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was not entered: a request came first. Counted as nothing.
+    Aborted,
+    /// CPUID.
+    Cpuid,
+    /// RDMSR of the MSR in ECX.
+    MsrRead,
+    /// WRMSR.
+    MsrWrite,
+    /// IN, OUT, INS or OUTS.
+    Port(PortAccess),
+    /// A move to a control register.
+    ControlRegister {
+        /// Number of the control register.
+        register: u8,
+        /// Number of the general register that has the value.
+        source: u8,
+    },
+    /// XSETBV.
+    Xsetbv,
+    /// An access that the second-level tables do not allow.
+    Memory(MemoryAccess),
+    /// An NMI arrived.
+    Nmi,
+    /// The guest can take an NMI now.
+    NmiWindow,
+    /// VMCALL or VMMCALL.
+    Hypercall,
+    /// An intercepted exception with this vector.
+    Exception(u8),
+    /// INVD or WBINVD.
+    Cache,
+    /// An instruction that does not exist for guests.
+    Undefined,
+    /// INIT or SIPI from the hardware.
+    Signal,
+    /// Triple fault.
+    TripleFault,
+    /// The entry failed; the vendor's code.
+    EntryFailed(u64),
+    /// A code that the back end does not know.
+    Unknown(u64),
+}
+
+/// An access to I/O ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortAccess {
+    /// First port.
+    pub port: u16,
+    /// Bytes: 1, 2 or 4.
+    pub size: u8,
+    /// OUT or OUTS.
+    pub write: bool,
+    /// INS or OUTS, with or without REP.
+    pub string: bool,
+}
+
+/// An access to guest-physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryAccess {
+    /// The address, in bytes.
+    pub gpa: u64,
+    /// It was a write.
+    pub write: bool,
+    /// It was an instruction fetch.
+    pub execute: bool,
+    /// It happened while the CPU walked the guest's own page tables or
+    /// delivered an event: there is no instruction to look at.
+    pub indirect: bool,
+}
+
+impl Exit {
+    /// Under which name it is counted.
+    #[must_use]
+    pub const fn kind(&self) -> Option<ExitKind> {
+        Some(match self {
+            Self::Aborted => return None,
+            Self::Cpuid => ExitKind::Cpuid,
+            Self::MsrRead => ExitKind::MsrRead,
+            Self::MsrWrite => ExitKind::MsrWrite,
+            Self::Port(access) if access.write => ExitKind::PortWrite,
+            Self::Port(_) => ExitKind::PortRead,
+            Self::ControlRegister { .. } => ExitKind::ControlRegister,
+            Self::Xsetbv => ExitKind::Xsetbv,
+            Self::Memory(_) => ExitKind::MemoryFault,
+            Self::Nmi => ExitKind::Nmi,
+            Self::NmiWindow => ExitKind::NmiWindow,
+            Self::Hypercall => ExitKind::Hypercall,
+            Self::Exception(_) => ExitKind::Exception,
+            Self::Cache => ExitKind::Cache,
+            Self::Undefined => ExitKind::Undefined,
+            Self::Signal => ExitKind::Signal,
+            Self::TripleFault => ExitKind::TripleFault,
+            Self::EntryFailed(_) | Self::Unknown(_) => ExitKind::Other,
+        })
+    }
+}
+
+/// All ones in the width of a port access: what an absent device answers.
+#[must_use]
+pub const fn ones(size: u8) -> u64 {
+    match size {
+        1 => 0xff,
+        2 => 0xffff,
+        _ => 0xffff_ffff,
+    }
+}
+
+/// Puts the result of IN into RAX: 8 and 16 bits keep what stands above, 32
+/// bits clear it.
+#[must_use]
+pub const fn port_result(rax: u64, size: u8, value: u64) -> u64 {
+    match size {
+        1 => (rax & !0xff) | (value & 0xff),
+        2 => (rax & !0xffff) | (value & 0xffff),
+        _ => value & 0xffff_ffff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_result_keeps_upper_bits_of_small_reads_only() {
+        let rax = 0x1122_3344_5566_7788;
+        assert_eq!(port_result(rax, 1, 0xff), 0x1122_3344_5566_77ff);
+        assert_eq!(port_result(rax, 2, 0xffff), 0x1122_3344_5566_ffff);
+        assert_eq!(port_result(rax, 4, 0xffff_ffff), 0xffff_ffff);
+    }
+}

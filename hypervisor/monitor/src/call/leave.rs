@@ -1,0 +1,39 @@
+//! Leaving the monitor: all CPUs together, back to Linux as it is now.
+
+use crate::cell;
+use crate::enter;
+use crate::entry;
+use crate::linux::{self, LeaveFrame};
+use crate::percpu;
+use crate::run::Cpu;
+use crate::vcpu::Backend;
+use cellvisor_abi::call::CellId;
+use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::vcpu::RAX;
+
+/// Leaves, if all CPUs do; returns a status only if they do not.
+pub(super) fn leave<B: Backend>(cpu: &mut Cpu<B>, bridge_cr3: u64) -> u64 {
+    let refuse =
+        |status: EnterStatus, detail: u32| u64::from(status.code()) | u64::from(detail) << 32;
+    let cells = cell::all().count() as u32;
+    if cells != 0 {
+        return refuse(EnterStatus::CellsExist, cells);
+    }
+    let elsewhere = percpu::cpus()
+        .filter(|cpu| cpu.owner() != CellId::ROOT)
+        .count() as u32;
+    if elsewhere != 0 || !enter::all_leave() {
+        return refuse(EnterStatus::CpusOffline, elsewhere);
+    }
+    cpu.regs.0[RAX] = u64::from(EnterStatus::Ok.code());
+    cpu.advance();
+    let state = cpu.vcpu.state();
+    cpu.vcpu.disable();
+    linux::restore_msrs(&state);
+    let mut frame = LeaveFrame::new(&state, &cpu.regs);
+    frame.link();
+    // SAFETY: virtualization is off; the frame holds Linux's own state; the
+    // driver has put our memory and all of Linux's into the bridge tables, and
+    // its call expects to go on under them.
+    unsafe { entry::leave_to_linux(&frame, bridge_cr3) }
+}

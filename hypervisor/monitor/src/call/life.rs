@@ -1,0 +1,247 @@
+//! Starting, stopping, reloading and destroying cells.
+
+use super::create::{assign_all, give_back, release, stop_all};
+use super::{Refusal, find};
+use crate::cell::{self, Cell};
+use crate::percpu::{Activity, CpuShared, request};
+use crate::run::Cpu;
+use crate::space::Space;
+use crate::sync::tsc;
+use crate::vcpu::Backend;
+use crate::{facts, kick, log, owners};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::{CellId, Progress, Start, State, StopReason};
+use cellvisor_abi::status::CallStatus;
+use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::kvmclock::Clock;
+use cellvisor_core::paging::{Attr, MapError, Stale};
+use cellvisor_core::state::Event;
+use log::log;
+
+/// Bytes that one call scrubs: a few milliseconds of the root's CPU.
+const SCRUB_STEP: u64 = 4 << 20;
+
+/// Starts a loadable cell. The root's view of its memory ends first.
+pub(super) fn start<B: Backend>(cpu: &mut Cpu<B>, start: &Start) -> Result<(), Refusal> {
+    let cell = find(start.cell)?;
+    let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+    if cell.state() != State::Loadable {
+        return Err(CallStatus::WrongState.into());
+    }
+    hide(cpu, cell)?;
+    let clock = Clock::new(facts::get().tsc_khz, tsc(), 0);
+    {
+        let mut devices = guest.devices.lock();
+        devices.reset();
+        devices.clock = clock.map(|clock| (clock, start.wall_ns, start.wall_tsc));
+    }
+    *guest.boot.lock() = Some(start.boot);
+    if !assign_all(cell.cpus(), cell.id) {
+        return Err(CallStatus::CpuStuck.into());
+    }
+    {
+        let mut life = cell.life.lock();
+        life.starts += 1;
+        life.failure = None;
+        life.scrubbed = 0;
+    }
+    cell.apply(Event::Start);
+    log!("cell={} started", cell.name.as_str());
+    if let Some(first) = cell.cpu(0) {
+        kick::send(first, request::BOOT);
+    }
+    Ok(())
+}
+
+/// Stops a running cell and waits for its CPUs.
+pub(super) fn stop(cell: &Cell) -> Result<(), Refusal> {
+    if !cell.halt(StopReason::Root) {
+        return Err(CallStatus::WrongState.into());
+    }
+    if stop_all(cell.cpus()) {
+        Ok(())
+    } else {
+        Err(CallStatus::CpuStuck.into())
+    }
+}
+
+type Step = Result<(CallStatus, Progress), Refusal>;
+
+/// Scrubs a step; the cell is loadable when all is done.
+pub(super) fn reload<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
+    match cell.state() {
+        State::Stopped(_) | State::Failed => {}
+        _ => return Err(CallStatus::WrongState.into()),
+    }
+    let (status, progress) = scrub(cpu, cell)?;
+    if status == CallStatus::Ok {
+        show(cell)?;
+        cell.apply(Event::Reload);
+    }
+    Ok((status, progress))
+}
+
+/// Scrubs a step; the cell is gone when all is done.
+pub(super) fn destroy<B: Backend>(cpu: &mut Cpu<B>, cell: &'static Cell) -> Step {
+    let progress = match cell.state() {
+        State::Running => return Err(CallStatus::WrongState.into()),
+        // What a loadable cell has in its memory is the root's.
+        State::Loadable => Progress { done: 0, total: 0 },
+        State::Stopped(_) | State::Failed => match scrub(cpu, cell)? {
+            (CallStatus::Ok, progress) => progress,
+            again => return Ok(again),
+        },
+    };
+    show(cell)?;
+    if !stop_all(cell.cpus()) || !give_back(cell.cpus()) {
+        return Err(CallStatus::CpuStuck.into());
+    }
+    let (id, name) = (cell.id, cell.name);
+    release(cell.owner());
+    // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
+    // not used below.
+    unsafe { cell::remove(id) };
+    log!("cell={} destroyed", name.as_str());
+    Ok((CallStatus::Ok, progress))
+}
+
+/// Zeroes the next part of a cell's memory. `Again` until all is done.
+fn scrub<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
+    if cell.cpus().any(|cpu| cpu.activity() == Activity::Running) && !stop_all(cell.cpus()) {
+        return Err(CallStatus::CpuStuck.into());
+    }
+    let total = cell.guest.as_ref().map_or(0, |guest| guest.memory);
+    let done = cell.life.lock().scrubbed;
+    let end = total.min(done + SCRUB_STEP);
+    let mut at = done;
+    while at < end {
+        let page = nth_page(cell, at).ok_or(CallStatus::BadResource)?;
+        cpu.window.zero(page);
+        at += PAGE_SIZE;
+    }
+    cell.life.lock().scrubbed = end;
+    let status = if end == total {
+        CallStatus::Ok
+    } else {
+        CallStatus::Again
+    };
+    Ok((status, Progress { done: end, total }))
+}
+
+/// Page at byte `offset` of all that the cell owns, in host order.
+fn nth_page(cell: &Cell, offset: u64) -> Option<Hpa> {
+    let mut left = offset / PAGE_SIZE;
+    owners::with(|owners| {
+        owners.pages.owned(cell.owner()).find_map(|run| {
+            let size = run.end - run.start;
+            if left < size {
+                return Some(Hpa((run.start + left) * PAGE_SIZE));
+            }
+            left -= size;
+            None
+        })
+    })?
+}
+
+/// Ends the root's view of a cell's memory, on all CPUs of the root.
+fn hide<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Result<(), Refusal> {
+    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
+    if !cell.life.lock().visible {
+        return Ok(());
+    }
+    let (mut stale, result) = unmap_all(root, cell);
+    let flushed = kick::flush(root_cpus(), cpu.shared);
+    cpu.vcpu.flush();
+    match (stale.take(), flushed) {
+        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
+        // Tables that a CPU may still walk are lost rather than used again.
+        (Some(stale), Err(_)) => stale.abandon(),
+        (None, _) => {}
+    }
+    cell.life.lock().visible = false;
+    if flushed.is_err() {
+        return Err(CallStatus::CpuStuck.into());
+    }
+    if result.is_err() {
+        show(cell)?;
+        return Err(CallStatus::NoMemory.into());
+    }
+    Ok(())
+}
+
+fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
+    (0..crate::entry::boot_info().cpu_count)
+        .filter_map(crate::percpu::cpu)
+        .filter(|cpu| cpu.owner() == CellId::ROOT)
+}
+
+/// Unmaps all of a cell's pages from the root; stops at the first that fails.
+fn unmap_all(root: &Cell, cell: &Cell) -> (Option<Stale>, Result<(), ()>) {
+    let mut stale: Option<Stale> = None;
+    let result = for_each_run(cell, |start, size| {
+        let mut space = root.space.lock();
+        let new = space
+            .as_mut()
+            .ok_or(())?
+            .unmap(Gpa(start), size)
+            .map_err(|_| ())?;
+        stale = Some(match stale.take() {
+            Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
+            None => new,
+        });
+        Ok(())
+    });
+    (stale, result)
+}
+
+/// Lets the root see a cell's memory.
+fn show(cell: &Cell) -> Result<(), Refusal> {
+    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
+    if cell.life.lock().visible {
+        return Ok(());
+    }
+    for_each_run(cell, |start, size| {
+        let mut space = root.space.lock();
+        show_range(space.as_mut().ok_or(())?, start, start + size)
+    })
+    .map_err(|()| Refusal::from(CallStatus::NoMemory))?;
+    cell.life.lock().visible = true;
+    Ok(())
+}
+
+/// Maps what is not mapped of `at..end`. A part may be there still if a step
+/// before has failed half-way.
+fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
+    while at < end {
+        if let Some(mapping) = space.translate(Gpa(at)) {
+            at += mapping.size_left;
+            continue;
+        }
+        at = match space.map(Gpa(at), Hpa(at), end - at, Attr::RAM) {
+            Ok(()) => end,
+            Err(MapError::Overlap(there)) => {
+                space
+                    .map(Gpa(at), Hpa(at), there.0 - at, Attr::RAM)
+                    .map_err(|_| ())?;
+                there.0
+            }
+            Err(_) => return Err(()),
+        };
+    }
+    Ok(())
+}
+
+fn for_each_run(cell: &Cell, mut f: impl FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()> {
+    let mut next = 0;
+    loop {
+        let run = owners::with(|owners| {
+            owners
+                .pages
+                .owned(cell.owner())
+                .find(|run| run.start >= next)
+        });
+        let Some(Some(run)) = run else { return Ok(()) };
+        f(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE)?;
+        next = run.end;
+    }
+}

@@ -1,0 +1,281 @@
+//! Hypercalls of the root (abi: `call`).
+//!
+//! One at a time: the lock on the buffer is the lock of them all, and nobody
+//! waits for it.
+
+mod create;
+mod leave;
+mod life;
+
+use crate::cell::{self, Cell};
+use crate::run::Cpu;
+use crate::vcpu::Backend;
+use crate::{entry, facts, log, mem, owners, percpu};
+use cellvisor_abi::call::{
+    CellId, Code, Conflict, ConsoleWrite, Info, Owner, ReadRequest, ReadResponse, Stats,
+    StatsRequest,
+};
+use cellvisor_abi::ioctl::CALL_BUFFER;
+use cellvisor_abi::status::CallStatus;
+use cellvisor_abi::{PAGE_SIZE, wire};
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
+use core::sync::atomic::Ordering;
+use serde::{Deserialize, Serialize};
+use spin::Mutex;
+
+const SIZE: usize = CALL_BUFFER as usize;
+
+static BUFFER: Mutex<[u8; SIZE]> = Mutex::new([0; SIZE]);
+
+/// What a call refuses with.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    status: CallStatus,
+    conflict: Option<Conflict>,
+}
+
+impl From<CallStatus> for Refusal {
+    fn from(status: CallStatus) -> Self {
+        Self {
+            status,
+            conflict: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// Names the resource that stands in the way.
+    pub(crate) const fn conflict(status: CallStatus, conflict: Conflict) -> Self {
+        Self {
+            status,
+            conflict: Some(conflict),
+        }
+    }
+}
+
+/// Serves the call in the CPU's registers; the value for RAX.
+pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
+    let regs = cpu.regs.0;
+    let Some(code) = Code::from_code(regs[RAX]) else {
+        return u64::from(CallStatus::UnknownCall.code());
+    };
+    if code == Code::Leave {
+        return leave::leave(cpu, regs[RDI]);
+    }
+    let Some(mut guard) = BUFFER.try_lock() else {
+        return u64::from(CallStatus::Busy.code());
+    };
+    let buffer: &mut [u8; SIZE] = &mut guard;
+    let (at, len, capacity) = (regs[RDI], regs[RSI] as usize, regs[RDX] as usize);
+    if len > SIZE || capacity > SIZE || !is_roots(at, len.max(capacity)) {
+        return u64::from(CallStatus::Malformed.code());
+    }
+    copy(at, len, |hpa, offset, size| {
+        if let Some(part) = buffer.get_mut(offset..offset + size) {
+            cpu.window.read(hpa, part);
+        }
+    });
+    let (status, response) = match serve(cpu, code, buffer, len) {
+        Ok((status, response)) => (status, response),
+        Err(refusal) => {
+            let response = refusal
+                .conflict
+                .and_then(|c| reply(buffer, &c).ok())
+                .unwrap_or(0);
+            (refusal.status, response)
+        }
+    };
+    if response > capacity {
+        return u64::from(CallStatus::TooLong.code());
+    }
+    copy(at, response, |hpa, offset, size| {
+        if let Some(part) = buffer.get(offset..offset + size) {
+            cpu.window.write(hpa, part);
+        }
+    });
+    u64::from(status.code()) | (response as u64) << 32
+}
+
+/// True if all of the range is the root's memory.
+fn is_roots(at: u64, len: usize) -> bool {
+    let first = at / PAGE_SIZE;
+    let Some(end) = at
+        .checked_add(len as u64)
+        .map(|end| end.div_ceil(PAGE_SIZE))
+    else {
+        return false;
+    };
+    end <= facts::get().physical_end / PAGE_SIZE
+        && owners::with(|o| o.pages.check(first, end, Owner::Root).is_ok()) == Some(true)
+}
+
+/// Calls `part` for each page of `at..at + len`: address, offset from `at`,
+/// bytes.
+fn copy(at: u64, len: usize, mut part: impl FnMut(Hpa, usize, usize)) {
+    let mut done = 0;
+    while done < len {
+        let here = at + done as u64;
+        let size = ((PAGE_SIZE - here % PAGE_SIZE) as usize).min(len - done);
+        part(Hpa(here), done, size);
+        done += size;
+    }
+}
+
+type Reply = Result<(CallStatus, usize), Refusal>;
+
+fn serve<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
+    match code {
+        Code::Info => done(buffer, &info::<B>()),
+        Code::CellCreate => {
+            let id = create::create(cpu, request_bytes(buffer, len)?)?;
+            done(buffer, &id)
+        }
+        Code::CellStart => {
+            life::start(cpu, &request(buffer, len)?)?;
+            done(buffer, &())
+        }
+        Code::CellStop => {
+            life::stop(find(request(buffer, len)?)?)?;
+            done(buffer, &())
+        }
+        Code::CellReload => {
+            let (status, progress) = life::reload(cpu, find(request(buffer, len)?)?)?;
+            Ok((status, reply(buffer, &progress)?))
+        }
+        Code::CellDestroy => {
+            let (status, progress) = life::destroy(cpu, find(request(buffer, len)?)?)?;
+            Ok((status, reply(buffer, &progress)?))
+        }
+        Code::CellStatus => {
+            let id: CellId = request(buffer, len)?;
+            let cell = cell::get(id).ok_or(CallStatus::NoSuchCell)?;
+            done(buffer, &cell.status())
+        }
+        Code::CellList => {
+            let ids = cell::all().map(|cell| cell.id.0);
+            words(buffer, ids)
+        }
+        Code::CellCpus => {
+            let cell = cell::get(request(buffer, len)?).ok_or(CallStatus::NoSuchCell)?;
+            words(
+                buffer,
+                cell.cpus().map(|cpu| cpu.apic_id.load(Ordering::Relaxed)),
+            )
+        }
+        Code::Stats => {
+            let request: StatsRequest = request(buffer, len)?;
+            done(buffer, &stats(request.cpu).ok_or(CallStatus::BadResource)?)
+        }
+        Code::ConsoleRead => {
+            let request: ReadRequest = request(buffer, len)?;
+            let cell = find(request.cell)?;
+            let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+            read_reply(buffer, |out| {
+                guest.devices.lock().console_read(request.from, out)
+            })
+        }
+        Code::ConsoleWrite => {
+            let taken = console_write(request_bytes(buffer, len)?)?;
+            done(buffer, &taken)
+        }
+        Code::LogRead => {
+            let request: ReadRequest = request(buffer, len)?;
+            read_reply(buffer, |out| log::read(request.from, out))
+        }
+        Code::Leave => Err(CallStatus::UnknownCall.into()),
+    }
+}
+
+fn request_bytes(buffer: &[u8; SIZE], len: usize) -> Result<&[u8], Refusal> {
+    buffer.get(..len).ok_or(CallStatus::Malformed.into())
+}
+
+fn request<'a, T: Deserialize<'a>>(buffer: &'a [u8; SIZE], len: usize) -> Result<T, Refusal> {
+    wire::decode(request_bytes(buffer, len)?).map_err(|_| CallStatus::Malformed.into())
+}
+
+fn reply<T: Serialize>(buffer: &mut [u8; SIZE], value: &T) -> Result<usize, Refusal> {
+    wire::encode(value, buffer)
+        .map(|bytes| bytes.len())
+        .ok_or(CallStatus::TooLong.into())
+}
+
+fn done<T: Serialize>(buffer: &mut [u8; SIZE], value: &T) -> Reply {
+    Ok((CallStatus::Ok, reply(buffer, value)?))
+}
+
+/// Little-endian words as one postcard byte string.
+fn words(buffer: &mut [u8; SIZE], words: impl Iterator<Item = u32>) -> Reply {
+    let (out, room) = buffer.split_at_mut(SIZE / 2);
+    let mut len = 0;
+    for (place, word) in room.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+        len += 4;
+    }
+    let bytes = room.get(..len).ok_or(CallStatus::TooLong)?;
+    let written = wire::encode(&bytes, out).ok_or(CallStatus::TooLong)?;
+    Ok((CallStatus::Ok, written.len()))
+}
+
+fn read_reply(buffer: &mut [u8; SIZE], read: impl FnOnce(&mut [u8]) -> (u64, usize)) -> Reply {
+    let (out, room) = buffer.split_at_mut(SIZE / 2);
+    // The response's own fields take a few bytes before the text.
+    const FIELDS: usize = 32;
+    let room = room
+        .get_mut(..SIZE / 2 - FIELDS)
+        .ok_or(CallStatus::TooLong)?;
+    let (start, len) = read(room);
+    let bytes = room.get(..len).ok_or(CallStatus::TooLong)?;
+    let response = ReadResponse { start, bytes };
+    let written = wire::encode(&response, out).ok_or(CallStatus::TooLong)?;
+    Ok((CallStatus::Ok, written.len()))
+}
+
+/// A cell beside the root.
+fn find(id: CellId) -> Result<&'static Cell, Refusal> {
+    cell::get(id)
+        .filter(|cell| cell.guest.is_some())
+        .ok_or(CallStatus::NoSuchCell.into())
+}
+
+fn info<B: Backend>() -> Info {
+    let (pool_pages, pool_free) = mem::pool::usage();
+    Info {
+        abi_version: cellvisor_abi::ABI_VERSION,
+        backend: B::KIND,
+        cpus: entry::boot_info().cpu_count,
+        cells: cell::all().count() as u32,
+        pool_pages,
+        pool_free,
+        image_bytes: entry::image_end() - cellvisor_abi::image::BASE,
+        per_cpu_bytes: percpu::AREA_SIZE as u32,
+        root_x2apic: facts::get().root_apic == crate::cpu::apic::Mode::X2apic,
+        iommus: 0,
+    }
+}
+
+fn stats(index: u32) -> Option<Stats> {
+    let cpu = percpu::cpu(index)?;
+    let mut exits = [0; cellvisor_abi::call::ExitKind::COUNT];
+    for (out, counter) in exits.iter_mut().zip(&cpu.exits) {
+        *out = counter.load(Ordering::Relaxed);
+    }
+    Some(Stats {
+        apic_id: cpu.apic_id.load(Ordering::Relaxed),
+        owner: cpu.owner(),
+        virtual_id: cpu.virtual_id.load(Ordering::Relaxed),
+        running: cpu.activity() == percpu::Activity::Running,
+        exits,
+    })
+}
+
+fn console_write(request: &[u8]) -> Result<u32, Refusal> {
+    let request: ConsoleWrite<'_> =
+        wire::decode(request).map_err(|_| Refusal::from(CallStatus::Malformed))?;
+    let cell = find(request.cell)?;
+    let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+    let (taken, message) = guest.devices.lock().console_write(request.bytes);
+    crate::ipi::deliver_message(cell, message);
+    Ok(taken)
+}

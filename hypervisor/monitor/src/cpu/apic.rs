@@ -1,0 +1,200 @@
+//! The local APIC of this CPU, in whichever mode its owner runs it.
+//!
+//! Source: SDM 3A, "Advanced Programmable Interrupt Controller (APIC)".
+
+use crate::mem::map;
+use crate::sync::{Once, wait_for};
+use cellvisor_core::addr::Hpa;
+use x86::msr;
+
+const BASE_ENABLED: u64 = 1 << 11;
+const BASE_X2APIC: u64 = 1 << 10;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// First MSR of the x2APIC registers; register at MMIO offset n is MSR + n/16.
+const X2APIC: u32 = 0x800;
+/// Registers by their MMIO offset.
+const TPR: u32 = 0x80;
+const EOI: u32 = 0xb0;
+/// Logical destination.
+pub(crate) const LDR: u32 = 0xd0;
+const SPURIOUS: u32 = 0xf0;
+const IN_SERVICE: u32 = 0x100;
+/// Interrupt command, low half.
+pub(crate) const ICR_LOW: u32 = 0x300;
+/// Interrupt command, high half (xAPIC only).
+pub(crate) const ICR_HIGH: u32 = 0x310;
+const LVT: [u32; 6] = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370];
+const TIMER_COUNT: u32 = 0x380;
+const MASKED: u32 = 1 << 16;
+const PENDING: u32 = 1 << 12;
+/// Interrupt command: NMI, asserted.
+const NMI_COMMAND: u32 = 0x4400;
+
+/// Where the registers are mapped if the root runs in xAPIC mode.
+static REGISTERS: Once<u64> = Once::new();
+
+/// How a local APIC is addressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Memory-mapped registers.
+    Xapic,
+    /// MSRs.
+    X2apic,
+}
+
+/// Mode of this CPU's APIC; `None` if it is off.
+pub(crate) fn mode() -> Option<Mode> {
+    match base() & (BASE_ENABLED | BASE_X2APIC) {
+        BASE_ENABLED => Some(Mode::Xapic),
+        both if both == BASE_ENABLED | BASE_X2APIC => Some(Mode::X2apic),
+        _ => None,
+    }
+}
+
+/// IA32_APIC_BASE.
+pub(crate) fn base() -> u64 {
+    // SAFETY: there is an APIC in every CPU with virtualization.
+    unsafe { msr::rdmsr(msr::IA32_APIC_BASE) }
+}
+
+/// Host-physical page of the memory-mapped registers.
+pub(crate) fn page() -> Hpa {
+    Hpa(base() & BASE_ADDRESS)
+}
+
+/// Maps the registers for CPUs in xAPIC mode.
+pub(crate) fn map_registers() -> Option<()> {
+    REGISTERS.set(map::device(page())?);
+    Some(())
+}
+
+/// Physical APIC id of this CPU.
+pub(crate) fn own_id() -> u32 {
+    let cpuid = raw_cpuid::CpuId::new();
+    let extended = cpuid
+        .get_extended_topology_info()
+        .and_then(|mut levels| levels.next());
+    extended.map_or_else(
+        || {
+            cpuid
+                .get_feature_info()
+                .map_or(0, |f| u32::from(f.initial_local_apic_id()))
+        },
+        |level| level.x2apic_id(),
+    )
+}
+
+/// Reads a register by its MMIO offset.
+pub(crate) fn read(register: u32) -> u32 {
+    match (mode(), REGISTERS.get()) {
+        // SAFETY: reading APIC registers has no side effect that matters here.
+        (Some(Mode::X2apic), _) => unsafe { msr::rdmsr(X2APIC + register / 16) as u32 },
+        (Some(Mode::Xapic), Some(base)) => {
+            // SAFETY: the page is mapped, the offset is inside it.
+            unsafe { ((base + u64::from(register & 0xff0)) as *const u32).read_volatile() }
+        }
+        _ => 0,
+    }
+}
+
+/// Writes a register by its MMIO offset.
+///
+/// # Safety
+///
+/// Interrupt commands must have been checked against ownership.
+pub(crate) unsafe fn write(register: u32, value: u32) {
+    match (mode(), REGISTERS.get()) {
+        // SAFETY: the caller names a register that exists in x2APIC mode.
+        (Some(Mode::X2apic), _) => unsafe {
+            msr::wrmsr(X2APIC + register / 16, u64::from(value));
+        },
+        (Some(Mode::Xapic), Some(base)) => {
+            // SAFETY: the page is mapped, the offset is inside it.
+            unsafe { ((base + u64::from(register & 0xff0)) as *mut u32).write_volatile(value) };
+        }
+        _ => {}
+    }
+}
+
+/// Sends an interrupt command to the CPU with this physical id.
+///
+/// # Safety
+///
+/// The target must be one that the sender may interrupt this way.
+pub(crate) unsafe fn send(target: u32, command: u32) {
+    if mode() == Some(Mode::X2apic) {
+        // SAFETY: the caller has checked the target.
+        unsafe {
+            msr::wrmsr(
+                X2APIC + ICR_LOW / 16,
+                u64::from(target) << 32 | u64::from(command),
+            )
+        };
+        return;
+    }
+    // A command that is still on its way is waited for; the APIC takes
+    // microseconds.
+    wait_for(1_000, || read(ICR_LOW) & PENDING == 0);
+    // SAFETY: as above; the guest's own writes to these two registers are
+    // intercepted, so nobody is between them.
+    unsafe {
+        write(ICR_HIGH, target << 24);
+        write(ICR_LOW, command);
+    }
+}
+
+/// Sends an NMI to the CPU with this physical id: the monitor's only way to get
+/// another CPU's attention.
+pub(crate) fn send_nmi(target: u32) {
+    // SAFETY: every CPU of the plan runs the monitor, which takes NMIs at any
+    // time.
+    unsafe { send(target, NMI_COMMAND) };
+}
+
+/// Brings this CPU's APIC into the state that INIT leaves, in the mode that the
+/// new owner uses: nothing of the last owner's interrupts stays.
+pub(crate) fn hand_over(to: Mode) {
+    let Some(now) = mode() else { return };
+    // SAFETY: the owner has lost this CPU; no command is sent.
+    unsafe {
+        for entry in LVT {
+            write(entry, MASKED);
+        }
+        write(TIMER_COUNT, 0);
+        write(TPR, 0);
+        // At most 240 vectors can be in service.
+        for _ in 0..240 {
+            if !any_in_service() {
+                break;
+            }
+            write(EOI, 0);
+        }
+        write(SPURIOUS, 0xff);
+    }
+    if now != to {
+        set_mode(to);
+    }
+}
+
+fn any_in_service() -> bool {
+    (0..8).any(|word| read(IN_SERVICE + 16 * word) != 0)
+}
+
+/// Changes the mode. From x2APIC to xAPIC leads through "off" only (SDM 3A,
+/// "x2APIC State Transitions").
+fn set_mode(to: Mode) {
+    let base = base() & !BASE_X2APIC;
+    // SAFETY: the transitions are the manual's; the APIC is quiet, and nobody
+    // runs on this CPU.
+    unsafe {
+        match to {
+            Mode::X2apic => {
+                msr::wrmsr(msr::IA32_APIC_BASE, base | BASE_ENABLED | BASE_X2APIC);
+            }
+            Mode::Xapic => {
+                msr::wrmsr(msr::IA32_APIC_BASE, base & !BASE_ENABLED);
+                msr::wrmsr(msr::IA32_APIC_BASE, base | BASE_ENABLED);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Descriptor tables of the monitor, shared by all CPUs.
+//!
+//! The selectors are those of 64-bit Linux, so that code segment and stack stay
+//! valid when one table is exchanged for the other on the way out.
+
+use crate::entry;
+use crate::sync::Once;
+use x86::dtables::DescriptorTablePointer;
+
+/// Selector of the code segment.
+pub(crate) const CODE: u16 = 0x10;
+/// Selector of the data segment.
+pub(crate) const DATA: u16 = 0x18;
+/// Selector of the task state segment.
+pub(crate) const TSS: u16 = 0x40;
+
+/// Entries of a table that goes up to the task state segment.
+const ENTRIES: usize = TSS as usize / 8 + 2;
+const CODE_SEGMENT: u64 = 0x00af_9b00_0000_ffff;
+const DATA_SEGMENT: u64 = 0x00cf_9300_0000_ffff;
+const VECTORS: usize = 22;
+const NMI: usize = 2;
+
+/// A global descriptor table.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+pub(crate) struct Gdt([u64; ENTRIES]);
+
+impl Gdt {
+    /// Flat 64-bit segments and an available task state segment.
+    pub(crate) const fn new(tss_base: u64, tss_limit: u32) -> Self {
+        let mut entries = [0; ENTRIES];
+        entries[CODE as usize / 8] = CODE_SEGMENT;
+        entries[DATA as usize / 8] = DATA_SEGMENT;
+        entries[TSS as usize / 8] = (tss_limit as u64 & 0xffff)
+            | (tss_base & 0xff_ffff) << 16
+            | 0x89 << 40
+            | (tss_limit as u64 >> 16 & 0xf) << 48
+            | (tss_base >> 24 & 0xff) << 56;
+        entries[TSS as usize / 8 + 1] = tss_base >> 32;
+        Self(entries)
+    }
+
+    /// Limit for LGDT.
+    pub(crate) const LIMIT: u16 = (ENTRIES * 8 - 1) as u16;
+}
+
+/// The task state segment: no stacks of its own are used.
+#[repr(C, align(128))]
+struct Tss([u8; 104]);
+
+/// An interrupt gate.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Gate(u64, u64);
+
+/// The tables and where they lie.
+pub(crate) struct DescriptorTables {
+    gdt: Gdt,
+    idt: [Gate; VECTORS],
+}
+
+static TASK_STATE: Tss = Tss([0; 104]);
+static TABLES: Once<DescriptorTables> = Once::new();
+
+/// Fills the tables.
+pub(crate) fn init() {
+    let gate = |target: u64| {
+        let low =
+            (target & 0xffff) | u64::from(CODE) << 16 | 0x8e << 40 | (target >> 16 & 0xffff) << 48;
+        Gate(low, target >> 32)
+    };
+    let mut idt = [Gate(0, 0); VECTORS];
+    for (vector, entry) in idt.iter_mut().enumerate() {
+        *entry = gate(entry::exception_stubs_address() + 16 * vector as u64);
+    }
+    idt[NMI] = gate(entry::host_nmi_address());
+    TABLES.set(DescriptorTables {
+        gdt: Gdt::new(tss_base(), 103),
+        idt,
+    });
+}
+
+/// Address of the task state segment.
+pub(crate) fn tss_base() -> u64 {
+    &raw const TASK_STATE as u64
+}
+
+/// Addresses of GDT and IDT; zero before [`init`].
+pub(crate) fn bases() -> (u64, u64) {
+    TABLES.get().map_or((0, 0), |tables| {
+        (&raw const tables.gdt as u64, &raw const tables.idt as u64)
+    })
+}
+
+/// Linux's GDT register.
+pub(crate) fn sgdt() -> (u64, u16) {
+    let mut pointer = DescriptorTablePointer::<u64> {
+        limit: 0,
+        base: core::ptr::null(),
+    };
+    // SAFETY: SGDT writes the pointer and nothing else.
+    unsafe { x86::dtables::sgdt(&mut pointer) };
+    (pointer.base as u64, pointer.limit)
+}
+
+/// Linux's IDT register.
+pub(crate) fn sidt() -> (u64, u16) {
+    let mut pointer = DescriptorTablePointer::<u64> {
+        limit: 0,
+        base: core::ptr::null(),
+    };
+    // SAFETY: SIDT writes the pointer and nothing else.
+    unsafe { x86::dtables::sidt(&mut pointer) };
+    (pointer.base as u64, pointer.limit)
+}

@@ -1,0 +1,206 @@
+//! All CPUs enter together, or none does.
+//!
+//! The first CPU to arrive prepares what all share; then each prepares itself;
+//! then they decide, once and together, whether to go on. A CPU that cannot, or
+//! that does not come in time, makes all go back to Linux as they were.
+
+use crate::cpu::{apic, gdt};
+use crate::linux::{self, EntryFrame};
+use crate::mem::map::Window;
+use crate::mem::{map, pool};
+use crate::percpu::{self, Area};
+use crate::run::Cpu;
+use crate::sync::wait_for;
+use crate::vcpu::{Backend, EnterError, vmx::Vmx};
+use crate::{cell, entry, facts, log, root, run, sync};
+use cellvisor_abi::plan::Inject;
+use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::vcpu::CpuState;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How long CPUs wait for each other, in microseconds.
+const PATIENCE_US: u64 = 5_000_000;
+
+/// What the first CPU found: 0 while it works, 1 if all is well, otherwise
+/// status and detail as the entry returns them, above bit 0.
+static SHARED: AtomicU64 = AtomicU64::new(0);
+static READY: AtomicU32 = AtomicU32::new(0);
+static DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);
+const UNDECIDED: u32 = 0;
+const GO: u32 = 1;
+const BACK: u32 = 2;
+
+/// Called by `monitor_entry` on this CPU's stack. Returns only on failure.
+pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr3: u64) -> u64 {
+    let area = Area::from_ptr(area);
+    // SAFETY: the entry has just pushed the frame on Linux's stack, which stays
+    // as it is until this call returns.
+    let (state, regs) = linux::capture(unsafe { &*frame }, linux_cr3);
+    let result = share(area).and_then(|()| prepare::<Vmx>(area, &state));
+    let error = match result {
+        Ok(cpu) => run::run(cpu, regs),
+        Err(error) => error,
+    };
+    u64::from(error.status.code()) | u64::from(error.detail) << 32
+}
+
+/// The part that is done once, by the first CPU, while the others wait.
+fn share(area: Area) -> Result<(), EnterError> {
+    let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
+    if area.shared().area.load(Ordering::Relaxed) == 0 {
+        let result = everyone_here().and_then(|()| prepare_shared());
+        SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);
+        return result;
+    }
+    let mut seen = 0;
+    wait_for(2 * PATIENCE_US, || {
+        seen = SHARED.load(Ordering::Acquire);
+        seen != 0
+    });
+    if seen == 1 {
+        Ok(())
+    } else {
+        Err(EnterStatus::OtherCpuFailed.into())
+    }
+}
+
+fn everyone_here() -> Result<(), EnterError> {
+    let expected = entry::boot_info().cpu_count;
+    if wait_for(PATIENCE_US, || percpu::arrived() >= expected) {
+        return Ok(());
+    }
+    Err(EnterError {
+        status: EnterStatus::CpusMissing,
+        detail: percpu::arrived(),
+    })
+}
+
+fn prepare_shared() -> Result<(), EnterError> {
+    let info = entry::boot_info();
+    if info.abi_version != cellvisor_abi::ABI_VERSION {
+        return Err(EnterError {
+            status: EnterStatus::AbiMismatch,
+            detail: info.abi_version,
+        });
+    }
+    let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
+    sync::set_tsc_khz(plan.tsc_khz);
+    pool::init();
+    gdt::init();
+    let no_memory = EnterError {
+        status: EnterStatus::NoMemory,
+        detail: 0,
+    };
+    map::init().ok_or(no_memory)?;
+    facts::init(&plan)?;
+    root::init::<Vmx>(&plan).ok_or(no_memory)?;
+    log::set_port(plan.log_port);
+    Ok(())
+}
+
+/// The part that each CPU does, and the decision.
+fn prepare<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterError> {
+    let own = prepare_own::<B>(area, state);
+    if own.is_err() {
+        decide(BACK);
+    }
+    let ready = READY.fetch_add(1, Ordering::AcqRel) + 1;
+    let expected = entry::boot_info().cpu_count;
+    if ready == expected {
+        decide(GO);
+    }
+    if !wait_for(PATIENCE_US, || {
+        DECISION.load(Ordering::Acquire) != UNDECIDED
+    }) {
+        decide(BACK);
+    }
+    let go = DECISION.load(Ordering::Acquire) == GO;
+    match own {
+        Ok(cpu) if go => Ok(cpu),
+        Ok(cpu) => {
+            let mut cpu = cpu;
+            cpu.vcpu.disable();
+            Err(EnterStatus::OtherCpuFailed.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Decides, unless it is decided already.
+fn decide(what: u32) {
+    // A decision that stands is what everybody follows.
+    let _ = DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
+}
+
+fn prepare_own<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterError> {
+    let shared = area.shared();
+    let apic_id = apic::own_id();
+    let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
+    let found = plan
+        .cpus
+        .iter()
+        .flatten()
+        .enumerate()
+        .find(|(_, cpu)| cpu.apic_id == apic_id);
+    let (index, cpu) = found.ok_or(EnterError {
+        status: EnterStatus::UnknownCpu,
+        detail: apic_id,
+    })?;
+    if apic::mode() != Some(facts::get().root_apic) {
+        return Err(EnterStatus::ApicMode.into());
+    }
+    shared.apic_id.store(apic_id, Ordering::Relaxed);
+    shared.linux.store(cpu.linux, Ordering::Relaxed);
+    shared.virtual_id.store(apic_id, Ordering::Relaxed);
+    shared.ldr.store(apic::read(apic::LDR), Ordering::Relaxed);
+    if !percpu::register(index as u32, shared) {
+        return Err(EnterError {
+            status: EnterStatus::UnknownCpu,
+            detail: apic_id,
+        });
+    }
+    let no_memory = EnterError {
+        status: EnterStatus::NoMemory,
+        detail: 0,
+    };
+    let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory)?;
+    let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory)?;
+    let mut vcpu = B::enable(area.hardware_pages(), state)?;
+    if plan.inject == Some(Inject::FailCpu(index as u32)) {
+        vcpu.disable();
+        return Err(EnterStatus::Injected.into());
+    }
+    vcpu.attach(&root.attachment());
+    vcpu.set_state(state);
+    Ok(Cpu::new(vcpu, shared, root, window))
+}
+
+/// CPUs that have come to leave together, and the same decision as on the way
+/// in. A failed attempt is closed by the last CPU that gives it up.
+static LEAVING: AtomicU32 = AtomicU32::new(0);
+static LEAVE_DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);
+static LEFT_WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// Waits until all CPUs have come to leave; true if all have.
+pub(crate) fn all_leave() -> bool {
+    let expected = entry::boot_info().cpu_count;
+    LEFT_WAITING.fetch_add(1, Ordering::AcqRel);
+    let decide = |what| {
+        let _ =
+            LEAVE_DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
+    };
+    if LEAVING.fetch_add(1, Ordering::AcqRel) + 1 == expected {
+        decide(GO);
+    }
+    if !wait_for(PATIENCE_US, || {
+        LEAVE_DECISION.load(Ordering::Acquire) != UNDECIDED
+    }) {
+        decide(BACK);
+    }
+    let go = LEAVE_DECISION.load(Ordering::Acquire) == GO;
+    if !go && LEFT_WAITING.fetch_sub(1, Ordering::AcqRel) == 1 {
+        LEAVING.store(0, Ordering::Release);
+        LEAVE_DECISION.store(UNDECIDED, Ordering::Release);
+    }
+    go
+}

@@ -1,0 +1,55 @@
+//! CPUID.
+
+use crate::run::Cpu;
+use crate::vcpu::Backend;
+use cellvisor_core::cpuid::{self, Dynamic};
+use cellvisor_core::vcpu::{CR4_OSXSAVE, RAX, RBX, RCX, RDX};
+
+/// Handles the exit: from the cell's table, or the machine's own answer with
+/// little changed for the root.
+pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>) {
+    let leaf = cpu.regs.0[RAX] as u32;
+    let sub = cpu.regs.0[RCX] as u32;
+    let [a, b, c, d] = answer(cpu, leaf, sub);
+    cpu.regs.0[RAX] = u64::from(a);
+    cpu.regs.0[RBX] = u64::from(b);
+    cpu.regs.0[RCX] = u64::from(c);
+    cpu.regs.0[RDX] = u64::from(d);
+    cpu.advance();
+}
+
+fn answer<B: Backend>(cpu: &Cpu<B>, leaf: u32, sub: u32) -> [u32; 4] {
+    let cr4 = cpu.vcpu.paging().cr4;
+    let Some(guest) = &cpu.cell.guest else {
+        let native = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
+        let regs = [native.eax, native.ebx, native.ecx, native.edx];
+        return cpuid::root(leaf, sub, regs, cr4);
+    };
+    let (xcr0, xss) = if leaf == STATE_SIZES {
+        state_components(cr4)
+    } else {
+        (0, 0)
+    };
+    let now = Dynamic {
+        virtual_id: cpu.virtual_id(),
+        cr4,
+        xcr0,
+        xss,
+    };
+    guest.cpuid.lookup(leaf, sub, &now)
+}
+
+/// The leaf whose answer depends on XCR0 and IA32_XSS.
+const STATE_SIZES: u32 = 0xd;
+const XSS: u32 = 0xda0;
+
+/// XCR0 and IA32_XSS, which stay the guest's while the monitor runs.
+fn state_components(cr4: u64) -> (u64, u64) {
+    if cr4 & CR4_OSXSAVE == 0 {
+        return (1, 0);
+    }
+    // SAFETY: the guest has switched XSAVE on, so the CPU has it, and the
+    // monitor's CR4 has OSXSAVE set.
+    let xcr0 = unsafe { x86::controlregs::xcr0() };
+    (xcr0.bits(), crate::entry::try_rdmsr(XSS).unwrap_or(0))
+}

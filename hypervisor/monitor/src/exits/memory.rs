@@ -1,0 +1,205 @@
+//! Second-level faults: device registers that are emulated, memory that is
+//! mapped when it is first touched, and what a guest must not touch.
+
+use crate::cell::Cell;
+use crate::cpu::apic;
+use crate::mem::map::Window;
+use crate::root::{self, Mapped};
+use crate::run::Cpu;
+use crate::vcpu::Backend;
+use crate::{facts, ipi};
+use cellvisor_abi::call::{ExitKind, FailReason};
+use cellvisor_core::addr::{Gpa, PAGE_SIZE};
+use cellvisor_core::exit::MemoryAccess;
+use cellvisor_core::insn::{self, MAX_LEN, MmioInsn, Op};
+use cellvisor_core::vcpu::RSP;
+use cellvisor_core::{icr, walk};
+use core::sync::atomic::Ordering;
+
+/// Handles the exit.
+pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+    if cpu.is_root() {
+        root_access(cpu, access);
+    } else {
+        cell_access(cpu, access);
+    }
+}
+
+fn root_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+    let facts = facts::get();
+    let page = access.gpa & !(PAGE_SIZE - 1);
+    if page == facts.apic_page && facts.root_apic == apic::Mode::Xapic && access.write {
+        xapic_write(cpu, access);
+        return;
+    }
+    match root::map_on_touch(cpu.cell, access.gpa) {
+        Mapped::Size(_) | Mapped::Already => {}
+        Mapped::NotOwned | Mapped::NoMemory => {
+            if cpu.denied(|denied| &denied.mmio) {
+                crate::log::line(format_args!(
+                    "root denied memory gpa={:#x} write={} rip={:#x}",
+                    access.gpa,
+                    access.write,
+                    cpu.vcpu.rip()
+                ));
+            }
+            cpu.refuse();
+        }
+    }
+}
+
+fn cell_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+    let ioapic = cpu
+        .cell
+        .guest
+        .as_ref()
+        .map_or(0, |guest| guest.layout.ioapic);
+    let page = access.gpa & !(PAGE_SIZE - 1);
+    if ioapic != 0 && page == ioapic && !access.execute {
+        ioapic_access(cpu, access);
+        return;
+    }
+    cpu.fail(FailReason::Memory {
+        gpa: access.gpa,
+        write: access.write,
+        execute: access.execute,
+    });
+}
+
+/// A write to the root's memory-mapped APIC.
+fn xapic_write<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+    let Some(insn) = instruction(cpu, access) else {
+        cpu.refuse();
+        return;
+    };
+    let (Op::Store { value } | Op::Exchange { value, .. }) = insn.op else {
+        cpu.refuse();
+        return;
+    };
+    let value = value as u32;
+    let register = (access.gpa & 0xff0) as u32;
+    if let Op::Exchange { target, .. } = insn.op {
+        target.set(&mut cpu.regs.0, u64::from(apic::read(register)));
+    }
+    match register {
+        apic::ICR_LOW => ipi::command(cpu, icr::decode_xapic(cpu.icr_high, value)),
+        apic::ICR_HIGH => cpu.icr_high = value,
+        _ => {
+            if register == apic::LDR {
+                cpu.shared.ldr.store(value, Ordering::Relaxed);
+            }
+            // SAFETY: all registers but the interrupt command concern this CPU
+            // alone, which is the root's.
+            unsafe { apic::write(register, value) };
+        }
+    }
+    finish(cpu, &insn);
+}
+
+fn ioapic_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+    let (Some(insn), Some(guest)) = (instruction(cpu, access), &cpu.cell.guest) else {
+        cpu.fail(FailReason::Instruction { gpa: access.gpa });
+        return;
+    };
+    let offset = access.gpa % PAGE_SIZE;
+    match insn.op {
+        Op::Load { target, .. } => {
+            let value = guest.devices.lock().ioapic_read(offset);
+            target.set(&mut cpu.regs.0, u64::from(value));
+        }
+        Op::Store { value } => {
+            let cell = cpu.cell;
+            guest
+                .devices
+                .lock()
+                .ioapic_write(offset, value as u32, |message| {
+                    ipi::deliver_message(cell, Some(message));
+                });
+        }
+        _ => {
+            cpu.fail(FailReason::Instruction { gpa: access.gpa });
+            return;
+        }
+    }
+    finish(cpu, &insn);
+}
+
+fn finish<B: Backend>(cpu: &mut Cpu<B>, insn: &MmioInsn) {
+    cpu.shared.count(ExitKind::Mmio);
+    cpu.vcpu.advance_by(insn.len);
+}
+
+/// The instruction that made the access; `None` if it cannot be read or is none
+/// that we know.
+fn instruction<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> Option<MmioInsn> {
+    if access.indirect {
+        return None;
+    }
+    let state = cpu.vcpu.state();
+    let mode = cpu.vcpu.code_width();
+    let base = if mode == insn::CpuMode::Bits64 {
+        0
+    } else {
+        state.cs.base
+    };
+    let mut bytes = [0; MAX_LEN];
+    let len = fetch(cpu, base.wrapping_add(state.rip), &mut bytes);
+    let mut regs = cpu.regs.0;
+    regs[RSP] = state.rsp;
+    insn::decode(bytes.get(..len)?, mode, &regs)
+}
+
+/// Copies instruction bytes from the guest's linear address; how many could be
+/// read. They may end at a page that is not there.
+fn fetch<B: Backend>(cpu: &mut Cpu<B>, linear: u64, out: &mut [u8]) -> usize {
+    let paging = cpu.vcpu.paging();
+    let mut done = 0;
+    while done < out.len() {
+        let at = linear.wrapping_add(done as u64);
+        let left = (PAGE_SIZE - at % PAGE_SIZE) as usize;
+        let end = out.len().min(done + left);
+        let (cell, window) = (cpu.cell, &mut cpu.window);
+        let gpa = walk::walk(&paging, at, |gpa| read_word(cell, window, gpa));
+        let Some(part) = out.get_mut(done..end) else {
+            break;
+        };
+        if !gpa.is_some_and(|gpa| read(cell, window, gpa, part)) {
+            break;
+        }
+        done = end;
+    }
+    done
+}
+
+fn read_word(cell: &Cell, window: &mut Window, gpa: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    read(cell, window, gpa, &mut word).then(|| u64::from_le_bytes(word))
+}
+
+/// Copies from guest-physical memory of `cell`, within a page. False if it is
+/// not there.
+pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: u64, out: &mut [u8]) -> bool {
+    let mapping = cell
+        .space
+        .lock()
+        .as_ref()
+        .and_then(|space| space.translate(Gpa(gpa)));
+    mapping.is_some_and(|mapping| {
+        window.read(mapping.hpa, out);
+        true
+    })
+}
+
+/// Copies to guest-physical memory of `cell`, within a page. False if it is not
+/// there.
+pub(crate) fn write(cell: &Cell, window: &mut Window, gpa: u64, bytes: &[u8]) -> bool {
+    let mapping = cell
+        .space
+        .lock()
+        .as_ref()
+        .and_then(|space| space.translate(Gpa(gpa)));
+    mapping.is_some_and(|mapping| {
+        window.write(mapping.hpa, bytes);
+        true
+    })
+}

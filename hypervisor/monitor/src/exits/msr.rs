@@ -1,0 +1,171 @@
+//! RDMSR and WRMSR that do not reach the hardware directly.
+
+use super::memory;
+use crate::cpu::apic;
+use crate::run::Cpu;
+use crate::vcpu::Backend;
+use crate::{entry, ipi};
+use cellvisor_core::icr;
+use cellvisor_core::kvmclock::{self, Request};
+use cellvisor_core::msr::{Action, Policy, Which};
+use cellvisor_core::vcpu::RCX;
+
+/// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
+const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
+const BOOT_CPU: u64 = 1 << 8;
+const MICROCODE: u32 = 0x8b;
+
+fn policy<B: Backend>(cpu: &Cpu<B>) -> Policy {
+    if cpu.is_root() {
+        B::ROOT_MSRS
+    } else {
+        B::CELL_MSRS
+    }
+}
+
+/// Handles RDMSR.
+pub(crate) fn read<B: Backend>(cpu: &mut Cpu<B>) {
+    let index = cpu.regs.0[RCX] as u32;
+    let value = match policy(cpu).read(index) {
+        Action::Direct => entry::try_rdmsr(index),
+        Action::Emulate(which) => emulated_read(cpu, which, index),
+        Action::Deny => None,
+    };
+    match value {
+        Some(value) => {
+            cpu.regs.set_edx_eax(value);
+            cpu.advance();
+        }
+        None => refuse(cpu, "read", index, 0),
+    }
+}
+
+/// Handles WRMSR.
+pub(crate) fn write<B: Backend>(cpu: &mut Cpu<B>) {
+    let index = cpu.regs.0[RCX] as u32;
+    let value = cpu.regs.edx_eax();
+    let done = match policy(cpu).write(index) {
+        // SAFETY: the policy lets the guest write this MSR itself; it exits
+        // only because the hardware's map does not cover it.
+        Action::Direct => unsafe { entry::try_wrmsr(index, value) },
+        Action::Emulate(which) => emulated_write(cpu, which, index, value),
+        Action::Deny => false,
+    };
+    if done {
+        cpu.advance();
+    } else {
+        refuse(cpu, "write", index, value);
+    }
+}
+
+fn refuse<B: Backend>(cpu: &mut Cpu<B>, what: &str, index: u32, value: u64) {
+    if cpu.denied(|denied| &denied.msr) {
+        crate::log::line(format_args!(
+            "cell={} denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
+            cpu.cell.name.as_str(),
+            cpu.vcpu.rip()
+        ));
+    }
+    cpu.refuse();
+}
+
+fn emulated_read<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32) -> Option<u64> {
+    Some(match which {
+        Which::Constant(value) => value,
+        Which::Ignore | Which::ZeroOnly => 0,
+        Which::ApicBase if cpu.is_root() => apic::base(),
+        Which::ApicBase if cpu.virtual_id() == 0 => CELL_APIC_BASE | BOOT_CPU,
+        Which::ApicBase => CELL_APIC_BASE,
+        Which::X2apicId => u64::from(cpu.virtual_id()),
+        Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id())),
+        Which::Icr => 0,
+        Which::MicrocodeRevision => entry::try_rdmsr(MICROCODE)?,
+        Which::Efer => cpu.vcpu.state().efer,
+        Which::OuterArea => entry::try_rdmsr(index)?,
+        Which::KvmWallClock | Which::KvmSystemTime => return None,
+    })
+}
+
+fn emulated_write<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32, value: u64) -> bool {
+    match which {
+        Which::Ignore => true,
+        Which::ZeroOnly => value == 0,
+        Which::ApicBase => apic_base(cpu, value),
+        Which::Icr => command(cpu, value),
+        Which::KvmWallClock => wall_clock(cpu, value),
+        Which::KvmSystemTime => system_time(cpu, value),
+        Which::Efer => cpu.vcpu.write_efer(value),
+        Which::OuterArea => outer_area(index, value),
+        Which::Constant(_) | Which::X2apicId | Which::X2apicLdr | Which::MicrocodeRevision => false,
+    }
+}
+
+/// Nobody may move the APIC, switch it off, or change its mode: the monitor
+/// reaches CPUs through it.
+fn apic_base<B: Backend>(cpu: &Cpu<B>, value: u64) -> bool {
+    if cpu.is_root() {
+        return value == apic::base();
+    }
+    value & !BOOT_CPU == CELL_APIC_BASE
+}
+
+fn command<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
+    match icr::decode_x2apic(value) {
+        Ok(ipi) => {
+            cpu.shared.count_icr();
+            ipi::command(cpu, ipi);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// The guest names a place for the date of its start.
+fn wall_clock<B: Backend>(cpu: &mut Cpu<B>, gpa: u64) -> bool {
+    let Some(guest) = &cpu.cell.guest else {
+        return false;
+    };
+    let clock = guest.devices.lock().clock;
+    let Some((clock, wall_ns, wall_tsc)) = clock else {
+        return false;
+    };
+    write_guest(cpu, gpa, &clock.wall_clock(wall_ns, wall_tsc))
+}
+
+/// The guest names a place for its clock. One page serves for ever: its
+/// contents do not change.
+fn system_time<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
+    let Some(guest) = &cpu.cell.guest else {
+        return false;
+    };
+    let clock = guest.devices.lock().clock;
+    match (kvmclock::request(value), clock) {
+        (Some(Request::At(gpa)), Some((clock, ..))) => write_guest(cpu, gpa, &clock.time_info()),
+        (Some(Request::Off), _) => true,
+        _ => false,
+    }
+}
+
+/// Writes to the guest's memory; both parts of a range that crosses a page.
+fn write_guest<B: Backend>(cpu: &mut Cpu<B>, gpa: u64, bytes: &[u8]) -> bool {
+    let left = (cellvisor_abi::PAGE_SIZE - gpa % cellvisor_abi::PAGE_SIZE) as usize;
+    let (first, second) = bytes.split_at(left.min(bytes.len()));
+    memory::write(cpu.cell, &mut cpu.window, gpa, first)
+        && (second.is_empty()
+            || memory::write(cpu.cell, &mut cpu.window, gpa + first.len() as u64, second))
+}
+
+/// The root shares a page with the hypervisor around it (kvmclock and the like
+/// when the machine itself is virtual). That hypervisor writes to physical
+/// memory, so the page must be the root's.
+fn outer_area(index: u32, value: u64) -> bool {
+    let page = value / cellvisor_abi::PAGE_SIZE;
+    let roots = crate::owners::with(|owners| {
+        owners
+            .pages
+            .check(page, page + 1, cellvisor_abi::call::Owner::Root)
+            .is_ok()
+    });
+    // SAFETY: the area is the root's own memory.
+    roots == Some(true) && unsafe { entry::try_wrmsr(index, value) }
+}

@@ -1,0 +1,47 @@
+//! The monitor's memory: where it lies, its page pool, its own page tables and
+//! its windows onto other memory.
+
+pub(crate) mod map;
+pub(crate) mod pool;
+
+use crate::entry;
+use cellvisor_abi::image::BASE;
+use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
+use cellvisor_core::addr::Hpa;
+
+/// Bytes of memory that the driver gave us.
+pub(crate) fn memory_size() -> u64 {
+    u64::from(entry::boot_info().chunk_count) * CHUNK_SIZE
+}
+
+/// Host-physical address of a virtual one in the monitor's memory.
+///
+/// Only for addresses below [`memory_size`]: the chunk table has no others.
+pub(crate) fn hpa_of(va: u64) -> Hpa {
+    let offset = va.wrapping_sub(BASE);
+    let chunk = entry::boot_info()
+        .chunks
+        .get((offset / CHUNK_SIZE) as usize);
+    Hpa(chunk.copied().unwrap_or(0) + offset % CHUNK_SIZE)
+}
+
+/// Virtual address of host-physical memory of the monitor; `None` for memory
+/// that is not its own.
+pub(crate) fn va_of(hpa: Hpa) -> Option<u64> {
+    let info = entry::boot_info();
+    let chunks = info.chunks.get(..info.chunk_count as usize)?;
+    let base = hpa.0 & !(CHUNK_SIZE - 1);
+    let index = chunks.iter().position(|chunk| *chunk == base)?;
+    Some(BASE + index as u64 * CHUNK_SIZE + hpa.0 % CHUNK_SIZE)
+}
+
+/// First byte behind image, plan and per-CPU areas: the pool begins here.
+pub(crate) fn pool_start() -> u64 {
+    crate::percpu::areas_start()
+        + u64::from(entry::boot_info().cpu_count) * crate::percpu::AREA_SIZE as u64
+}
+
+/// Rounds up to a page.
+pub(crate) const fn page_up(value: u64) -> u64 {
+    (value + PAGE_SIZE - 1) & !(PAGE_SIZE - 1)
+}

@@ -1,0 +1,47 @@
+//! The one place that knows who owns which page and which port.
+//!
+//! CPUs tell their owner themselves ([`crate::percpu::CpuShared::owner`]).
+
+use crate::mem::pool;
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::own::{OwnerMap, Span};
+use spin::Mutex;
+
+/// Pages of the pool for each map's spans.
+const PAGE_MAP_PAGES: u64 = 8;
+const PORT_MAP_PAGES: u64 = 1;
+
+/// Ownership of all that is counted in numbers.
+pub(crate) struct Owners {
+    /// Host-physical pages, by page number.
+    pub(crate) pages: OwnerMap<'static>,
+    /// I/O ports.
+    pub(crate) ports: OwnerMap<'static>,
+}
+
+static OWNERS: Mutex<Option<Owners>> = Mutex::new(None);
+
+/// Makes empty maps: all is the root's. `None` if the pool is too small.
+pub(crate) fn init() -> Option<()> {
+    let pages = OwnerMap::new(storage(PAGE_MAP_PAGES)?);
+    let ports = OwnerMap::new(storage(PORT_MAP_PAGES)?);
+    *OWNERS.lock() = Some(Owners { pages, ports });
+    Some(())
+}
+
+fn storage(pages: u64) -> Option<&'static mut [Span]> {
+    let va = pool::alloc_run(pages)?;
+    let count = (pages * PAGE_SIZE) as usize / size_of::<Span>();
+    let first = va as *mut Span;
+    for index in 0..count {
+        // SAFETY: the pages are fresh, aligned, and hold `count` spans.
+        unsafe { first.add(index).write(Span::UNUSED) };
+    }
+    // SAFETY: just initialised; the pages are never freed and known here alone.
+    Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
+}
+
+/// Runs `f` with the maps locked; `None` before [`init`].
+pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
+    OWNERS.lock().as_mut().map(f)
+}

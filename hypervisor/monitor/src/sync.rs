@@ -1,0 +1,53 @@
+//! Small pieces for state that many CPUs share.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A value that is set once while the monitor starts and only read afterwards.
+pub(crate) struct Once<T>(spin::Once<T>);
+
+impl<T> Once<T> {
+    /// Nothing yet.
+    pub(crate) const fn new() -> Self {
+        Self(spin::Once::new())
+    }
+
+    /// The value, if it is set.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets the value; a second one is dropped.
+    pub(crate) fn set(&self, value: T) {
+        self.0.call_once(|| value);
+    }
+}
+
+/// TSC ticks per microsecond; until the plan is known, a fast machine's.
+static TICKS_PER_US: AtomicU64 = AtomicU64::new(5_000);
+
+/// Sets the length of a microsecond.
+pub(crate) fn set_tsc_khz(khz: u32) {
+    TICKS_PER_US.store(u64::from(khz / 1000).max(1), Ordering::Relaxed);
+}
+
+/// The time stamp counter.
+pub(crate) fn tsc() -> u64 {
+    // SAFETY: RDTSC has no side effect and is always there in long mode.
+    unsafe { x86::time::rdtsc() }
+}
+
+/// Waits until `done` says so, at most `limit_us` microseconds; false if the
+/// time is up.
+pub(crate) fn wait_for(limit_us: u64, mut done: impl FnMut() -> bool) -> bool {
+    let start = tsc();
+    let limit = limit_us.saturating_mul(TICKS_PER_US.load(Ordering::Relaxed));
+    loop {
+        if done() {
+            return true;
+        }
+        if tsc().wrapping_sub(start) > limit {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}

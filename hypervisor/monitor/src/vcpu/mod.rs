@@ -1,0 +1,144 @@
+//! The seam between the monitor and a CPU vendor's virtualization.
+//!
+//! A back end runs one guest on one CPU and translates: its exits become
+//! [`Exit`], neutral state becomes its own. It decides nothing.
+
+pub(crate) mod vmx;
+
+use cellvisor_abi::call;
+use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::exit::Exit;
+use cellvisor_core::msr::Policy;
+use cellvisor_core::paging::PageSize;
+use cellvisor_core::vcpu::{CpuState, Event, Regs};
+use cellvisor_core::walk::Paging;
+
+use crate::percpu::CpuShared;
+use crate::space::Space;
+
+/// Why a CPU cannot enter the monitor.
+#[derive(Clone, Copy)]
+pub(crate) struct EnterError {
+    pub(crate) status: EnterStatus,
+    pub(crate) detail: u32,
+}
+
+impl From<EnterStatus> for EnterError {
+    fn from(status: EnterStatus) -> Self {
+        Self { status, detail: 0 }
+    }
+}
+
+impl From<MissingFeature> for EnterError {
+    fn from(missing: MissingFeature) -> Self {
+        Self {
+            status: EnterStatus::MissingFeature,
+            detail: missing.code(),
+        }
+    }
+}
+
+impl From<Unsupported> for EnterError {
+    fn from(unsupported: Unsupported) -> Self {
+        Self {
+            status: EnterStatus::Unsupported,
+            detail: unsupported.code(),
+        }
+    }
+}
+
+/// What ties a virtual CPU to its owner. All addresses are pages that the
+/// monitor keeps for that owner.
+#[derive(Clone, Copy)]
+pub(crate) struct Attachment {
+    /// Root of the second-level tables.
+    pub(crate) tables: Hpa,
+    /// Which MSRs reach the hardware, in the back end's layout.
+    pub(crate) msr_bitmap: Hpa,
+    /// Which ports do, in the back end's layout.
+    pub(crate) io_bitmap: Hpa,
+    /// Tag of cached translations: the owner's id plus one.
+    pub(crate) tag: u16,
+}
+
+/// Pages that a back end needs for each owner.
+pub(crate) struct BitmapSizes {
+    /// Contiguous pages of the MSR bitmap.
+    pub(crate) msr_pages: u64,
+    /// Contiguous pages of the I/O bitmap.
+    pub(crate) io_pages: u64,
+}
+
+/// Virtualization of one CPU.
+pub(crate) trait Backend: Sized {
+    /// Which one it is.
+    const KIND: call::Backend;
+    /// Pages for each owner.
+    const BITMAPS: BitmapSizes;
+    /// MSR policy of the root.
+    const ROOT_MSRS: Policy;
+    /// MSR policy of cells.
+    const CELL_MSRS: Policy;
+
+    /// Empty second-level tables. `None` if the pool is empty.
+    fn new_space(largest: PageSize) -> Option<Space>;
+
+    /// Fills an owner's MSR bitmap at this virtual address.
+    fn fill_msr_bitmap(policy: Policy, bitmap: u64);
+
+    /// Switches virtualization on, on this CPU. `pages` are the two hardware
+    /// pages of its area. On an error the CPU is as it was.
+    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError>;
+
+    /// Switches it off. The CPU stays under the monitor's tables; the guest
+    /// must not be run again.
+    fn disable(&mut self);
+
+    /// Makes this CPU part of an owner and forgets all cached translations.
+    fn attach(&mut self, to: &Attachment);
+
+    /// Replaces the guest's state.
+    fn set_state(&mut self, state: &CpuState);
+
+    /// The guest's state as the guest sees it.
+    fn state(&self) -> CpuState;
+
+    /// Runs the guest until it exits or `shared` has a request.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit;
+
+    /// Steps over the instruction that exited.
+    fn advance(&mut self, regs: &Regs);
+
+    /// Steps over `len` bytes, for instructions whose length the caller knows.
+    fn advance_by(&mut self, len: u8);
+
+    /// Delivers an exception with the next entry.
+    fn inject(&mut self, event: Event);
+
+    /// Delivers an NMI with the next entry if the guest can take it; otherwise
+    /// asks for [`Exit::NmiWindow`] and returns false.
+    fn try_inject_nmi(&mut self) -> bool;
+
+    /// Carries out a move to a control register; false asks for #GP.
+    fn write_control_register(&mut self, register: u8, value: u64) -> bool;
+
+    /// Carries out a write of IA32_EFER, where it is intercepted; false asks for
+    /// #GP.
+    fn write_efer(&mut self, value: u64) -> bool;
+
+    /// Forgets cached second-level translations of this owner.
+    fn flush(&mut self);
+
+    /// Instruction pointer.
+    fn rip(&self) -> u64;
+
+    /// What a walk of the guest's page tables needs.
+    fn paging(&self) -> Paging;
+
+    /// True if the guest runs in ring 0.
+    fn is_supervisor(&self) -> bool;
+
+    /// Bit width of the code segment.
+    fn code_width(&self) -> cellvisor_core::insn::CpuMode;
+}

@@ -1,0 +1,130 @@
+//! From VT-x exit reasons to [`Exit`].
+//!
+//! Source: SDM 3D, "VMX Basic Exit Reasons"; SDM 3C, "Information for VM Exits".
+
+use super::fields::*;
+use super::vmcs::Vmcs;
+use super::{BLOCKED_BY_NMI, EVENT_HAS_CODE, EVENT_VALID};
+use cellvisor_core::exit::{Exit, MemoryAccess, PortAccess};
+
+const ENTRY_FAILURE: u32 = 1 << 31;
+const TYPE_NMI: u32 = 2;
+const DEBUG: u8 = 1;
+/// B0 to B3, BD, BS.
+const DEBUG_BITS: u64 = 0x600f;
+/// Event types that come from an instruction and carry its length: software
+/// interrupt, privileged software exception, software exception.
+const TYPE_SOFTWARE: [u32; 3] = [4, 5, 6];
+/// EPT violation: the access happened on the way of an IRET that ended the
+/// blocking of NMIs.
+const UNBLOCKED_BY_IRET: u64 = 1 << 12;
+
+/// Decodes the exit that just happened, and queues again what was being
+/// delivered when it did.
+pub(super) fn decode(vmcs: &mut Vmcs) -> Exit {
+    let reason = vmcs.info(EXIT_REASON);
+    if reason & ENTRY_FAILURE != 0 {
+        return Exit::EntryFailed(u64::from(reason));
+    }
+    let vectoring = requeue(vmcs);
+    match reason & 0xffff {
+        0 => exception(vmcs),
+        2 => Exit::TripleFault,
+        3 | 4 => Exit::Signal,
+        8 => Exit::NmiWindow,
+        10 => Exit::Cpuid,
+        13 | 54 => Exit::Cache,
+        18 => Exit::Hypercall,
+        11 | 19..=27 | 50 | 53 | 59 => Exit::Undefined,
+        28 => control_register(vmcs),
+        30 => port(vmcs),
+        31 => Exit::MsrRead,
+        32 => Exit::MsrWrite,
+        48 => memory(vmcs, vectoring),
+        55 => Exit::Xsetbv,
+        other => Exit::Unknown(u64::from(other)),
+    }
+}
+
+/// An event whose delivery the exit interrupted is delivered again by the next
+/// entry. True if there was one.
+fn requeue(vmcs: &mut Vmcs) -> bool {
+    let event = vmcs.info(VECTORING_EVENT);
+    if event & EVENT_VALID == 0 {
+        return false;
+    }
+    let kind = event >> 8 & 7;
+    if kind == TYPE_NMI {
+        let blocked = vmcs.read(GUEST_INTERRUPTIBILITY);
+        vmcs.write(GUEST_INTERRUPTIBILITY, blocked & !BLOCKED_BY_NMI);
+    }
+    // SAFETY: the guest's own event, as the CPU reported it; bit 12 is
+    // undefined there and must be clear here.
+    unsafe {
+        vmcs.control(ENTRY_EVENT, u64::from(event & !(1 << 12)));
+        if event & EVENT_HAS_CODE != 0 {
+            vmcs.control(ENTRY_ERROR_CODE, vmcs.read(VECTORING_ERROR_CODE));
+        }
+        if TYPE_SOFTWARE.contains(&kind) {
+            vmcs.control(ENTRY_INSTRUCTION_LEN, vmcs.read(INSTRUCTION_LEN));
+        }
+    }
+    true
+}
+
+fn exception(vmcs: &Vmcs) -> Exit {
+    let event = vmcs.info(EXIT_EVENT);
+    if event >> 8 & 7 == TYPE_NMI {
+        return Exit::Nmi;
+    }
+    let vector = event as u8;
+    if vector == DEBUG {
+        // The exit leaves DR6 as it was and tells what it would have become.
+        let bits = vmcs.read(QUALIFICATION) & DEBUG_BITS;
+        // SAFETY: DR6 is the guest's; the monitor sets no breakpoints.
+        unsafe {
+            core::arch::asm!("mov {0}, dr6", "or {0}, {1}", "mov dr6, {0}",
+                out(reg) _, in(reg) bits, options(nomem, nostack));
+        }
+    }
+    Exit::Exception(vector)
+}
+
+fn control_register(vmcs: &Vmcs) -> Exit {
+    let qualification = vmcs.info(QUALIFICATION);
+    match qualification >> 4 & 3 {
+        0 => Exit::ControlRegister {
+            register: (qualification & 0xf) as u8,
+            source: (qualification >> 8 & 0xf) as u8,
+        },
+        // Reads, CLTS and LMSW do not touch the bits that we own.
+        _ => Exit::Unknown(28 | u64::from(qualification) << 16),
+    }
+}
+
+fn port(vmcs: &Vmcs) -> Exit {
+    let qualification = vmcs.info(QUALIFICATION);
+    Exit::Port(PortAccess {
+        port: (qualification >> 16) as u16,
+        size: (qualification & 7) as u8 + 1,
+        write: qualification & 8 == 0,
+        string: qualification & 16 != 0,
+    })
+}
+
+fn memory(vmcs: &mut Vmcs, vectoring: bool) -> Exit {
+    let qualification = vmcs.read(QUALIFICATION);
+    if qualification & UNBLOCKED_BY_IRET != 0 && !vectoring {
+        let blocked = vmcs.read(GUEST_INTERRUPTIBILITY);
+        vmcs.write(GUEST_INTERRUPTIBILITY, blocked | BLOCKED_BY_NMI);
+    }
+    // Bit 7: the linear address is valid; bit 8: the access itself faulted and
+    // not a walk on its way.
+    let direct = qualification & 0x180 == 0x180 && !vectoring;
+    Exit::Memory(MemoryAccess {
+        gpa: vmcs.read(GUEST_PHYSICAL_ADDRESS),
+        write: qualification & 2 != 0,
+        execute: qualification & 4 != 0,
+        indirect: !direct,
+    })
+}

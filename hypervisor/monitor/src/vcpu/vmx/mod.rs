@@ -1,0 +1,535 @@
+//! Intel VT-x.
+//!
+//! Source: SDM 3C, "Introduction to Virtual Machine Extensions" and the
+//! chapters that follow it.
+
+pub(crate) mod caps;
+mod exit;
+mod fields;
+mod vmcs;
+
+use super::{Attachment, Backend, BitmapSizes, EnterError};
+use crate::cpu::gdt;
+use crate::entry;
+use crate::mem::{self, hpa_of};
+use crate::percpu::CpuShared;
+use crate::space::Space;
+use caps::{Caps, ENTRY_IA32E, NMI_WINDOW};
+use cellvisor_abi::call;
+use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::exit::Exit;
+use cellvisor_core::insn::CpuMode;
+use cellvisor_core::msr::{self, Policy};
+use cellvisor_core::paging::PageSize;
+use cellvisor_core::vcpu::{
+    CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CR4_VMXE, CpuState,
+    EFER_LMA, EFER_LME, Event, Regs, Segment, Table,
+};
+use cellvisor_core::walk::Paging;
+use fields::*;
+use vmcs::Vmcs;
+use x86::bits64::vmx;
+
+/// #DB, #AC, #MC: a guest that makes one of the first two happen while the CPU
+/// delivers it could keep the CPU in microcode for ever (CVE-2015-8104,
+/// CVE-2015-5307); the last one is about the machine.
+const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
+/// Valid bit of event fields.
+const EVENT_VALID: u32 = 1 << 31;
+const EVENT_HAS_CODE: u32 = 1 << 11;
+const EVENT_NMI: u32 = EVENT_VALID | 2 << 8 | 2;
+const EVENT_EXCEPTION: u32 = EVENT_VALID | 3 << 8;
+/// Interruptibility: by STI, by MOV SS, by NMI.
+const BLOCKED_BY_STI_OR_SS: u64 = 3;
+const BLOCKED_BY_NMI: u64 = 1 << 3;
+/// Access rights of a segment that cannot be used.
+const UNUSABLE: u64 = 1 << 16;
+const EFER_SCE: u64 = 1;
+const EFER_NXE: u64 = 1 << 11;
+
+/// VT-x on this CPU.
+pub(crate) struct Vmx {
+    vmcs: Vmcs,
+    caps: Caps,
+    /// VMLAUNCH has been done, VMRESUME is next.
+    launched: bool,
+    tag: u16,
+}
+
+impl Backend for Vmx {
+    const KIND: call::Backend = call::Backend::Vmx;
+    const BITMAPS: BitmapSizes = BitmapSizes {
+        msr_pages: 1,
+        io_pages: 2,
+    };
+
+    const ROOT_MSRS: Policy = Policy::ROOT_VMX;
+    const CELL_MSRS: Policy = Policy::CELL_VMX;
+
+    fn new_space(largest: PageSize) -> Option<Space> {
+        Space::ept(largest)
+    }
+
+    fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
+        // SAFETY: the caller's bitmap is a page of the pool; other CPUs may read
+        // it, in hardware, bit by bit.
+        msr::fill_bitmap(policy, unsafe { &mut *(bitmap as *mut [u8; 4096]) });
+    }
+
+    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
+        let caps = caps::probe(linux)?;
+        caps::lock_feature_control();
+        for page in pages {
+            // SAFETY: the area's hardware pages are ours alone until VMCLEAR;
+            // the first word of both is the revision.
+            unsafe { (page as *mut u32).write_volatile(caps.revision) };
+        }
+        let cr4 = read_cr4();
+        let cr0_fixed = linux.cr0 | CR0_NE;
+        // SAFETY: Linux runs with NE set anyway; VMXE was clear and is what
+        // VMXON needs. The pages hold the right revision.
+        unsafe {
+            write_cr4(cr4 | CR4_VMXE);
+            core::arch::asm!("mov cr0, {}", in(reg) cr0_fixed, options(nostack));
+            if vmx::vmxon(hpa_of(pages[0]).0).is_err() {
+                write_cr4(cr4);
+                return Err(EnterStatus::InUse.into());
+            }
+        }
+        let region = hpa_of(pages[1]).0;
+        // SAFETY: VMX operation is on, the region is this CPU's.
+        let loaded = unsafe { vmx::vmclear(region).and_then(|()| vmx::vmptrld(region)) };
+        if loaded.is_err() {
+            // SAFETY: on since a moment ago.
+            unsafe {
+                let _ = vmx::vmxoff();
+                write_cr4(cr4);
+            }
+            return Err(EnterStatus::InstructionFailed.into());
+        }
+        // SAFETY: the VMCS is current now and stays so until `disable`.
+        let vmcs = unsafe { Vmcs::new() };
+        let mut this = Self {
+            vmcs,
+            caps,
+            launched: false,
+            tag: 1,
+        };
+        this.write_controls();
+        this.write_host(linux, pages);
+        Ok(this)
+    }
+
+    fn disable(&mut self) {
+        // SAFETY: VMX operation is on; the guest's state has been saved by the
+        // caller, and nothing uses the VMCS after this.
+        unsafe {
+            let _ = vmx::vmxoff();
+            write_cr4(read_cr4() & !CR4_VMXE);
+        }
+    }
+
+    fn attach(&mut self, to: &Attachment) {
+        self.tag = to.tag;
+        let page = cellvisor_abi::PAGE_SIZE;
+        // SAFETY: the attachment names pages that the monitor keeps for the
+        // owner as long as CPUs are attached to it.
+        unsafe {
+            self.vmcs.control(EPT_POINTER, ept_pointer(to.tables.0));
+            self.vmcs.control(MSR_BITMAP, to.msr_bitmap.0);
+            self.vmcs.control(IO_BITMAP_A, to.io_bitmap.0);
+            self.vmcs.control(IO_BITMAP_B, to.io_bitmap.0 + page);
+            self.vmcs.control(VPID, u64::from(to.tag));
+            invept(ALL_CONTEXTS);
+            invvpid(ALL_CONTEXTS, 0);
+        }
+    }
+
+    fn set_state(&mut self, state: &CpuState) {
+        let cr0 = self.caps.registers.cr0(state.cr0);
+        self.write_control_fields(0, cr0.real, cr0.shadow);
+        self.set_cr4(state.cr4);
+        self.set_long_mode(state.efer & EFER_LMA != 0);
+        let v = &mut self.vmcs;
+        v.write(GUEST_CR3, state.cr3);
+        v.write(GUEST_RIP, state.rip);
+        v.write(GUEST_RSP, state.rsp);
+        v.write(GUEST_RFLAGS, state.rflags | 2);
+        v.write(GUEST_EFER, state.efer);
+        v.write(GUEST_PAT, state.pat);
+        v.write(GUEST_DR7, state.dr7);
+        v.write(GUEST_DEBUGCTL, state.debugctl);
+        v.write(GUEST_SYSENTER_CS, state.sysenter[0]);
+        v.write(GUEST_SYSENTER_ESP, state.sysenter[1]);
+        v.write(GUEST_SYSENTER_EIP, state.sysenter[2]);
+        v.write(GUEST_GDTR_BASE, state.gdtr.base);
+        v.write(GUEST_GDTR_LIMIT, u64::from(state.gdtr.limit));
+        v.write(GUEST_IDTR_BASE, state.idtr.base);
+        v.write(GUEST_IDTR_LIMIT, u64::from(state.idtr.limit));
+        v.write(GUEST_INTERRUPTIBILITY, 0);
+        v.write(GUEST_ACTIVITY, 0);
+        v.write(GUEST_PENDING_DEBUG, 0);
+        v.write(GUEST_LINK_POINTER, u64::MAX);
+        let segments = [
+            &state.es,
+            &state.cs,
+            &state.ss,
+            &state.ds,
+            &state.fs,
+            &state.gs,
+            &state.ldtr,
+            &state.tr,
+        ];
+        for (index, segment) in segments.into_iter().enumerate() {
+            self.set_segment(index as u32, segment);
+        }
+        // SAFETY: no event is pending for a new state, and no window is open.
+        unsafe {
+            self.vmcs.control(ENTRY_EVENT, 0);
+            self.vmcs
+                .control(PRIMARY_CONTROLS, u64::from(self.caps.primary));
+        }
+    }
+
+    fn state(&self) -> CpuState {
+        let v = &self.vmcs;
+        let mixed = |real: u64, shadow: u64, mask: u64| real & !mask | shadow & mask;
+        let table = |base: u64, limit: u64| Table {
+            base,
+            limit: limit as u16,
+        };
+        CpuState {
+            rip: v.read(GUEST_RIP),
+            rsp: v.read(GUEST_RSP),
+            rflags: v.read(GUEST_RFLAGS),
+            cr0: mixed(
+                v.read(GUEST_CR0),
+                v.read(CR0_SHADOW),
+                self.caps.registers.cr0_mask(),
+            ),
+            cr3: v.read(GUEST_CR3),
+            cr4: mixed(
+                v.read(GUEST_CR4),
+                v.read(CR4_SHADOW),
+                self.caps.registers.cr4_mask(),
+            ),
+            efer: v.read(GUEST_EFER),
+            pat: v.read(GUEST_PAT),
+            dr7: v.read(GUEST_DR7),
+            debugctl: v.read(GUEST_DEBUGCTL),
+            sysenter: [
+                v.read(GUEST_SYSENTER_CS),
+                v.read(GUEST_SYSENTER_ESP),
+                v.read(GUEST_SYSENTER_EIP),
+            ],
+            es: self.segment(0),
+            cs: self.segment(1),
+            ss: self.segment(2),
+            ds: self.segment(3),
+            fs: self.segment(4),
+            gs: self.segment(5),
+            ldtr: self.segment(6),
+            tr: self.segment(7),
+            gdtr: table(v.read(GUEST_GDTR_BASE), v.read(GUEST_GDTR_LIMIT)),
+            idtr: table(v.read(GUEST_IDTR_BASE), v.read(GUEST_IDTR_LIMIT)),
+        }
+    }
+
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+        // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
+        // frame; `regs` outlives the call.
+        let result =
+            unsafe { entry::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) };
+        match result {
+            0 => {
+                self.launched = true;
+                exit::decode(&mut self.vmcs)
+            }
+            1 => Exit::Aborted,
+            _ => Exit::EntryFailed(1 << 32 | u64::from(self.vmcs.info(INSTRUCTION_ERROR))),
+        }
+    }
+
+    fn advance(&mut self, _regs: &Regs) {
+        let len = self.vmcs.info(INSTRUCTION_LEN);
+        self.advance_by(len as u8);
+    }
+
+    fn advance_by(&mut self, len: u8) {
+        let rip = self.vmcs.read(GUEST_RIP);
+        self.vmcs.write(GUEST_RIP, rip.wrapping_add(u64::from(len)));
+        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
+        if blocked & BLOCKED_BY_STI_OR_SS != 0 {
+            self.vmcs
+                .write(GUEST_INTERRUPTIBILITY, blocked & !BLOCKED_BY_STI_OR_SS);
+        }
+    }
+
+    fn inject(&mut self, event: Event) {
+        let (vector, has_code) = event.vector();
+        let code = if has_code { EVENT_HAS_CODE } else { 0 };
+        // SAFETY: an exception for the guest; nothing else is affected.
+        unsafe {
+            self.vmcs.control(
+                ENTRY_EVENT,
+                u64::from(EVENT_EXCEPTION | code | u32::from(vector)),
+            );
+            self.vmcs.control(ENTRY_ERROR_CODE, 0);
+        }
+    }
+
+    fn try_inject_nmi(&mut self) -> bool {
+        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
+        let busy = self.vmcs.read(ENTRY_EVENT) as u32 & EVENT_VALID != 0;
+        let ready = blocked & (BLOCKED_BY_STI_OR_SS | BLOCKED_BY_NMI) == 0 && !busy;
+        let window = if ready { 0 } else { NMI_WINDOW };
+        // SAFETY: an NMI for the guest, or an exit when it can take one.
+        unsafe {
+            if ready {
+                self.vmcs.control(ENTRY_EVENT, u64::from(EVENT_NMI));
+            }
+            self.vmcs
+                .control(PRIMARY_CONTROLS, u64::from(self.caps.primary | window));
+        }
+        ready
+    }
+
+    fn write_control_register(&mut self, register: u8, value: u64) -> bool {
+        match register {
+            0 => self.write_cr0(value),
+            4 => self.caps.registers.cr4(value).is_some_and(|_| {
+                self.set_cr4(value);
+                true
+            }),
+            _ => false,
+        }
+    }
+
+    fn write_efer(&mut self, _value: u64) -> bool {
+        // Never intercepted: the VMCS keeps the guest's own.
+        false
+    }
+
+    fn flush(&mut self) {
+        // SAFETY: invalidation is always allowed.
+        unsafe {
+            invept(ALL_CONTEXTS);
+            invvpid(SINGLE_CONTEXT, self.tag);
+        }
+    }
+
+    fn rip(&self) -> u64 {
+        self.vmcs.read(GUEST_RIP)
+    }
+
+    fn paging(&self) -> Paging {
+        Paging {
+            cr0: self.vmcs.read(GUEST_CR0),
+            cr3: self.vmcs.read(GUEST_CR3),
+            cr4: self.vmcs.read(GUEST_CR4),
+            efer: self.vmcs.read(GUEST_EFER),
+        }
+    }
+
+    fn is_supervisor(&self) -> bool {
+        self.vmcs.read(GUEST_SS_ACCESS) >> 5 & 3 == 0
+    }
+
+    fn code_width(&self) -> CpuMode {
+        let access = self.vmcs.read(GUEST_CS_ACCESS);
+        if self.vmcs.read(GUEST_EFER) & EFER_LMA != 0 && access & 1 << 13 != 0 {
+            CpuMode::Bits64
+        } else if access & 1 << 14 != 0 {
+            CpuMode::Bits32
+        } else {
+            CpuMode::Bits16
+        }
+    }
+}
+
+impl Vmx {
+    fn write_controls(&mut self) {
+        let caps = &self.caps;
+        let v = &mut self.vmcs;
+        // SAFETY: the controls that `caps` has checked; addresses follow with
+        // `attach`, before the first entry.
+        unsafe {
+            v.control(PIN_CONTROLS, u64::from(caps.pin));
+            v.control(PRIMARY_CONTROLS, u64::from(caps.primary));
+            v.control(SECONDARY_CONTROLS, u64::from(caps.secondary));
+            v.control(EXIT_CONTROLS, u64::from(caps.exit));
+            v.control(ENTRY_CONTROLS, u64::from(caps.entry));
+            v.control(EXCEPTION_BITMAP, EXCEPTIONS);
+            v.control(CR3_TARGET_COUNT, 0);
+            v.control(TSC_OFFSET, 0);
+            v.control(ENTRY_ERROR_CODE, 0);
+            v.control(ENTRY_INSTRUCTION_LEN, 0);
+            v.control(CR0_MASK, caps.registers.cr0_mask());
+            v.control(CR4_MASK, caps.registers.cr4_mask());
+            if caps.secondary & caps::XSAVES != 0 {
+                v.control(XSS_EXITING, 0);
+            }
+        }
+    }
+
+    fn write_host(&mut self, linux: &CpuState, pages: [u64; 2]) {
+        let (gdt_base, idt_base) = gdt::bases();
+        let v = &mut self.vmcs;
+        // The area's shared part lies before its hardware pages.
+        let shared = pages[0] - cellvisor_abi::PAGE_SIZE;
+        let cr4 = CR4_PAE | CR4_MCE | CR4_VMXE | CR4_OSXSAVE | linux.cr4 & CR4_LA57;
+        let efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+        // SAFETY: the monitor's own tables, code and per-CPU data.
+        unsafe {
+            v.host(HOST_CS, u64::from(gdt::CODE));
+            for field in [HOST_SS, HOST_DS, HOST_ES] {
+                v.host(field, u64::from(gdt::DATA));
+            }
+            v.host(HOST_FS, 0);
+            v.host(HOST_GS, 0);
+            v.host(HOST_TR, u64::from(gdt::TSS));
+            v.host(HOST_PAT, linux.pat);
+            v.host(HOST_EFER, efer);
+            v.host(
+                HOST_CR0,
+                linux.cr0 & CR0_EXTENSION | CR0_PE | CR0_PG | CR0_NE | CR0_WP,
+            );
+            v.host(HOST_CR3, mem::map::cr3());
+            v.host(HOST_CR4, cr4);
+            v.host(HOST_FS_BASE, 0);
+            v.host(HOST_GS_BASE, shared);
+            v.host(HOST_TR_BASE, gdt::tss_base());
+            v.host(HOST_GDTR_BASE, gdt_base);
+            v.host(HOST_IDTR_BASE, idt_base);
+            v.host(HOST_SYSENTER_CS, 0);
+            v.host(HOST_SYSENTER_ESP, 0);
+            v.host(HOST_SYSENTER_EIP, 0);
+            v.host(HOST_RIP, entry::vmx_exit_address());
+        }
+    }
+
+    fn write_control_fields(&mut self, register: u8, real: u64, shadow: u64) {
+        let (field, shadow_field) = if register == 0 {
+            (GUEST_CR0, CR0_SHADOW)
+        } else {
+            (GUEST_CR4, CR4_SHADOW)
+        };
+        self.vmcs.write(field, real);
+        // SAFETY: a shadow is only what the guest reads.
+        unsafe { self.vmcs.control(shadow_field, shadow) };
+    }
+
+    fn set_cr4(&mut self, value: u64) {
+        if let Some(cr4) = self.caps.registers.cr4(value) {
+            self.write_control_fields(4, cr4.real, cr4.shadow);
+        }
+    }
+
+    fn write_cr0(&mut self, value: u64) -> bool {
+        if cellvisor_core::vmx::cr0_is_invalid(value) {
+            return false;
+        }
+        let efer = self.vmcs.read(GUEST_EFER);
+        let paging = value & CR0_PG != 0;
+        if efer & EFER_LME != 0 && paging != (efer & EFER_LMA != 0) {
+            self.vmcs.write(GUEST_EFER, efer ^ EFER_LMA);
+            self.set_long_mode(paging);
+        }
+        let cr0 = self.caps.registers.cr0(value);
+        self.write_control_fields(0, cr0.real, cr0.shadow);
+        true
+    }
+
+    fn set_long_mode(&mut self, on: bool) {
+        let mode = if on { ENTRY_IA32E } else { 0 };
+        // SAFETY: the mode must agree with the guest's EFER; a wrong one fails
+        // the entry.
+        unsafe {
+            self.vmcs
+                .control(ENTRY_CONTROLS, u64::from(self.caps.entry | mode))
+        };
+    }
+
+    fn set_segment(&mut self, index: u32, segment: &Segment) {
+        let fields = fields::segment(index);
+        let access = match u64::from(segment.access) {
+            0 => UNUSABLE,
+            // A loaded code or data segment counts as accessed.
+            access if access & 0x10 != 0 => access | 1,
+            access => access,
+        };
+        self.vmcs
+            .write(fields.selector, u64::from(segment.selector));
+        self.vmcs.write(fields.limit, u64::from(segment.limit));
+        self.vmcs.write(fields.access, access);
+        self.vmcs.write(fields.base, segment.base);
+    }
+
+    fn segment(&self, index: u32) -> Segment {
+        let fields = fields::segment(index);
+        let access = self.vmcs.read(fields.access);
+        Segment {
+            selector: self.vmcs.read(fields.selector) as u16,
+            access: if access & UNUSABLE != 0 {
+                0
+            } else {
+                access as u16
+            },
+            limit: self.vmcs.read(fields.limit) as u32,
+            base: self.vmcs.read(fields.base),
+        }
+    }
+}
+
+/// CR0 bits about the FPU that the monitor takes from Linux: MP, EM, TS, ET.
+const CR0_EXTENSION: u64 = 0x1e;
+const SINGLE_CONTEXT: u64 = 1;
+const ALL_CONTEXTS: u64 = 2;
+
+/// Write-back tables, four levels.
+const fn ept_pointer(root: u64) -> u64 {
+    root | 6 | 3 << 3
+}
+
+/// Forgets translations through second-level tables.
+///
+/// # Safety
+///
+/// VMX operation is on.
+unsafe fn invept(kind: u64) {
+    let descriptor = [0u64; 2];
+    // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
+    unsafe {
+        core::arch::asm!("invept {}, [{}]", in(reg) kind, in(reg) &raw const descriptor,
+            options(nostack, readonly));
+    }
+}
+
+/// Forgets translations with a tag.
+///
+/// # Safety
+///
+/// VMX operation is on.
+unsafe fn invvpid(kind: u64, tag: u16) {
+    let descriptor = [u64::from(tag), 0];
+    // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
+    unsafe {
+        core::arch::asm!("invvpid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor,
+            options(nostack, readonly));
+    }
+}
+
+fn read_cr4() -> u64 {
+    let value: u64;
+    // SAFETY: reading a control register has no effect.
+    unsafe { core::arch::asm!("mov {}, cr4", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// # Safety
+///
+/// The bits must be ones that the CPU has and that the code around needs.
+unsafe fn write_cr4(value: u64) {
+    // SAFETY: the caller's duty.
+    unsafe { core::arch::asm!("mov cr4, {}", in(reg) value, options(nostack)) };
+}

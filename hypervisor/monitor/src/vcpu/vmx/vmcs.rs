@@ -1,0 +1,60 @@
+//! The VMCS of this CPU: current from VMX's start to its end.
+
+use super::fields::{Control, Field, Guest, Host, Info, Kind, Width};
+use x86::bits64::vmx;
+
+/// Proof that VMX operation is on and this CPU's VMCS is current.
+///
+/// It cannot leave its CPU: the pointer makes it neither `Send` nor `Sync`.
+pub(crate) struct Vmcs(core::marker::PhantomData<*mut ()>);
+
+impl Vmcs {
+    /// # Safety
+    ///
+    /// VMX operation is on, and a VMCS was made current that stays so as long
+    /// as the value lives.
+    pub(crate) unsafe fn new() -> Self {
+        Self(core::marker::PhantomData)
+    }
+
+    /// Reads a field. A field that the CPU lacks reads zero; those that we use
+    /// exist wherever our controls do.
+    pub(crate) fn read<W: Width, K: Kind>(&self, field: Field<W, K>) -> u64 {
+        // SAFETY: `self` proves a current VMCS; reading has no effect.
+        unsafe { vmx::vmread(field.0) }.unwrap_or(0)
+    }
+
+    /// Writes guest state; a bad value fails the next VM entry, no more.
+    pub(crate) fn write<W: Width>(&mut self, field: Field<W, Guest>, value: u64) {
+        // SAFETY: `self` proves a current VMCS. Guest state cannot reach the
+        // monitor's memory: accesses still go through the owner's EPT.
+        let _ = unsafe { vmx::vmwrite(field.0, value) };
+    }
+
+    /// Writes a control.
+    ///
+    /// # Safety
+    ///
+    /// Addresses in `value` are pages that the monitor keeps for the owner as
+    /// long as this CPU is attached to it; tables there map only what the owner
+    /// owns; bits keep the exits that isolation needs.
+    pub(crate) unsafe fn control<W: Width>(&mut self, field: Field<W, Control>, value: u64) {
+        // SAFETY: see above; the caller's duty.
+        let _ = unsafe { vmx::vmwrite(field.0, value) };
+    }
+
+    /// Writes host state.
+    ///
+    /// # Safety
+    ///
+    /// The value is what the monitor runs with: its tables, stacks and code.
+    pub(crate) unsafe fn host<W: Width>(&mut self, field: Field<W, Host>, value: u64) {
+        // SAFETY: see above; the caller's duty.
+        let _ = unsafe { vmx::vmwrite(field.0, value) };
+    }
+
+    /// Reads exit information as the 32 bits that most of it has.
+    pub(crate) fn info<W: Width>(&self, field: Field<W, Info>) -> u32 {
+        self.read(field) as u32
+    }
+}
