@@ -1,0 +1,235 @@
+//! Hypercalls with their types: encoding, decoding, retrying.
+
+use crate::driver::{Driver, Reply};
+use crate::error::{Error, Result};
+use crate::sentences;
+use cellvisor_abi::call::{
+    CellId, CellStatus, Code, ConsoleWrite, Info, Progress, ReadRequest, ReadResponse, Start,
+    Stats, StatsRequest,
+};
+use cellvisor_abi::status::CallStatus;
+use cellvisor_abi::wire;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::thread;
+use std::time::Duration;
+
+/// How often a busy monitor is asked again, [`BUSY_PAUSE`] apart: 5 s in all.
+const BUSY_TRIES: u32 = 500;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// The monitor, reached through the driver.
+#[derive(Clone, Copy)]
+pub(crate) struct Monitor<'a>(pub(crate) &'a dyn Driver);
+
+impl Monitor<'_> {
+    /// The monitor as a whole.
+    pub(crate) fn info(self) -> Result<Info> {
+        self.ask(Code::Info, &(), "cannot ask the monitor about itself")
+    }
+
+    /// Creates the cell of a sealed plan.
+    pub(crate) fn create(self, name: &str, frame: &[u8]) -> Result<CellId> {
+        let what = format!("cannot create cell \"{name}\"");
+        let reply = self.send(Code::CellCreate, frame, &what)?;
+        decode(&done(reply, &what)?, &what)
+    }
+
+    /// Starts a loaded cell.
+    pub(crate) fn start(self, name: &str, start: &Start) -> Result<()> {
+        self.ask(
+            Code::CellStart,
+            start,
+            &format!("cannot start cell \"{name}\""),
+        )
+    }
+
+    /// Stops a running cell.
+    pub(crate) fn stop(self, name: &str, cell: CellId) -> Result<()> {
+        self.ask(
+            Code::CellStop,
+            &cell,
+            &format!("cannot stop cell \"{name}\""),
+        )
+    }
+
+    /// Scrubs a stopped or failed cell, which then is loadable.
+    pub(crate) fn reload(self, name: &str, cell: CellId) -> Result<()> {
+        let what = format!("cannot make cell \"{name}\" loadable");
+        self.until_done(Code::CellReload, cell, &what)
+    }
+
+    /// Scrubs a cell and gives its resources back to the root.
+    pub(crate) fn destroy(self, name: &str, cell: CellId) -> Result<()> {
+        let what = format!("cannot destroy cell \"{name}\"");
+        self.until_done(Code::CellDestroy, cell, &what)
+    }
+
+    /// State of one cell.
+    pub(crate) fn status(self, cell: CellId) -> Result<CellStatus> {
+        self.ask(
+            Code::CellStatus,
+            &cell,
+            &format!("cannot read the state of cell {}", cell.0),
+        )
+    }
+
+    /// Every cell's state.
+    pub(crate) fn cells(self) -> Result<Vec<CellStatus>> {
+        let what = "cannot list the cells";
+        let reply = self.send(Code::CellList, &encode(&(), what)?, what)?;
+        let bytes = done(reply, what)?;
+        let ids: &[u8] = wire::decode(&bytes).map_err(|e| garbled(what, e))?;
+        ids.chunks_exact(4)
+            .filter_map(|c| c.try_into().ok())
+            .map(|c| self.status(CellId(u32::from_le_bytes(c))))
+            .collect()
+    }
+
+    /// Counters of the CPU with this index in the system plan.
+    pub(crate) fn stats(self, cpu: u32) -> Result<Stats> {
+        self.ask(
+            Code::Stats,
+            &StatsRequest { cpu },
+            &format!("cannot read the counters of CPU index {cpu}"),
+        )
+    }
+
+    /// Console output from byte `from` on: number of the first byte, and bytes.
+    pub(crate) fn console_read(self, cell: CellId, from: u64) -> Result<(u64, Vec<u8>)> {
+        self.read(Code::ConsoleRead, cell, from, "cannot read the console")
+    }
+
+    /// Types `bytes` on the console; returns how many were taken.
+    pub(crate) fn console_write(self, cell: CellId, bytes: &[u8]) -> Result<u32> {
+        let request = ConsoleWrite { cell, bytes };
+        self.ask(Code::ConsoleWrite, &request, "cannot write to the console")
+    }
+
+    /// The monitor's log from byte `from` on, as [`Self::console_read`].
+    pub(crate) fn log_read(self, from: u64) -> Result<(u64, Vec<u8>)> {
+        self.read(
+            Code::LogRead,
+            CellId::ROOT,
+            from,
+            "cannot read the monitor's log",
+        )
+    }
+
+    fn read(self, code: Code, cell: CellId, from: u64, what: &str) -> Result<(u64, Vec<u8>)> {
+        let request = encode(&ReadRequest { cell, from }, what)?;
+        let bytes = done(self.send(code, &request, what)?, what)?;
+        let read: ReadResponse<'_> = wire::decode(&bytes).map_err(|e| garbled(what, e))?;
+        Ok((read.start, read.bytes.to_vec()))
+    }
+
+    /// Repeats a call that is done in pieces until the last one is.
+    fn until_done(self, code: Code, cell: CellId, what: &str) -> Result<()> {
+        let request = encode(&cell, what)?;
+        let mut before = None;
+        let mut stalled = 0;
+        loop {
+            let reply = self.send(code, &request, what)?;
+            if reply.status != CallStatus::Again.code() {
+                return done(reply, what).map(drop);
+            }
+            let progress: Progress = decode(&reply.bytes, what)?;
+            stalled = if before == Some(progress.done) {
+                stalled + 1
+            } else {
+                0
+            };
+            before = Some(progress.done);
+            if stalled > 0 {
+                thread::sleep(BUSY_PAUSE);
+            }
+            if stalled == BUSY_TRIES {
+                return Err(Error::new(
+                    what,
+                    format!(
+                        "no progress after {} of {} bytes",
+                        progress.done, progress.total
+                    ),
+                    "look at `cellctl log`; repeat the command",
+                ));
+            }
+        }
+    }
+
+    /// One call with a small request and one response.
+    fn ask<Q: Serialize, R: DeserializeOwned>(
+        self,
+        code: Code,
+        request: &Q,
+        what: &str,
+    ) -> Result<R> {
+        let reply = self.send(code, &encode(request, what)?, what)?;
+        decode(&done(reply, what)?, what)
+    }
+
+    /// Passes a request on, and again while another call is under way.
+    fn send(self, code: Code, request: &[u8], what: &str) -> Result<Reply> {
+        for _ in 0..BUSY_TRIES {
+            let reply = self.0.call(code, request)?;
+            if reply.status != CallStatus::Busy.code() {
+                return Ok(reply);
+            }
+            thread::sleep(BUSY_PAUSE);
+        }
+        Err(sentences::call(what, CallStatus::Busy.code(), &[]))
+    }
+}
+
+/// The response of a call that succeeded.
+fn done(reply: Reply, what: &str) -> Result<Vec<u8>> {
+    if reply.status == CallStatus::Ok.code() {
+        return Ok(reply.bytes);
+    }
+    Err(sentences::call(what, reply.status, &reply.bytes))
+}
+
+fn encode<T: Serialize>(value: &T, what: &str) -> Result<Vec<u8>> {
+    postcard::to_allocvec(value).map_err(|e| Error::internal(what, e))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    wire::decode(bytes).map_err(|e| garbled(what, e))
+}
+
+fn garbled(what: &str, why: wire::Malformed) -> Error {
+    Error::internal(
+        what,
+        format!("the monitor's answer cannot be decoded ({why:?})"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Fake;
+
+    #[test]
+    fn reload_goes_on_until_the_last_piece() {
+        let fake = Fake::default();
+        let again = postcard::to_allocvec(&Progress { done: 1, total: 2 }).expect("encodes");
+        let last = postcard::to_allocvec(&Progress { done: 2, total: 2 }).expect("encodes");
+        fake.script(CallStatus::Again, &again);
+        fake.script(CallStatus::Busy, &[]);
+        fake.script(CallStatus::Ok, &last);
+        Monitor(&fake).reload("a", CellId(1)).expect("reloads");
+        assert_eq!(fake.calls_left(), 0);
+    }
+
+    #[test]
+    fn response_that_is_too_short_is_refused() {
+        let fake = Fake::default();
+        fake.script(CallStatus::Ok, &[]);
+        let error = Monitor(&fake)
+            .status(CellId(3))
+            .expect_err("empty response");
+        assert!(
+            error.to_string().contains("cannot be decoded (Payload)"),
+            "{error}"
+        );
+    }
+}

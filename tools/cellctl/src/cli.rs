@@ -1,0 +1,277 @@
+//! The command line.
+
+use crate::state::DEFAULT_DIR;
+use cellvisor_abi::ioctl::DEVICE;
+use cellvisor_planner::size::Size;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Where packages put the monitor's image.
+const IMAGE: &str = "/usr/lib/cellvisor/cellvisor.bin";
+
+/// Carves slices out of this machine: creates, starts, watches and destroys
+/// cells under the cellvisor monitor.
+#[derive(Debug, Parser)]
+#[command(name = "cellctl", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print JSON instead of text, where there is something to print.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Device of the driver.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEVICE, hide = true)]
+    pub(crate) device: PathBuf,
+    /// Folder for what must be remembered between calls.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR, hide = true)]
+    pub(crate) state_dir: PathBuf,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, nothing is changed; \
+    2 wrong usage; 3 driver, monitor or cell is not there; 4 time ran out.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Turn the monitor on under the running Linux.
+    Enable(Enable),
+    /// Turn the monitor off; this Linux has the whole machine again.
+    Disable(Disable),
+    /// Create cells from slice files; turns the monitor on if it is off.
+    Create(Create),
+    /// Load and start cells: those named, or all that are loadable.
+    Start(Names),
+    /// Stop a running cell.
+    #[command(visible_alias = "shutdown")]
+    Stop(Name),
+    /// Stop a cell, load it again and start it.
+    Restart(Name),
+    /// Destroy cells and give CPUs and memory back to this Linux.
+    Destroy(SomeNames),
+    /// List the cells.
+    List,
+    /// Show a cell, or the monitor, in detail.
+    Status(MaybeName),
+    /// Show exits by CPU and reason.
+    Stats(Stats),
+    /// Show and use a cell's console.
+    Console(Console),
+    /// Show the monitor's log.
+    Log(Log),
+    /// Tell what this machine has and lacks, or what is wrong in slice files.
+    Check(Check),
+    /// Show what slices would get, and why.
+    Plan(Plan),
+    /// Show this machine as the planner sees it.
+    Host(HostArgs),
+    /// Watch a cell and start it again as its policy says.
+    #[command(hide = true)]
+    Supervise(Name),
+    /// Write man pages to a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Write completions for a shell to standard output.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Enable {
+    /// The monitor's image.
+    #[arg(long, value_name = "PATH", default_value = IMAGE)]
+    pub(crate) image: PathBuf,
+    /// I/O port of a 16550 UART on which the monitor repeats its log.
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
+    pub(crate) log_port: Option<u16>,
+    /// Memory for the monitor, such as 16MiB; by default what the machine needs.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Provoke a failure: fail-cpu=N.
+    #[arg(long, hide = true, value_parser = parse_inject)]
+    pub(crate) inject: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Disable {
+    /// Stop and destroy all cells first.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Slice files.
+    #[arg(required = true, value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) enable: Enable,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// The cell.
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MaybeName {
+    /// The cell; without it, the monitor.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// The cells.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SomeNames {
+    /// The cells.
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Only this cell's CPUs; `root` for this Linux.
+    pub(crate) name: Option<String>,
+    /// Count for so many seconds and show only what came in that time.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) interval: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Console {
+    /// The cell.
+    pub(crate) name: String,
+    /// Print what was said so far and end.
+    #[arg(long, conflicts_with_all = ["expect", "limit", "send"])]
+    pub(crate) no_follow: bool,
+    /// Go on until the cell ends (the default).
+    #[arg(long, conflicts_with = "no_follow")]
+    pub(crate) follow: bool,
+    /// Leave out what was said before.
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// End after so many seconds; with --expect, exit code 4 then.
+    #[arg(long = "for", id = "limit", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) limit: Option<f64>,
+    /// End as soon as this text was said.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) expect: Option<String>,
+    /// Type this text first; \n and \r stand for line feed and return.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) send: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Go on with what comes.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Slice files; without them, the machine is checked.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Use a saved host instead of this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Slice files.
+    #[arg(required = true, value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Use a saved host instead of this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<PathBuf>,
+    /// Draw the machine into this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// Use a saved host instead of this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<PathBuf>,
+    /// Save it to a file that --host of other commands takes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// A port as 0x2f8 or 760.
+fn parse_port(text: &str) -> Result<u16, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "an I/O port is 0 to 65535, such as 0x2f8".into())
+}
+
+/// A size as 16MiB.
+fn parse_size(text: &str) -> Result<u64, String> {
+    match text.parse::<Size>() {
+        Ok(Size(0)) => Err("a size must be more than 0".into()),
+        Ok(Size(bytes)) => Ok(bytes),
+        Err(e) => Err(format!("{e}; write 16MiB, for example")),
+    }
+}
+
+/// Seconds, with a fraction if need be.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|s: &f64| (0.0..=1e9).contains(s))
+        .ok_or_else(|| "a number of seconds, such as 2 or 0.5".into())
+}
+
+/// `fail-cpu=N`.
+fn parse_inject(text: &str) -> Result<u32, String> {
+    text.strip_prefix("fail-cpu=")
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| "fail-cpu=N".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_whole_and_not_zero() {
+        assert_eq!(parse_size("16MiB"), Ok(16 << 20));
+        for wrong in ["MiB", "0KiB", "99999999999GiB", "1.5GiB", "16MB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_hexadecimal_or_decimal() {
+        assert_eq!(parse_port("0x2f8"), Ok(0x2f8));
+        assert_eq!(parse_port("760"), Ok(760));
+        assert!(parse_port("0x10000").is_err());
+    }
+
+    #[test]
+    fn seconds_are_not_negative() {
+        assert_eq!(parse_seconds("0.5"), Ok(0.5));
+        assert!(parse_seconds("-1").is_err() && parse_seconds("inf").is_err());
+    }
+}

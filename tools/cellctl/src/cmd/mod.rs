@@ -1,0 +1,77 @@
+//! The verbs. Each one ties parts together and prints; what it ties stands in
+//! modules of its own.
+
+mod cells;
+mod check;
+mod console;
+mod generate;
+mod planning;
+mod show;
+mod start;
+mod supervise;
+mod switch;
+
+use crate::cli::{Cli, Verb};
+use crate::driver::{Device, Driver};
+use crate::error::Result;
+use crate::journal::Machine;
+use crate::linux::Sysfs;
+use crate::state::StateDir;
+use cellvisor_planner::host::Host;
+
+/// What verbs work with.
+struct Context<'a> {
+    cli: &'a Cli,
+    state: StateDir,
+    linux: Sysfs,
+}
+
+impl Context<'_> {
+    /// Opens the driver.
+    fn driver(&self) -> Result<Device> {
+        Device::open(&self.cli.device)
+    }
+
+    /// The machine behind an open driver.
+    fn machine<'d>(&'d self, driver: &'d dyn Driver) -> Machine<'d> {
+        Machine {
+            driver,
+            linux: &self.linux,
+        }
+    }
+
+    /// This machine as the planner sees it.
+    fn host(&self) -> Result<Host> {
+        Ok(Host::live()?)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli) -> Result<()> {
+    let context = Context {
+        cli,
+        state: StateDir::new(&cli.state_dir),
+        linux: Sysfs::new("/"),
+    };
+    let context = &context;
+    match &cli.verb {
+        Verb::Enable(options) => switch::enable(context, options),
+        Verb::Disable(options) => switch::disable(context, options),
+        Verb::Create(options) => cells::create(context, options),
+        Verb::Start(cells) => start::start(context, &cells.names),
+        Verb::Stop(cell) => cells::stop(context, &cell.name),
+        Verb::Restart(cell) => start::restart(context, &cell.name),
+        Verb::Destroy(cells) => cells::destroy(context, &cells.names),
+        Verb::List => show::list(context),
+        Verb::Status(cell) => show::status(context, cell.name.as_deref()),
+        Verb::Stats(options) => show::stats(context, options),
+        Verb::Console(options) => console::console(context, options),
+        Verb::Log(options) => console::log(context, options),
+        Verb::Check(options) => check::check(context, options),
+        Verb::Plan(options) => planning::plan(context, options),
+        Verb::Host(options) => planning::host(context, options),
+        Verb::Supervise(cell) => supervise::run(context, &cell.name),
+        Verb::Man { dir } => generate::man(dir),
+        Verb::Completions { shell } => generate::completions(*shell),
+    }
+}

@@ -1,0 +1,328 @@
+//! Creating and destroying a cell on a machine: CPUs, huge pages, pins, and
+//! the monitor's cell, with everything written down before it is done.
+
+use crate::calls::Monitor;
+use crate::error::{Error, Result};
+use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
+use crate::loader::layout;
+use crate::state::{CellRecord, StateDir};
+use cellvisor_abi::CHUNK_SIZE;
+use cellvisor_abi::call::CellId;
+use cellvisor_abi::ioctl::CALL_BUFFER;
+use cellvisor_abi::plan::{CellPlan, Devices, Function, Ports, Range};
+use cellvisor_abi::wire::{ListBuf, seal};
+use cellvisor_planner::config::{Console, Isolation};
+use cellvisor_planner::pci::Address;
+use cellvisor_planner::plan::{AssignedFunction, MemoryShare};
+
+/// Creates the cell of `record` as its assignment says. Afterwards it is
+/// loadable, and `state` knows it.
+///
+/// # Errors
+///
+/// Whatever step failed; all others are undone, and `state` has forgotten the
+/// cell unless something could not be undone.
+pub(crate) fn create(
+    machine: Machine<'_>,
+    state: &StateDir,
+    mut record: CellRecord,
+) -> Result<CellRecord> {
+    let kept = record.clone();
+    let mut journal = Journal::new(Vec::new(), |steps| {
+        let mut now = kept.clone();
+        now.steps = steps.to_vec();
+        state.save_cell(&now)
+    });
+    match build(&mut journal, machine, &mut record) {
+        Ok(()) => {
+            record.steps = journal.into_entries();
+            state.save_cell(&record)?;
+            Ok(record)
+        }
+        Err(error) => {
+            let mut leftovers = journal.undo(machine);
+            if leftovers.is_empty() {
+                leftovers.extend(state.forget_cell(&record.name).err());
+            }
+            Err(journal::with_leftovers(error, &leftovers))
+        }
+    }
+}
+
+/// The steps of [`create`].
+fn build(journal: &mut Journal<'_>, machine: Machine<'_>, record: &mut CellRecord) -> Result<()> {
+    for cpu in &record.assignment.cpus {
+        take_cpu(journal, machine, cpu.linux)?;
+    }
+    let mut host = Vec::new();
+    for share in &record.assignment.memory {
+        host.extend(take_memory(journal, machine, share)?);
+    }
+    record.memory = layout::place(&host)?;
+    let frame = plan(record)?;
+    let step = |id| Step::Cell {
+        name: record.name.clone(),
+        id,
+    };
+    let id = journal.take(step(None), || {
+        let id = Monitor(machine.driver).create(&record.name, &frame)?;
+        Ok((step(Some(id)), id))
+    })?;
+    record.id = Some(id);
+    Ok(())
+}
+
+/// Takes one share of memory and pins it.
+fn take_memory(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    share: &MemoryShare,
+) -> Result<Vec<Range>> {
+    match *share {
+        MemoryShare::Pages {
+            node,
+            bytes,
+            page_size,
+            fixed,
+        } => {
+            let taken = take_pages(journal, machine, node, page_size, bytes);
+            if taken.is_ok() || fixed || page_size == CHUNK_SIZE {
+                return taken;
+            }
+            // The planner chose large pages because they are faster; small
+            // ones do as well.
+            take_pages(journal, machine, node, CHUNK_SIZE, bytes)
+        }
+        MemoryShare::Reserved { base, size, .. } => {
+            let range = Range { start: base, size };
+            journal.take(Step::Pin { id: None }, || {
+                let id = machine.driver.pin_reserved(base, size, CHUNK_SIZE)?;
+                Ok((Step::Pin { id: Some(id) }, vec![range]))
+            })
+        }
+    }
+}
+
+/// Takes huge pages of one size from one node and pins them.
+fn take_pages(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    node: u32,
+    page_size: u64,
+    bytes: u64,
+) -> Result<Vec<Range>> {
+    let (node, pages) = (Some(node), bytes.div_ceil(page_size));
+    reserve_pages(journal, machine.linux, node, page_size, pages)?;
+    journal.take(Step::Pin { id: None }, || {
+        // The driver's pin keeps the pages when this mapping goes.
+        let mapping = machine.linux.map_huge(node, page_size, pages)?;
+        let (id, addresses) = machine.driver.pin(&mapping, page_size)?;
+        let ranges = layout::pages_to_ranges(&addresses, page_size);
+        Ok((Step::Pin { id: Some(id) }, ranges))
+    })
+}
+
+/// The cell's plan as the monitor wants it.
+fn plan(record: &CellRecord) -> Result<Vec<u8>> {
+    let what = format!("cannot describe cell \"{}\" to the monitor", record.name);
+    let encoded = |e: postcard::Error| Error::internal(&what, e);
+    let ids: Vec<u32> = record.assignment.cpus.iter().map(|c| c.apic_id).collect();
+    let ports: Vec<Ports> = record
+        .assignment
+        .ports
+        .iter()
+        .map(|p| Ports {
+            first: p.first,
+            count: p.count,
+        })
+        .collect();
+    let functions: Vec<Function> = record.assignment.functions.iter().map(function).collect();
+    let cpus = ListBuf::new(&ids).map_err(encoded)?;
+    let memory = ListBuf::new(&record.memory).map_err(encoded)?;
+    let ports = ListBuf::new(&ports).map_err(encoded)?;
+    let functions = ListBuf::new(&functions).map_err(encoded)?;
+    let frame = seal(&CellPlan {
+        name: &record.name,
+        cpus: cpus.list(),
+        memory: memory.list(),
+        ports: ports.list(),
+        functions: functions.list(),
+        devices: devices(record),
+    })
+    .map_err(encoded)?;
+    if frame.len() <= CALL_BUFFER as usize {
+        return Ok(frame);
+    }
+    Err(Error::new(
+        what,
+        format!(
+            "its memory is in {} pieces, and the description takes {} of {CALL_BUFFER} bytes",
+            record.memory.len(),
+            frame.len()
+        ),
+        "use larger pages (page-size = \"1GiB\"), create cells soon after boot, or reserve a range \
+         when Linux boots",
+    ))
+}
+
+/// A PCI function as the monitor names it.
+fn function(assigned: &AssignedFunction) -> Function {
+    Function {
+        bdf: assigned.address.number(),
+        pf: assigned.pf.map(Address::number),
+        unprotected: assigned.isolation == Isolation::None,
+    }
+}
+
+/// A cell's virtual devices: a physical UART takes the place of the virtual
+/// one when it has the same ports.
+pub(crate) fn devices(record: &CellRecord) -> Devices {
+    let standard = Devices::STANDARD;
+    match record.assignment.console {
+        Console::UartPort(port) if port == standard.uart_port => Devices {
+            uart_port: 0,
+            ..standard
+        },
+        _ => standard,
+    }
+}
+
+/// Destroys a cell and gives everything back to Linux.
+///
+/// # Errors
+///
+/// What could not be undone stays in the record, so that a second try goes on
+/// from there.
+pub(crate) fn destroy(machine: Machine<'_>, state: &StateDir, record: &CellRecord) -> Result<()> {
+    let kept = record.clone();
+    let mut journal = Journal::new(record.steps.clone(), |steps| {
+        let mut now = kept.clone();
+        now.steps = steps.to_vec();
+        state.save_cell(&now)
+    });
+    let mut errors = journal.undo(machine).into_iter();
+    match errors.next() {
+        None => state.forget_cell(&record.name),
+        Some(first) => {
+            let rest: Vec<_> = errors.collect();
+            Err(journal::with_leftovers(first, &rest)
+                .note("what is left is still noted: repeat `cellctl destroy`"))
+        }
+    }
+}
+
+/// The monitor's number for a cell that is there.
+pub(crate) fn id(record: &CellRecord) -> Result<CellId> {
+    record.id.ok_or_else(|| {
+        Error::new(
+            format!("cannot use cell \"{}\"", record.name),
+            "it was not created completely",
+            format!("remove what is left of it: cellctl destroy {}", record.name),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, record};
+
+    /// Creates a cell where change `fail_at` fails; returns what came of it.
+    fn attempt(fake: &Fake, state: &StateDir, fail_at: Option<u32>) -> Result<CellRecord> {
+        fake.changes.set(0);
+        fake.fail_at.set(fail_at);
+        create(fake.machine(), state, record("a"))
+    }
+
+    #[test]
+    fn whichever_step_fails_all_is_as_before() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path());
+        let fake = Fake::default();
+        let before = fake.now.borrow().clone();
+        attempt(&fake, &state, None).expect("creates");
+        let steps = fake.changes.get();
+        destroy(fake.machine(), &state, &state.cell("a").expect("known")).expect("destroys");
+        assert_eq!(*fake.now.borrow(), before);
+        assert!(steps >= 6, "two CPUs, pool, map, pin, create: {steps}");
+
+        for step in 1..=steps {
+            let error = attempt(&fake, &state, Some(step)).expect_err("injected");
+            assert!(error.to_string().contains("injected"), "{error}");
+            assert_eq!(*fake.now.borrow(), before, "after step {step}");
+            assert!(
+                state.find_cell("a").expect("reads").is_none(),
+                "after step {step}"
+            );
+        }
+    }
+
+    #[test]
+    fn created_cell_has_its_memory_from_zero_up() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path());
+        let made = attempt(&Fake::default(), &state, None).expect("creates");
+        assert_eq!(made.id, Some(CellId(1)));
+        assert_eq!(made.memory.first().map(|m| m.gpa), Some(0));
+        assert_eq!(made.ram_bytes(), 64 << 20);
+        assert_eq!(state.cell("a").expect("known").memory, made.memory);
+    }
+
+    #[test]
+    fn crash_at_any_step_is_undone_from_what_was_written_down() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path());
+        let fake = Fake::default();
+        let before = fake.now.borrow().clone();
+        attempt(&fake, &state, None).expect("creates");
+        let steps = fake.changes.get();
+        destroy(fake.machine(), &state, &state.cell("a").expect("known")).expect("destroys");
+        for step in 1..=steps {
+            fake.dead_from.set(Some(step));
+            attempt(&fake, &state, None).expect_err("dead");
+            fake.dead_from.set(None);
+            // Nothing at all is noted only if nothing at all was done.
+            if let Some(record) = state.find_cell("a").expect("reads") {
+                destroy(fake.machine(), &state, &record).expect("destroys");
+            }
+            assert_eq!(*fake.now.borrow(), before, "after a crash at step {step}");
+        }
+    }
+
+    #[test]
+    fn destroy_that_fails_can_be_repeated() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path());
+        let fake = Fake::default();
+        let before = fake.now.borrow().clone();
+        attempt(&fake, &state, None).expect("creates");
+        fake.changes.set(0);
+        fake.fail_at.set(Some(2));
+        let error = destroy(fake.machine(), &state, &state.cell("a").expect("known"))
+            .expect_err("the second undo fails");
+        assert!(
+            error.to_string().contains("repeat `cellctl destroy`"),
+            "{error}"
+        );
+        destroy(
+            fake.machine(),
+            &state,
+            &state.cell("a").expect("still known"),
+        )
+        .expect("destroys");
+        assert_eq!(*fake.now.borrow(), before);
+        assert!(state.find_cell("a").expect("reads").is_none());
+    }
+
+    #[test]
+    fn too_few_huge_pages_say_how_many_there_are() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path());
+        let mut fake = Fake::default();
+        fake.most_pages = 10;
+        let before = fake.now.borrow().clone();
+        let error = attempt(&fake, &state, None).expect_err("only 10 pages");
+        assert!(error.to_string().contains("only 10 can be had"), "{error}");
+        assert_eq!(*fake.now.borrow(), before);
+    }
+}

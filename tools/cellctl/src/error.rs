@@ -1,0 +1,120 @@
+//! What went wrong, told so that the reader knows what to do next.
+
+use cellvisor_planner::report::Report;
+use std::fmt;
+use std::path::Path;
+
+/// Result of everything here.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a failure means to a script: the exit code of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Refused, or failed while it was done; nothing is changed (exit code 1).
+    Failed = 1,
+    /// The thing asked for is not there: driver, monitor or cell (exit code 3).
+    Absent = 3,
+    /// Time ran out before what was waited for came (exit code 4).
+    TimedOut = 4,
+}
+
+/// One failure: what could not be done, why, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Decides the exit code.
+    pub(crate) kind: Kind,
+    /// What could not be done, and where.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
+    /// What to do about it.
+    pub(crate) help: String,
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// One thing went wrong.
+    One(Box<Failure>),
+    /// A configuration is wrong in the places that the report lists.
+    Report(Box<Report>),
+}
+
+impl Error {
+    /// A refusal or failure, [`Kind::Failed`].
+    pub(crate) fn new(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self::One(Box::new(Failure {
+            kind: Kind::Failed,
+            what: what.into(),
+            why: why.into(),
+            help: help.into(),
+        }))
+    }
+
+    /// The same failure with another meaning to scripts.
+    pub(crate) fn kind(mut self, kind: Kind) -> Self {
+        if let Self::One(failure) = &mut self {
+            failure.kind = kind;
+        }
+        self
+    }
+
+    /// A file could not be read or written.
+    pub(crate) fn file(what: &str, path: &Path, error: &std::io::Error, help: &str) -> Self {
+        Self::new(
+            format!("{what} {}", path.display()),
+            error.to_string(),
+            help,
+        )
+    }
+
+    /// Something that cannot happen while all parts have the same version.
+    pub(crate) fn internal(what: &str, why: impl fmt::Display) -> Self {
+        Self::new(
+            what,
+            why.to_string(),
+            "install cellctl, driver and monitor of the same version",
+        )
+    }
+
+    /// Adds what was done about it, or what is left behind, to the remedy.
+    pub(crate) fn note(mut self, note: &str) -> Self {
+        if let Self::One(failure) = &mut self {
+            failure.help = format!("{}\n{note}", failure.help);
+        }
+        self
+    }
+
+    /// The exit code of the process.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::One(failure) => failure.kind as u8,
+            Self::Report(_) => Kind::Failed as u8,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(failure) => {
+                write!(f, "{}: {}", failure.what, failure.why)?;
+                for line in failure.help.lines() {
+                    write!(f, "\n  help: {line}")?;
+                }
+                Ok(())
+            }
+            Self::Report(report) => write!(f, "{report}"),
+        }
+    }
+}
+
+impl From<Report> for Error {
+    fn from(report: Report) -> Self {
+        Self::Report(Box::new(report))
+    }
+}

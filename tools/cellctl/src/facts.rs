@@ -1,0 +1,433 @@
+//! What a machine has and lacks, from what Linux tells about it.
+
+use crate::output::size;
+use serde::Serialize;
+use std::fs;
+use std::path::Path;
+
+/// How a fact is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// As it should be.
+    Good,
+    /// Something will not work, or not well.
+    Warning,
+    /// Nothing works without it.
+    Missing,
+}
+
+/// One line of `cellctl check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Fact {
+    /// What it is about.
+    pub(crate) name: &'static str,
+    /// How it is to be taken.
+    pub(crate) verdict: Verdict,
+    /// What was found.
+    pub(crate) found: String,
+    /// What to do about it.
+    pub(crate) fix: Option<String>,
+}
+
+impl Fact {
+    /// All is well.
+    pub(crate) fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Good,
+            found: found.into(),
+            fix: None,
+        }
+    }
+
+    /// Something is not well.
+    fn warning(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Warning,
+            fix: Some(fix.into()),
+            ..Self::good(name, found)
+        }
+    }
+
+    /// It cannot be done without.
+    pub(crate) fn missing(
+        name: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            verdict: Verdict::Missing,
+            ..Self::warning(name, found, fix)
+        }
+    }
+}
+
+/// What the CPU itself says; the kernel hides what the firmware locked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpuid {
+    /// It has VT-x.
+    pub(crate) vmx: bool,
+    /// It has AMD-V.
+    pub(crate) svm: bool,
+}
+
+/// Asks the CPU that this runs on.
+pub(crate) fn cpuid() -> Cpuid {
+    let cpuid = raw_cpuid::CpuId::new();
+    Cpuid {
+        vmx: cpuid.get_feature_info().is_some_and(|f| f.has_vmx()),
+        svm: cpuid
+            .get_extended_processor_and_feature_identifiers()
+            .is_some_and(|f| f.has_svm()),
+    }
+}
+
+/// Everything but the driver, for the machine whose `sys` and `proc` lie under
+/// `root`.
+pub(crate) fn machine(root: &Path, cpuid: Cpuid) -> Vec<Fact> {
+    let machine = Machine { root };
+    let mut facts = vec![machine.virtualization(cpuid)];
+    facts.extend(machine.nested_paging());
+    facts.extend([
+        machine.other_monitors(),
+        machine.apic(),
+        machine.clock(),
+        machine.cpus(),
+        machine.huge_pages(),
+        machine.memory_map(),
+        machine.iommu(),
+    ]);
+    facts.extend(machine.kernel_parameters());
+    facts.extend(machine.lockdown());
+    facts
+}
+
+struct Machine<'a> {
+    root: &'a Path,
+}
+
+impl Machine<'_> {
+    /// A file's text without the line's end; empty if it cannot be read.
+    fn text(&self, path: &str) -> String {
+        let text = fs::read_to_string(self.root.join(path)).unwrap_or_default();
+        text.trim_end().to_owned()
+    }
+
+    /// Words of the first line in cpuinfo with this key.
+    fn cpu_words(&self, key: &str) -> Vec<String> {
+        let text = self.text("proc/cpuinfo");
+        let line = text
+            .lines()
+            .filter_map(|l| l.split_once(':'))
+            .find(|(k, _)| k.trim() == key);
+        line.map_or_else(Vec::new, |(_, words)| {
+            words.split_whitespace().map(str::to_owned).collect()
+        })
+    }
+
+    fn has_flag(&self, flag: &str) -> bool {
+        self.cpu_words("flags").iter().any(|f| f == flag)
+    }
+
+    fn virtualization(&self, cpuid: Cpuid) -> Fact {
+        let name = "CPU virtualization";
+        if self.has_flag("vmx") {
+            return Fact::good(name, "VT-x");
+        }
+        if self.has_flag("svm") {
+            return Fact::good(name, "AMD-V");
+        }
+        if cpuid.vmx || cpuid.svm {
+            return Fact::missing(
+                name,
+                "the firmware locked it off",
+                "turn on \"Intel Virtualization Technology\" or \"SVM Mode\" in the firmware's set-up",
+            );
+        }
+        Fact::missing(
+            name,
+            "the CPU has neither VT-x nor AMD-V",
+            "use another machine; in a virtual machine, let its host nest virtualization",
+        )
+    }
+
+    /// What Linux knows of the features that the monitor needs.
+    fn nested_paging(&self) -> Option<Fact> {
+        const NEEDED: [&str; 3] = ["ept", "vpid", "unrestricted_guest"];
+        let name = "VT-x features";
+        if self.has_flag("npt") {
+            return Some(Fact::good("AMD-V features", "nested paging"));
+        }
+        // Kernels before 5.10 have no such line.
+        let known = self.cpu_words("vmx flags");
+        if known.is_empty() {
+            return None;
+        }
+        let lacking: Vec<_> = NEEDED
+            .into_iter()
+            .filter(|n| !known.iter().any(|k| k == n))
+            .collect();
+        Some(if lacking.is_empty() {
+            Fact::good(name, NEEDED.join(", "))
+        } else {
+            Fact::missing(
+                name,
+                format!("without {}", lacking.join(", ")),
+                "use a newer CPU",
+            )
+        })
+    }
+
+    fn other_monitors(&self) -> Fact {
+        let name = "other monitors";
+        for module in ["kvm_intel", "kvm_amd", "vboxdrv", "vmmon"] {
+            if self
+                .root
+                .join("sys/module")
+                .join(module)
+                .join("initstate")
+                .exists()
+            {
+                return Fact::warning(
+                    name,
+                    format!("{module} is loaded and may hold the CPUs"),
+                    format!("unload it before `cellctl enable`: modprobe -r {module}"),
+                );
+            }
+        }
+        Fact::good(name, "none is loaded")
+    }
+
+    fn apic(&self) -> Fact {
+        if self.has_flag("x2apic") {
+            return Fact::good("x2APIC", "there");
+        }
+        Fact::missing(
+            "x2APIC",
+            "the CPU has none",
+            "turn x2APIC on in the firmware's set-up",
+        )
+    }
+
+    fn clock(&self) -> Fact {
+        let lacking: Vec<_> = ["constant_tsc", "nonstop_tsc"]
+            .into_iter()
+            .filter(|f| !self.has_flag(f))
+            .collect();
+        if lacking.is_empty() {
+            return Fact::good("TSC", "constant and never stops");
+        }
+        Fact::warning(
+            "TSC",
+            format!("Linux does not call it {}", lacking.join(" and ")),
+            "clocks of cells may drift; keep the CPUs at one frequency",
+        )
+    }
+
+    fn cpus(&self) -> Fact {
+        let present = self.text("sys/devices/system/cpu/present");
+        let online = self.text("sys/devices/system/cpu/online");
+        if present == online {
+            return Fact::good("CPUs", format!("{online}, all online"));
+        }
+        Fact::good(
+            "CPUs",
+            format!("{present} present, {online} online; `enable` brings the others online"),
+        )
+    }
+
+    fn huge_pages(&self) -> Fact {
+        let pools = self.root.join("sys/kernel/mm/hugepages/hugepages-2048kB");
+        if !pools.is_dir() {
+            return Fact::missing(
+                "huge pages",
+                "this kernel has none of 2 MiB",
+                "use a kernel with CONFIG_HUGETLBFS",
+            );
+        }
+        let text = self.text("proc/meminfo");
+        let kib = |key: &str| {
+            let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+            line.trim_start_matches(':')
+                .split_whitespace()
+                .next()?
+                .parse::<u64>()
+                .ok()
+        };
+        let bytes = kib("MemAvailable").unwrap_or(0) << 10;
+        Fact::good(
+            "huge pages",
+            format!("of 2 MiB; {} of memory are available", size(bytes)),
+        )
+    }
+
+    fn memory_map(&self) -> Fact {
+        let text = self.text("proc/iomem");
+        let ram = text.lines().filter(|l| l.ends_with(" : System RAM"));
+        if ram.filter(|l| !l.starts_with("00000000-00000000")).count() > 0 {
+            return Fact::good("memory map", "readable");
+        }
+        Fact::missing(
+            "memory map",
+            "/proc/iomem shows no addresses",
+            "run this as root",
+        )
+    }
+
+    fn iommu(&self) -> Fact {
+        let tables = self.root.join("sys/firmware/acpi/tables");
+        let unit = ["DMAR", "IVRS"]
+            .into_iter()
+            .find(|t| tables.join(t).exists());
+        let used = fs::read_dir(self.root.join("sys/class/iommu"))
+            .is_ok_and(|mut entries| entries.next().is_some());
+        match (unit, used) {
+            (None, _) => Fact::warning(
+                "IOMMU",
+                "none: PCI functions of cells could reach all memory",
+                "turn VT-d or AMD-Vi on in the firmware's set-up",
+            ),
+            (Some(unit), true) => Fact::warning(
+                "IOMMU",
+                format!("there ({unit}), and Linux uses it"),
+                "boot Linux with intel_iommu=off or amd_iommu=off to give PCI functions to cells",
+            ),
+            (Some(unit), false) => {
+                Fact::good("IOMMU", format!("there ({unit}), not used by Linux"))
+            }
+        }
+    }
+
+    /// Parameters that stand in the way.
+    fn kernel_parameters(&self) -> Vec<Fact> {
+        const BAD: [(&str, &str); 5] = [
+            ("nolapic", "the monitor needs the APICs"),
+            ("disableapic", "the monitor needs the APICs"),
+            ("noapic", "interrupts could not be told apart"),
+            ("nosmp", "there is one CPU only"),
+            ("maxcpus", "some CPUs stay off"),
+        ];
+        let line = self.text("proc/cmdline");
+        let given = |name: &str| {
+            line.split_whitespace()
+                .any(|word| word.split('=').next() == Some(name))
+        };
+        let found: Vec<_> = BAD
+            .iter()
+            .filter(|(name, _)| given(name))
+            .map(|(name, why)| {
+                Fact::warning(
+                    "kernel parameters",
+                    format!("`{name}`: {why}"),
+                    "boot Linux without it",
+                )
+            })
+            .collect();
+        if found.is_empty() {
+            return vec![Fact::good("kernel parameters", "none is in the way")];
+        }
+        found
+    }
+
+    /// A kernel in lockdown loads no modules without a known signature.
+    fn lockdown(&self) -> Option<Fact> {
+        let mode = self.text("sys/kernel/security/lockdown");
+        let on = mode.contains("[integrity]") || mode.contains("[confidentiality]");
+        on.then(|| {
+            Fact::warning(
+                "lockdown",
+                "Linux takes only modules with a known signature",
+                "sign the driver, or turn Secure Boot off in the firmware's set-up",
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLAGS: &str = "processor\t: 0\nflags\t\t: vmx x2apic constant_tsc nonstop_tsc\n\
+                         vmx flags\t: ept vpid unrestricted_guest\n";
+
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("has a parent")).expect("folder");
+            fs::write(path, text).expect("file");
+        }
+        dir
+    }
+
+    fn find(root: &Path, cpuid: Cpuid, name: &str) -> Fact {
+        let facts = machine(root, cpuid);
+        facts
+            .into_iter()
+            .find(|f| f.name == name)
+            .expect("such a line")
+    }
+
+    #[test]
+    fn complete_machine_lacks_nothing() {
+        let dir = root(&[
+            ("proc/cpuinfo", FLAGS),
+            ("proc/cmdline", "ro quiet"),
+            ("proc/iomem", "00001000-0009fbff : System RAM\n"),
+            ("proc/meminfo", "MemAvailable:    2097152 kB\n"),
+            ("sys/devices/system/cpu/present", "0-3\n"),
+            ("sys/devices/system/cpu/online", "0-3\n"),
+            (
+                "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+                "0\n",
+            ),
+            ("sys/firmware/acpi/tables/DMAR", ""),
+        ]);
+        for fact in machine(dir.path(), Cpuid::default()) {
+            assert_eq!(fact.verdict, Verdict::Good, "{fact:?}");
+        }
+        let pages = find(dir.path(), Cpuid::default(), "huge pages");
+        assert_eq!(pages.found, "of 2 MiB; 2 GiB of memory are available");
+    }
+
+    #[test]
+    fn bare_machine_lacks_what_it_must_have() {
+        let dir = root(&[]);
+        for name in ["CPU virtualization", "x2APIC", "huge pages", "memory map"] {
+            let fact = find(dir.path(), Cpuid::default(), name);
+            assert_eq!(fact.verdict, Verdict::Missing, "{fact:?}");
+        }
+    }
+
+    #[test]
+    fn firmware_lock_is_told_from_a_cpu_without_it() {
+        let dir = root(&[("proc/cpuinfo", "flags : x2apic\n")]);
+        let locked = Cpuid {
+            vmx: true,
+            svm: false,
+        };
+        let found = |cpuid| find(dir.path(), cpuid, "CPU virtualization").found;
+        assert_eq!(found(locked), "the firmware locked it off");
+        assert_eq!(
+            found(Cpuid::default()),
+            "the CPU has neither VT-x nor AMD-V"
+        );
+    }
+
+    #[test]
+    fn parameters_kvm_and_a_used_iommu_are_warned_of() {
+        let dir = root(&[
+            ("proc/cmdline", "ro maxcpus=2 nolapic_timer"),
+            ("sys/module/kvm_intel/initstate", "live\n"),
+            ("sys/firmware/acpi/tables/DMAR", ""),
+            ("sys/class/iommu/dmar0/x", ""),
+        ]);
+        let parameters = find(dir.path(), Cpuid::default(), "kernel parameters");
+        assert_eq!(parameters.found, "`maxcpus`: some CPUs stay off");
+        for name in ["other monitors", "IOMMU"] {
+            let fact = find(dir.path(), Cpuid::default(), name);
+            assert_eq!(fact.verdict, Verdict::Warning, "{fact:?}");
+        }
+    }
+}

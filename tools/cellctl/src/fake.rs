@@ -1,0 +1,294 @@
+//! A machine for tests: counts every change, fails when it is told to, and
+//! can be compared with what it was.
+
+use crate::driver::{Driver, Reply};
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::linux::{Linux, Node, Pool};
+use crate::state::{CellRecord, Payload, Policy};
+use cellvisor_abi::call::{CellId, CellStatus, Code, Denied, Name, State};
+use cellvisor_abi::ioctl::{Enable, Info};
+use cellvisor_abi::plan::{CellPlan, Memory};
+use cellvisor_abi::status::CallStatus;
+use cellvisor_abi::{ABI_VERSION, wire};
+use cellvisor_planner::config::Console;
+use cellvisor_planner::plan::{AssignedCpu, CellAssignment, MemoryShare};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use vm_memory::{GuestAddress, GuestMemoryMmap, MmapRegion};
+
+const PAGE: u64 = 2 << 20;
+
+/// Everything that a command can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// CPUs that are offline.
+    pub(crate) offline: BTreeSet<u32>,
+    /// Huge pages in the pool.
+    pub(crate) pages: u64,
+    /// Pages of each pin.
+    pub(crate) pins: BTreeMap<u32, u64>,
+    /// Cells by name.
+    pub(crate) cells: BTreeMap<String, State>,
+    /// The monitor is on.
+    pub(crate) on: bool,
+}
+
+/// The stand-in for driver and Linux.
+pub(crate) struct Fake {
+    pub(crate) now: RefCell<Facts>,
+    /// Changes so far.
+    pub(crate) changes: Cell<u32>,
+    /// The change that fails; `None`: none does.
+    pub(crate) fail_at: Cell<Option<u32>>,
+    /// The change from which on all fail, as after a crash.
+    pub(crate) dead_from: Cell<Option<u32>>,
+    /// Most huge pages that Linux can provide.
+    pub(crate) most_pages: u64,
+    script: RefCell<VecDeque<Reply>>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            now: RefCell::new(Facts {
+                offline: BTreeSet::new(),
+                pages: 1,
+                pins: BTreeMap::new(),
+                cells: BTreeMap::new(),
+                on: true,
+            }),
+            changes: Cell::new(0),
+            fail_at: Cell::new(None),
+            dead_from: Cell::new(None),
+            most_pages: 100,
+            script: RefCell::default(),
+        }
+    }
+}
+
+/// The record of a cell with two CPUs and 64 MiB.
+pub(crate) fn record(name: &str) -> CellRecord {
+    let cpu = |n| AssignedCpu {
+        linux: n,
+        apic_id: n * 2,
+        node: 0,
+    };
+    let assignment = CellAssignment {
+        name: name.to_owned(),
+        cpus: vec![cpu(2), cpu(3)],
+        memory: vec![MemoryShare::Pages {
+            node: 0,
+            bytes: 64 << 20,
+            page_size: PAGE,
+            fixed: false,
+        }],
+        functions: Vec::new(),
+        ports: Vec::new(),
+        console: Console::Virtual,
+        why: Vec::new(),
+    };
+    let payload = Payload {
+        image: "/boot/vmlinuz".into(),
+        initrd: None,
+        cmdline: "ro".into(),
+    };
+    let policy = Policy {
+        restart_on_failure: false,
+        restart_on_reboot: true,
+    };
+    CellRecord::new(Path::new("/etc/a.toml"), assignment, payload, policy)
+}
+
+impl Fake {
+    /// Itself, as what steps act on.
+    pub(crate) fn machine(&self) -> journal::Machine<'_> {
+        journal::Machine {
+            driver: self,
+            linux: self,
+        }
+    }
+
+    /// The next call gets this answer, whatever it asks.
+    pub(crate) fn script(&self, status: CallStatus, bytes: &[u8]) {
+        self.script.borrow_mut().push_back(Reply {
+            status: status.code(),
+            bytes: bytes.to_vec(),
+        });
+    }
+
+    /// Scripted answers that nobody took.
+    pub(crate) fn calls_left(&self) -> usize {
+        self.script.borrow().len()
+    }
+
+    /// Counts a change; the chosen one fails.
+    fn change(&self, what: &str) -> Result<()> {
+        let number = self.changes.get() + 1;
+        self.changes.set(number);
+        let dead = self.dead_from.get().is_some_and(|from| number >= from);
+        if dead || self.fail_at.get() == Some(number) {
+            return Err(Error::new(
+                format!("change {number}: {what}"),
+                "injected",
+                "none",
+            ));
+        }
+        Ok(())
+    }
+
+    fn create(&self, request: &[u8]) -> Result<Reply> {
+        self.change("create")?;
+        let plan: CellPlan<'_> =
+            wire::decode(wire::open(request).expect("frame")).expect("cell plan");
+        self.now
+            .borrow_mut()
+            .cells
+            .insert(plan.name.to_owned(), State::Loadable);
+        Ok(ok(&CellId(1)))
+    }
+
+    fn status(&self) -> CellStatus {
+        let now = self.now.borrow();
+        let (name, state) = now.cells.first_key_value().expect("a cell");
+        CellStatus {
+            cell: CellId(1),
+            name: Name::new(name).expect("name"),
+            state: *state,
+            cpus: 2,
+            memory: 0,
+            functions: 0,
+            unprotected: false,
+            pool_pages: 0,
+            console_written: 0,
+            starts: 0,
+            denied: Denied::default(),
+            failure: None,
+        }
+    }
+}
+
+fn ok<T: serde::Serialize>(value: &T) -> Reply {
+    Reply {
+        status: CallStatus::Ok.code(),
+        bytes: postcard::to_allocvec(value).expect("encodes"),
+    }
+}
+
+impl Driver for Fake {
+    fn info(&self) -> Result<Info> {
+        Ok(Info {
+            abi_version: ABI_VERSION,
+            enabled: u32::from(self.now.borrow().on),
+            tsc_khz: 1_000_000,
+            pins: 0,
+        })
+    }
+
+    fn enable(&self, _: &MmapRegion, _: u64, _: u64) -> Result<Enable> {
+        self.change("enable")?;
+        self.now.borrow_mut().on = true;
+        Ok(Enable::default())
+    }
+
+    fn disable(&self) -> Result<Enable> {
+        self.change("disable")?;
+        self.now.borrow_mut().on = false;
+        Ok(Enable::default())
+    }
+
+    fn pin(&self, memory: &MmapRegion, page_size: u64) -> Result<(u32, Vec<u64>)> {
+        self.change("pin")?;
+        let pages = memory.size() as u64 / page_size;
+        let mut now = self.now.borrow_mut();
+        let id = now.pins.keys().last().copied().unwrap_or(0) + 1;
+        now.pins.insert(id, pages);
+        Ok((id, (0..pages).map(|n| (n + 8) * page_size).collect()))
+    }
+
+    fn pin_reserved(&self, _: u64, size: u64, page_size: u64) -> Result<u32> {
+        self.change("pin")?;
+        self.now.borrow_mut().pins.insert(99, size / page_size);
+        Ok(99)
+    }
+
+    fn unpin(&self, id: u32) -> Result<()> {
+        self.change("unpin")?;
+        self.now.borrow_mut().pins.remove(&id).expect("pinned");
+        Ok(())
+    }
+
+    fn call(&self, code: Code, request: &[u8]) -> Result<Reply> {
+        if let Some(reply) = self.script.borrow_mut().pop_front() {
+            return Ok(reply);
+        }
+        match code {
+            Code::CellCreate => self.create(request),
+            Code::CellList => {
+                let ids: &[u8] = if self.now.borrow().cells.is_empty() {
+                    &[]
+                } else {
+                    &[1, 0, 0, 0]
+                };
+                Ok(ok(&ids))
+            }
+            Code::CellStatus => Ok(ok(&self.status())),
+            Code::CellDestroy => {
+                self.change("destroy")?;
+                self.now.borrow_mut().cells.clear();
+                Ok(ok(&cellvisor_abi::call::Progress { done: 1, total: 1 }))
+            }
+            _ => Ok(ok(&())),
+        }
+    }
+
+    fn map(&self, memory: &[Memory]) -> Result<GuestMemoryMmap> {
+        let ranges: Vec<_> = memory
+            .iter()
+            .map(|m| (GuestAddress(m.gpa), m.size as usize))
+            .collect();
+        GuestMemoryMmap::from_ranges(&ranges).map_err(|e| Error::internal("map", e))
+    }
+}
+
+impl Linux for Fake {
+    fn cpu_online(&self, cpu: u32) -> Result<bool> {
+        Ok(!self.now.borrow().offline.contains(&cpu))
+    }
+
+    fn set_cpu_online(&self, cpu: u32, online: bool) -> Result<()> {
+        self.change("CPU")?;
+        let mut now = self.now.borrow_mut();
+        if online {
+            now.offline.remove(&cpu);
+        } else {
+            now.offline.insert(cpu);
+        }
+        Ok(())
+    }
+
+    fn huge_pages(&self, _: Node, _: u64) -> Result<Pool> {
+        let now = self.now.borrow();
+        let pinned: u64 = now.pins.values().sum();
+        Ok(Pool {
+            total: now.pages,
+            free: now.pages - pinned,
+        })
+    }
+
+    fn set_huge_pages(&self, _: Node, _: u64, pages: u64) -> Result<u64> {
+        self.change("huge pages")?;
+        let got = pages.min(self.most_pages);
+        self.now.borrow_mut().pages = got;
+        Ok(got)
+    }
+
+    fn compact_memory(&self) {}
+
+    fn map_huge(&self, _: Node, page_size: u64, pages: u64) -> Result<MmapRegion> {
+        self.change("map")?;
+        assert_eq!(page_size, PAGE);
+        MmapRegion::new((pages * page_size) as usize).map_err(|e| Error::internal("map", e))
+    }
+}

@@ -1,0 +1,222 @@
+//! Where things are in a cell's guest-physical memory.
+//!
+//! ```text
+//! 0x0000_7000  boot parameters ("zero page")
+//! 0x0000_8000  GDT
+//! 0x0000_9000  page tables: level 4, level 3, four of level 2
+//! 0x0002_0000  command line
+//! 0x000e_0000  ACPI tables, RSDP first
+//! 0x0010_0000  RAM: kernel, initial RAM disk at the end
+//! 0xc000_0000  no RAM: APICs and device windows
+//! 0x1_0000_0000 the rest of the RAM
+//! ```
+//!
+//! What lies below 640 KiB is plain RAM to the kernel: it copies parameters and
+//! command line and leaves our page tables and GDT before it gives any of that
+//! memory away, and its decompressor keeps off parameters and command line.
+
+use crate::error::{Error, Result};
+use crate::output::size;
+use cellvisor_abi::plan::{Memory, Range};
+
+/// Boot parameters, one page.
+pub(crate) const BOOT_PARAMS: u64 = 0x7000;
+/// Global descriptor table.
+pub(crate) const GDT: u64 = 0x8000;
+/// Its limit: four entries.
+pub(crate) const GDT_LIMIT: u16 = 4 * 8 - 1;
+/// Page tables, six pages.
+pub(crate) const PAGE_TABLES: u64 = 0x9000;
+/// Command line.
+pub(crate) const CMDLINE: u64 = 0x2_0000;
+/// Room for it with its zero, in bytes.
+pub(crate) const CMDLINE_SIZE: u64 = 0x1_0000;
+/// End of the memory below 1 MiB that is free for all uses.
+pub(crate) const LOW_END: u64 = 0x9_fc00;
+/// ACPI tables.
+pub(crate) const ACPI: u64 = 0xe_0000;
+/// Start of the memory above the tables.
+pub(crate) const HIGH: u64 = 0x10_0000;
+/// Start of the window without RAM below 4 GiB.
+pub(crate) const HOLE: u64 = 0xc000_0000;
+/// Its end.
+pub(crate) const HOLE_END: u64 = 0x1_0000_0000;
+
+/// Least RAM of a cell, in bytes.
+pub(crate) const LEAST: u64 = 2 << 20;
+
+/// A cell's RAM: `bytes` from 0 up, with the hole left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ram {
+    bytes: u64,
+}
+
+impl Ram {
+    /// RAM of this size.
+    pub(crate) const fn new(bytes: u64) -> Self {
+        Self { bytes }
+    }
+
+    /// End of the part below the hole.
+    pub(crate) fn low_end(self) -> u64 {
+        self.bytes.min(HOLE)
+    }
+
+    /// End of the part above the hole; `None` if there is none.
+    pub(crate) fn high_end(self) -> Option<u64> {
+        let above = self.bytes.checked_sub(HOLE).filter(|n| *n > 0)?;
+        HOLE_END.checked_add(above)
+    }
+
+    /// True if `len` bytes from `start` are RAM without a gap.
+    pub(crate) fn contains(self, start: u64, len: u64) -> bool {
+        let Some(end) = start.checked_add(len) else {
+            return false;
+        };
+        end <= self.low_end()
+            || start >= HOLE_END && self.high_end().is_some_and(|high| end <= high)
+    }
+}
+
+/// Lays host ranges out from guest-physical 0 up, in their order; the hole is
+/// left out. Ranges stay apart even if they touch, because the driver maps no
+/// range across two pins.
+///
+/// # Errors
+///
+/// Less than [`LEAST`] bytes, or more than a CPU can address.
+pub(crate) fn place(host: &[Range]) -> Result<Vec<Memory>> {
+    let total: u64 = host.iter().map(|r| r.size).sum();
+    if total < LEAST {
+        return Err(Error::new(
+            "cannot lay out the cell's memory",
+            format!(
+                "{} is less than the {} that a cell needs",
+                size(total),
+                size(LEAST)
+            ),
+            "ask for more: [memory] size",
+        ));
+    }
+    let mut placed: Vec<Memory> = Vec::new();
+    let mut gpa = 0;
+    for range in host {
+        let (mut hpa, mut left) = (range.start, range.size);
+        while left > 0 {
+            let size = if gpa < HOLE {
+                left.min(HOLE - gpa)
+            } else {
+                left
+            };
+            placed.push(Memory { gpa, hpa, size });
+            (gpa, hpa, left) = (gpa + size, hpa + size, left - size);
+            if gpa == HOLE {
+                gpa = HOLE_END;
+            }
+        }
+    }
+    Ok(placed)
+}
+
+/// Pages of one size as ranges, in ascending order, so that as many as
+/// possible are contiguous.
+pub(crate) fn pages_to_ranges(addresses: &[u64], page_size: u64) -> Vec<Range> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    let mut ranges: Vec<Range> = Vec::new();
+    for start in sorted {
+        match ranges.last_mut() {
+            Some(last) if last.start + last.size == start => last.size += page_size,
+            _ => ranges.push(Range {
+                start,
+                size: page_size,
+            }),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn pages_out_of_order_become_few_ranges() {
+        let pages = [6 * MIB, 2 * MIB, 4 * MIB, 10 * MIB];
+        assert_eq!(
+            pages_to_ranges(&pages, 2 * MIB),
+            [
+                Range {
+                    start: 2 * MIB,
+                    size: 6 * MIB
+                },
+                Range {
+                    start: 10 * MIB,
+                    size: 2 * MIB
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn memory_is_laid_around_the_hole() {
+        let host = [
+            Range {
+                start: 8 * GIB,
+                size: 2 * GIB,
+            },
+            Range {
+                start: 20 * GIB,
+                size: 2 * GIB,
+            },
+        ];
+        assert_eq!(
+            place(&host).expect("fits"),
+            [
+                Memory {
+                    gpa: 0,
+                    hpa: 8 * GIB,
+                    size: 2 * GIB
+                },
+                Memory {
+                    gpa: 2 * GIB,
+                    hpa: 20 * GIB,
+                    size: GIB
+                },
+                Memory {
+                    gpa: 4 * GIB,
+                    hpa: 21 * GIB,
+                    size: GIB
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn ram_knows_its_edges() {
+        let small = Ram::new(256 * MIB);
+        assert!(small.contains(255 * MIB, MIB) && !small.contains(255 * MIB, MIB + 1));
+        assert_eq!(small.high_end(), None);
+        let large = Ram::new(4 * GIB);
+        assert_eq!(large.high_end(), Some(5 * GIB));
+        assert!(large.contains(4 * GIB, GIB) && !large.contains(3 * GIB - 1, 2));
+        assert!(!large.contains(u64::MAX, 2));
+        assert_eq!(Ram::new(3 * GIB).high_end(), None);
+    }
+
+    #[test]
+    fn too_little_memory_is_refused() {
+        let error = place(&[Range {
+            start: 0,
+            size: MIB,
+        }])
+        .expect_err("1 MiB");
+        assert!(
+            error.to_string().contains("1 MiB is less than the 2 MiB"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,243 @@
+//! Loads small made-up kernels into memory and looks at what a kernel sees.
+
+use super::*;
+use std::fs;
+use vm_memory::GuestMemoryMmap;
+
+const MIB: u64 = 1 << 20;
+
+/// Offsets in boot parameters, from `Documentation/arch/x86/zero-page.rst`.
+const RSDP: u64 = 0x70;
+const EXT_RAMDISK_IMAGE: u64 = 0xc0;
+const E820_ENTRIES: u64 = 0x1e8;
+const TYPE_OF_LOADER: u64 = 0x210;
+const RAMDISK_IMAGE: u64 = 0x218;
+const RAMDISK_SIZE: u64 = 0x21c;
+const CMD_LINE_PTR: u64 = 0x228;
+const E820: u64 = 0x2d0;
+
+fn memory(bytes: u64) -> GuestMemoryMmap {
+    GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).expect("memory")
+}
+
+fn read<T: vm_memory::ByteValued>(memory: &GuestMemoryMmap, address: u64) -> T {
+    memory.read_obj(GuestAddress(address)).expect("in memory")
+}
+
+/// A bzImage of protocol 2.15 with one sector of set-up and `body` as kernel.
+fn bzimage(body: &[u8]) -> Vec<u8> {
+    let mut image = vec![0u8; 1024];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x1f1, &[1]);
+    put(0x1fe, &0xaa55u16.to_le_bytes());
+    put(0x201, &[0x6a]);
+    put(0x202, b"HdrS");
+    put(0x206, &0x020fu16.to_le_bytes());
+    put(0x211, &[1]);
+    put(0x22c, &0x7fff_ffffu32.to_le_bytes());
+    put(0x230, &(2u32 << 20).to_le_bytes());
+    put(0x234, &[1]);
+    put(0x236, &0x0003u16.to_le_bytes());
+    put(0x238, &2047u32.to_le_bytes());
+    put(0x258, &(16 * MIB).to_le_bytes());
+    put(0x260, &(8u32 << 20).to_le_bytes());
+    // Behind the header there is code, which is no header.
+    put(0x26c, &[0xcc; 16]);
+    image.extend_from_slice(body);
+    image
+}
+
+/// An ELF file with one segment of `body` at 2 MiB, entered at its start.
+fn elf(body: &[u8], entry: u64) -> Vec<u8> {
+    let mut image = vec![0u8; 120];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(0x10, &2u16.to_le_bytes());
+    put(0x12, &62u16.to_le_bytes());
+    put(0x14, &1u32.to_le_bytes());
+    put(0x18, &entry.to_le_bytes());
+    put(0x20, &64u64.to_le_bytes());
+    put(0x34, &64u16.to_le_bytes());
+    put(0x36, &56u16.to_le_bytes());
+    put(0x38, &1u16.to_le_bytes());
+    put(64, &1u32.to_le_bytes());
+    put(64 + 8, &120u64.to_le_bytes());
+    put(64 + 16, &(2 * MIB).to_le_bytes());
+    put(64 + 24, &(2 * MIB).to_le_bytes());
+    put(64 + 32, &(body.len() as u64).to_le_bytes());
+    put(64 + 40, &(body.len() as u64).to_le_bytes());
+    image.extend_from_slice(body);
+    image
+}
+
+struct Files {
+    dir: tempfile::TempDir,
+    payload: Payload,
+}
+
+fn files(image: &[u8], initrd: Option<&[u8]>, cmdline: &str) -> Files {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let payload = Payload {
+        image: dir.path().join("kernel"),
+        initrd: initrd.map(|_| dir.path().join("initrd")),
+        cmdline: cmdline.to_owned(),
+    };
+    fs::write(&payload.image, image).expect("writes");
+    if let (Some(bytes), Some(path)) = (initrd, &payload.initrd) {
+        fs::write(path, bytes).expect("writes");
+    }
+    Files { dir, payload }
+}
+
+#[test]
+fn kernel_finds_disk_command_line_tables_and_map() {
+    let made = files(&bzimage(b"kernel"), Some(&[7; 5000]), "console=ttyS0 ro");
+    let memory = memory(64 * MIB);
+    let boot = load(&memory, 64 * MIB, &made.payload, b"RSD PTR ").expect("loads");
+
+    assert_eq!(boot.rip, 16 * MIB + 0x200);
+    assert_eq!(read::<[u8; 6]>(&memory, 16 * MIB), *b"kernel");
+    let zero_page = boot.rsi;
+    assert_eq!(read::<u64>(&memory, zero_page + RSDP), layout::ACPI);
+    assert_eq!(read::<[u8; 8]>(&memory, layout::ACPI), *b"RSD PTR ");
+    assert_eq!(read::<u8>(&memory, zero_page + TYPE_OF_LOADER), 0xff);
+    let line = read::<u32>(&memory, zero_page + CMD_LINE_PTR);
+    assert_eq!(
+        read::<[u8; 17]>(&memory, line.into()),
+        *b"console=ttyS0 ro\0"
+    );
+    let disk = read::<u32>(&memory, zero_page + RAMDISK_IMAGE);
+    assert_eq!(u64::from(disk), 64 * MIB - 8192);
+    assert_eq!(read::<u32>(&memory, zero_page + RAMDISK_SIZE), 5000);
+    assert_eq!(read::<u32>(&memory, zero_page + EXT_RAMDISK_IMAGE), 0);
+    assert_eq!(read::<[u8; 2]>(&memory, u64::from(disk) + 4998), [7, 7]);
+    assert_eq!(
+        read::<[u8; 16]>(&memory, zero_page + 0x26c),
+        [0; 16],
+        "code, no header"
+    );
+}
+
+#[test]
+fn memory_map_names_ram_once_and_tables_as_acpi() {
+    let made = files(&bzimage(b"k"), None, "");
+    let memory = memory(64 * MIB);
+    let boot = load(&memory, 64 * MIB, &made.payload, b"").expect("loads");
+    let count = u64::from(read::<u8>(&memory, boot.rsi + E820_ENTRIES));
+    let entry = |n: u64| {
+        let at = boot.rsi + E820 + n * 20;
+        (
+            read::<u64>(&memory, at),
+            read::<u64>(&memory, at + 8),
+            read::<u32>(&memory, at + 16),
+        )
+    };
+    let map: Vec<_> = (0..count).map(entry).collect();
+    assert_eq!(
+        map,
+        [
+            (0, 0x9_fc00, 1),
+            (0x9_fc00, 0x400, 2),
+            (0xe_0000, 0x2_0000, 3),
+            (0x10_0000, 63 * MIB, 1),
+        ]
+    );
+}
+
+#[test]
+fn page_tables_map_4_gib_to_themselves() {
+    let made = files(&bzimage(b"k"), None, "");
+    let memory = memory(64 * MIB);
+    let boot = load(&memory, 64 * MIB, &made.payload, b"").expect("loads");
+    let entry = |table: u64, index: u64| read::<u64>(&memory, (table & !0xfff) + index * 8);
+    for address in [0, 16 * MIB, 0xfec0_0000, 0xffe0_0000] {
+        let level_3 = entry(boot.cr3, 0);
+        let level_2 = entry(level_3, address >> 30);
+        let page = entry(level_2, address >> 21 & 511);
+        assert_eq!(page & !0xfff, address / (2 * MIB) * 2 * MIB);
+        assert_eq!(page & 0x83, 0x83, "present, writable, large");
+    }
+    assert_eq!(boot.gdt_limit, 31);
+    assert_eq!(read::<u64>(&memory, boot.gdt + 0x10), 0x00af_9b00_0000_ffff);
+    assert_eq!(read::<u64>(&memory, boot.gdt + 0x18), 0x00cf_9300_0000_ffff);
+}
+
+#[test]
+fn kernel_moves_down_when_its_place_is_not_there() {
+    let made = files(&bzimage(b"k"), None, "");
+    let memory = memory(20 * MIB);
+    let boot = load(&memory, 20 * MIB, &made.payload, b"").expect("loads");
+    assert_eq!(boot.rip, 2 * MIB + 0x200);
+}
+
+#[test]
+fn kernel_that_does_not_fit_says_what_it_needs() {
+    let made = files(&bzimage(b"k"), None, "");
+    let error = load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").expect_err("too small");
+    let text = error.to_string();
+    assert!(text.contains("needs 8 MiB from 16 MiB on"), "{text}");
+    assert!(text.contains("at least 24 MiB"), "{text}");
+}
+
+#[test]
+fn elf_is_entered_where_it_says() {
+    let made = files(&elf(b"\xf4payload", 2 * MIB), None, "arg");
+    let memory = memory(8 * MIB);
+    let boot = load(&memory, 8 * MIB, &made.payload, b"RSD PTR ").expect("loads");
+    assert_eq!(boot.rip, 2 * MIB);
+    assert_eq!(read::<[u8; 8]>(&memory, 2 * MIB), *b"\xf4payload");
+    let line = read::<u32>(&memory, boot.rsi + CMD_LINE_PTR);
+    assert_eq!(read::<[u8; 4]>(&memory, line.into()), *b"arg\0");
+    assert_eq!(read::<u64>(&memory, boot.rsi + RSDP), layout::ACPI);
+}
+
+#[test]
+fn elf_with_an_entry_elsewhere_is_refused() {
+    for entry in [0x1000, 5 * MIB, u64::MAX] {
+        let made = files(&elf(b"\xf4", entry), None, "");
+        assert!(
+            load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").is_err(),
+            "{entry:#x}"
+        );
+    }
+}
+
+#[test]
+fn files_that_are_no_kernels_are_named() {
+    for bytes in [&b""[..], b"#!/bin/sh", &[0; 2000]] {
+        let made = files(bytes, None, "");
+        let error = load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").expect_err("no kernel");
+        let text = error.to_string();
+        assert!(text.contains("it is no 64-bit Linux kernel"), "{text}");
+        assert!(
+            text.contains(&made.dir.path().display().to_string()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn missing_file_names_the_key() {
+    let mut made = files(&bzimage(b"k"), None, "");
+    made.payload.initrd = Some(made.dir.path().join("none"));
+    let error = load(&memory(64 * MIB), 64 * MIB, &made.payload, b"").expect_err("no disk");
+    assert!(error.to_string().contains("check [kernel]"), "{error}");
+}
+
+#[test]
+fn command_line_of_any_length_fits_or_is_refused() {
+    let memory = memory(64 * MIB);
+    for (length, good) in [(2047, true), (2048, false)] {
+        let made = files(&bzimage(b"k"), None, &"x".repeat(length));
+        let loaded = load(&memory, 64 * MIB, &made.payload, b"");
+        assert_eq!(loaded.is_ok(), good, "{length}");
+    }
+}
+
+#[test]
+fn tables_that_are_too_long_are_refused() {
+    let made = files(&bzimage(b"k"), None, "");
+    let memory = memory(64 * MIB);
+    let error = load(&memory, 64 * MIB, &made.payload, &vec![0; 0x2_0001]).expect_err("too long");
+    assert!(error.to_string().contains("131072 fit"), "{error}");
+}

@@ -1,0 +1,283 @@
+//! Turning the monitor on and off.
+
+use crate::driver::Driver;
+use crate::error::{Error, Kind, Result};
+use crate::journal::{self, Journal, Machine, Step, reserve_pages};
+use crate::sentences;
+use crate::state::{MonitorRecord, StateDir};
+use crate::system::{self, Choices};
+use cellvisor_abi::CHUNK_SIZE;
+use cellvisor_abi::ioctl::Enable;
+use cellvisor_abi::status::EnterStatus;
+use cellvisor_planner::host::Host;
+use std::fs;
+use std::path::Path;
+use vm_memory::{MmapRegion, VolatileMemory};
+
+/// Reads the machine; asked again after CPUs came online.
+pub(crate) type ReadHost<'a> = dyn Fn() -> Result<Host> + 'a;
+
+/// Turns the monitor on with the image in the file.
+///
+/// # Errors
+///
+/// Whatever failed; CPUs and huge pages are as before then.
+pub(crate) fn enable(
+    machine: Machine<'_>,
+    state: &StateDir,
+    read_host: &ReadHost<'_>,
+    image: &Path,
+    choices: Choices,
+) -> Result<(MonitorRecord, Enable)> {
+    let help = "install the monitor's image, or name it: cellctl enable --image PATH";
+    let bytes = fs::read(image).map_err(|e| Error::file("cannot read", image, &e, help))?;
+    let offset = system::plan_offset(&bytes, image)?;
+    let host = read_host()?;
+    system::check_ram(&host)?;
+    let memory = system::memory_size(&host, choices)?;
+    let mut record = MonitorRecord::new(image, Vec::new(), memory);
+    let kept = record.clone();
+    let mut journal = Journal::new(Vec::new(), |steps| {
+        let mut now = kept.clone();
+        now.steps = steps.to_vec();
+        state.save_monitor(&now)
+    });
+    let entered = (|| {
+        let host = all_online(&mut journal, machine, host, read_host)?;
+        record.cpus = system::cpus(&host);
+        let plan = system::plan(&host, machine.driver.info()?.tsc_khz, choices)?;
+        system::check_fit(memory, offset, plan.len() as u64)?;
+        let region = place(
+            &mut journal,
+            machine,
+            memory,
+            &[(0, &bytes), (offset, &plan)],
+        )?;
+        let answer = machine.driver.enable(&region, offset, plan.len() as u64)?;
+        if answer.status == EnterStatus::Ok.code() {
+            Ok(answer)
+        } else {
+            Err(sentences::enter("cannot turn the monitor on", &answer))
+        }
+    })();
+    match entered {
+        Ok(answer) => {
+            record.pause_ns = answer.pause_ns;
+            record.steps = journal.into_entries();
+            state.save_monitor(&record)?;
+            Ok((record, answer))
+        }
+        Err(error) => {
+            let mut leftovers = journal.undo(machine);
+            if leftovers.is_empty() {
+                leftovers.extend(state.forget_monitor().err());
+            }
+            Err(journal::with_leftovers(error, &leftovers))
+        }
+    }
+}
+
+/// Brings every CPU online: the monitor takes all or none. Only CPUs that are
+/// online show their APIC ids, so the host is read again if one was not.
+fn all_online(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    host: Host,
+    read_host: &ReadHost<'_>,
+) -> Result<Host> {
+    let offline: Vec<u32> = host
+        .cpus
+        .iter()
+        .filter(|c| !c.online)
+        .map(|c| c.linux)
+        .collect();
+    for cpu in &offline {
+        let step = Step::CpuOnline { cpu: *cpu };
+        journal.take(step.clone(), || {
+            machine.linux.set_cpu_online(*cpu, true)?;
+            Ok((step, ()))
+        })?;
+    }
+    if offline.is_empty() {
+        return Ok(host);
+    }
+    read_host()
+}
+
+/// Takes `memory` bytes in huge pages and puts each part at its offset.
+fn place(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    memory: u64,
+    parts: &[(u64, &[u8])],
+) -> Result<MmapRegion> {
+    let pages = memory / CHUNK_SIZE;
+    // Linux's boot node: the only one that every machine has.
+    let node = None;
+    reserve_pages(journal, machine.linux, node, CHUNK_SIZE, pages)?;
+    let region = machine.linux.map_huge(node, CHUNK_SIZE, pages)?;
+    for (offset, bytes) in parts {
+        let what = "cannot write the monitor's memory";
+        let offset = usize::try_from(*offset).map_err(|e| Error::internal(what, e))?;
+        region
+            .get_slice(offset, bytes.len())
+            .map_err(|e| Error::internal(what, e))?
+            .copy_from(bytes);
+    }
+    Ok(region)
+}
+
+/// Turns the monitor off and gives its memory back. No cell may exist.
+///
+/// # Errors
+///
+/// The monitor's reason; it stays on then.
+pub(crate) fn disable(machine: Machine<'_>, state: &StateDir) -> Result<Enable> {
+    let what = "cannot turn the monitor off";
+    if machine.driver.info()?.enabled == 0 {
+        // A crash may have left a record behind.
+        undo_record(machine, state)?;
+        return Err(Error::new(what, "it is off", "nothing is to be done").kind(Kind::Absent));
+    }
+    let answer = machine.driver.disable()?;
+    if answer.status != EnterStatus::Ok.code() {
+        return Err(sentences::leave(what, &answer));
+    }
+    undo_record(machine, state)?;
+    Ok(answer)
+}
+
+/// Undoes what the monitor's record says, and forgets it.
+fn undo_record(machine: Machine<'_>, state: &StateDir) -> Result<()> {
+    let Some(record) = state.monitor()? else {
+        return Ok(());
+    };
+    let kept = record.clone();
+    let mut journal = Journal::new(record.steps, |steps| {
+        let mut now = kept.clone();
+        now.steps = steps.to_vec();
+        state.save_monitor(&now)
+    });
+    let mut errors = journal.undo(machine).into_iter();
+    match errors.next() {
+        None => state.forget_monitor(),
+        Some(first) => Err(journal::with_leftovers(first, &errors.collect::<Vec<_>>())
+            .note("the monitor is off; repeat `cellctl disable` for what is left")),
+    }
+}
+
+/// The monitor is on; otherwise says how to turn it on.
+pub(crate) fn require_on(driver: &dyn Driver, what: &str) -> Result<()> {
+    if driver.info()?.enabled != 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        what,
+        "the monitor is off",
+        "turn it on: cellctl enable (or cellctl create FILE.toml)",
+    )
+    .kind(Kind::Absent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Fake;
+    use cellvisor_abi::ABI_VERSION;
+    use cellvisor_abi::image::MAGIC;
+    use cellvisor_planner::host::{Cpu, Region};
+
+    fn host() -> Host {
+        let cpu = |n| Cpu {
+            linux: n,
+            apic_id: n,
+            package: 0,
+            core: n,
+            node: 0,
+            online: true,
+        };
+        Host {
+            cpus: vec![cpu(0), cpu(1)],
+            iomem: vec![Region {
+                start: 0x10_0000,
+                end: 0xfff_ffff,
+                name: "System RAM".into(),
+            }],
+            ..Host::default()
+        }
+    }
+
+    fn image(dir: &Path) -> std::path::PathBuf {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(ABI_VERSION.to_le_bytes());
+        bytes.resize(32, 0);
+        bytes.extend(0x1_0000u64.to_le_bytes());
+        bytes.resize(56, 0);
+        let path = dir.join("cellvisor.bin");
+        fs::write(&path, bytes).expect("writes");
+        path
+    }
+
+    fn off() -> Fake {
+        let fake = Fake::default();
+        fake.now.borrow_mut().on = false;
+        fake
+    }
+
+    #[test]
+    fn monitor_goes_on_and_off_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path().join("run"));
+        let fake = off();
+        let before = fake.now.borrow().clone();
+        let image = image(dir.path());
+        let read = || Ok(host());
+        let (record, _) =
+            enable(fake.machine(), &state, &read, &image, Choices::default()).expect("turns on");
+        assert_eq!(record.cpus.len(), 2);
+        assert!(state.monitor().expect("reads").is_some());
+        disable(fake.machine(), &state).expect("turns off");
+        assert_eq!(*fake.now.borrow(), before);
+        assert!(state.monitor().expect("reads").is_none());
+    }
+
+    #[test]
+    fn whichever_step_fails_all_is_as_before() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path().join("run"));
+        let fake = off();
+        let before = fake.now.borrow().clone();
+        let image = image(dir.path());
+        // The second CPU is offline at first.
+        let read = || {
+            let mut host = host();
+            host.cpus[1].online = !fake.now.borrow().offline.contains(&1);
+            Ok(host)
+        };
+        fake.now.borrow_mut().offline.insert(1);
+        let before = {
+            let mut b = before;
+            b.offline.insert(1);
+            b
+        };
+        for step in 1..=4 {
+            fake.changes.set(0);
+            fake.fail_at.set(Some(step));
+            let error = enable(fake.machine(), &state, &read, &image, Choices::default())
+                .expect_err("injected");
+            assert!(
+                error.to_string().contains("injected"),
+                "step {step}: {error}"
+            );
+            assert_eq!(*fake.now.borrow(), before, "after step {step}");
+            assert!(
+                state.monitor().expect("reads").is_none(),
+                "after step {step}"
+            );
+        }
+        fake.fail_at.set(None);
+        enable(fake.machine(), &state, &read, &image, Choices::default()).expect("turns on");
+        disable(fake.machine(), &state).expect("turns off");
+        assert_eq!(*fake.now.borrow(), before);
+    }
+}
