@@ -1,7 +1,10 @@
 //! Pictures of a machine, coloured by who has what.
 
+mod canvas;
+mod panel;
 mod svg;
 mod text;
+mod view;
 
 pub use svg::svg;
-pub use text::text;
+pub use text::{Style, text};

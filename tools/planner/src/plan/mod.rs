@@ -267,7 +267,10 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
     let before = pool.report.errors();
     let mut why = Vec::new();
     let functions = functions::wish(pool, slice, claim.functions, &mut why);
-    let near: Vec<u32> = functions.iter().filter_map(|f| f.node).collect();
+    // A console is slow anyway: it is no reason to be near.
+    let console = |f: &&AssignedFunction| slice.console == Console::UartPci(f.address);
+    let near = functions.iter().filter(|f| !console(f));
+    let near: Vec<u32> = near.filter_map(|f| f.node).collect();
     let cpus = match claim.cpus {
         Some(cpus) => {
             why.push("CPUs: just those that the file lists".to_owned());

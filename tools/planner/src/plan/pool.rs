@@ -63,7 +63,8 @@ pub(super) struct NodeMemory {
     /// Bytes of ordinary free memory.
     pub(super) free: u64,
     /// Bytes of it that 1 GiB pages can probably be made of: free memory is
-    /// scattered, so half of it. `None` if the CPUs have no such pages.
+    /// scattered, so not the last eighth. `None` if the CPUs have no such
+    /// pages.
     pub(super) giant: Option<u64>,
     /// Bytes of free 2 MiB pages.
     pub(super) small_pages: u64,
@@ -255,7 +256,7 @@ fn node_memory(node: &Node, held: u64, keep: u64) -> NodeMemory {
     let has_giant = node.pages.iter().any(|p| p.size == GIB);
     NodeMemory {
         free,
-        giant: has_giant.then_some(free / 2 / GIB * GIB),
+        giant: has_giant.then_some((free - free / 8) / GIB * GIB),
         small_pages: pages(2 * MIB),
         giant_pages: pages(GIB),
     }

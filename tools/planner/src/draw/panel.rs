@@ -1,0 +1,255 @@
+//! The picture of one NUMA node: cores, memory, root buses and functions.
+
+use super::canvas::{Anchor, Area, Canvas, GROUND, INK, PALE, fill, ink_on, width};
+use super::view::{Owner, View};
+use crate::host::{Function, Node, RootBus};
+use crate::size::about;
+
+/// Space between things, in pixels.
+const GAP: f64 = 6.0;
+/// Space inside a panel's frame.
+pub(super) const MARGIN: f64 = 14.0;
+/// Functions of a root bus that are drawn; those of cells always are.
+const MOST_FUNCTIONS: usize = 24;
+
+/// A part of the picture that grows downwards.
+pub(super) struct Panel<'v, 'a> {
+    view: &'v View<'a>,
+    pub(super) canvas: Canvas,
+    inner: f64,
+    pub(super) y: f64,
+}
+
+impl<'v, 'a> Panel<'v, 'a> {
+    /// An empty panel of this inner width.
+    pub(super) fn new(view: &'v View<'a>, inner: f64) -> Self {
+        Self {
+            view,
+            canvas: Canvas::default(),
+            inner,
+            y: 0.0,
+        }
+    }
+
+    /// A heading on the left, something less important on the right.
+    pub(super) fn title(&mut self, left: &str, right: &str) {
+        self.y += 14.0;
+        self.canvas.heading((0.0, self.y), 15.0, left);
+        let at = (self.inner, self.y);
+        self.canvas.text(at, 12.0, PALE, Anchor::End, right);
+        self.y += 10.0;
+    }
+
+    /// The cores of a node: a box for each, with its CPUs side by side.
+    pub(super) fn cores(&mut self, cores: &[Vec<u32>]) {
+        let threads = cores.iter().map(Vec::len).max().unwrap_or(1);
+        let side = match cores.len() {
+            0..=32 => 32.0,
+            33..=96 => 26.0,
+            _ => 18.0,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "cores have few threads")]
+        let core = side * threads as f64 + 4.0;
+        let mut x = 0.0;
+        for cpus in cores {
+            if x > 0.0 && x + core > self.inner {
+                x = 0.0;
+                self.y += side + 4.0 + GAP;
+            }
+            let area = Area::new(x, self.y, core, side + 4.0);
+            self.canvas.frame(area, 4.0, "#ffffff", "#cbd5e1");
+            for (i, cpu) in cpus.iter().enumerate() {
+                #[expect(clippy::cast_precision_loss, reason = "cores have few threads")]
+                let left = x + 2.0 + side * i as f64;
+                self.cpu(*cpu, Area::new(left, self.y + 2.0, side, side));
+            }
+            x += core + GAP;
+        }
+        self.y += side + 4.0 + 2.0 * GAP;
+    }
+
+    fn cpu(&mut self, linux: u32, area: Area) {
+        let owner = self.view.cpu(linux);
+        let cpu = self.view.host.cpu(linux);
+        let tip = cpu.map_or(String::new(), |c| {
+            format!("CPU {linux}, APIC id {}: {}", c.apic_id, self.name(owner))
+        });
+        self.canvas.rect(area, 3.0, &fill(owner), &tip);
+        let size = area.height * 0.38;
+        let at = (area.x + area.width / 2.0, area.y + area.height * 0.64);
+        let text = linux.to_string();
+        self.canvas
+            .text(at, size, ink_on(owner), Anchor::Middle, &text);
+    }
+
+    /// Who that is, for people.
+    fn name(&self, owner: Owner) -> &'a str {
+        match owner {
+            Owner::Cell(i) => self.view.cells.get(i).map_or("", |c| c.name.as_str()),
+            Owner::Root => "the root needs it",
+            Owner::Left => "left to the root",
+        }
+    }
+
+    /// The memory of a node as a bar.
+    pub(super) fn memory(&mut self, node: &Node) {
+        let height = 30.0;
+        let parts = self.view.memory(node);
+        let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+        let mut x = 0.0;
+        for (owner, bytes) in parts {
+            #[expect(clippy::cast_precision_loss, reason = "a part of a bar")]
+            let part = self.inner * (bytes as f64 / total.max(1) as f64);
+            let area = Area::new(x, self.y, (part - 2.0).max(1.0), height);
+            let tip = format!("{}: {}", about(bytes), self.name(owner));
+            self.canvas.rect(area, 3.0, &fill(owner), &tip);
+            let label = match owner {
+                Owner::Root => format!("root {}", about(bytes)),
+                _ => about(bytes),
+            };
+            if width(&label, 12.0) + GAP < part {
+                let at = (x + part / 2.0, self.y + 19.5);
+                self.canvas
+                    .text(at, 12.0, ink_on(owner), Anchor::Middle, &label);
+            }
+            x += part;
+        }
+        self.y += height + 2.0 * GAP;
+    }
+
+    /// A root bus with the functions behind it.
+    pub(super) fn root_bus(&mut self, root: &RootBus) {
+        let behind = |f: &&Function| {
+            f.address.segment == root.segment
+                && (root.first_bus..=root.last_bus).contains(&f.address.bus)
+        };
+        let mut functions: Vec<&Function> = self.view.devices().filter(behind).collect();
+        // What belongs to cells is worth seeing whatever else there is.
+        let taken = |f: &&Function| {
+            let of_cell = |o: &Owner| matches!(o, Owner::Cell(_));
+            of_cell(&self.view.function(f.address)) || self.view.vfs(f).iter().any(of_cell)
+        };
+        let more = functions.len().saturating_sub(MOST_FUNCTIONS);
+        if more > 0 {
+            functions.sort_by_key(|f| (!taken(f), f.address));
+            functions.truncate(MOST_FUNCTIONS);
+        }
+        functions.sort_by_key(|f| f.address);
+        let top = self.y;
+        let mut inside = Panel::new(self.view, self.inner - 2.0 * GAP);
+        let segment = match root.segment {
+            0 => String::new(),
+            n => format!("{n:04x}:"),
+        };
+        let name = format!(
+            "root bus {segment}{:02x}\u{2013}{:02x}",
+            root.first_bus, root.last_bus
+        );
+        inside.y = 16.0;
+        inside
+            .canvas
+            .text((0.0, inside.y), 12.0, PALE, Anchor::Start, &name);
+        let note = match (functions.len(), more) {
+            (0, _) => "no functions".to_owned(),
+            (_, 0) => String::new(),
+            (_, more) => format!("and {more} more functions"),
+        };
+        let at = (inside.inner, inside.y);
+        inside.canvas.text(at, 11.0, PALE, Anchor::End, &note);
+        inside.y += GAP;
+        inside.functions(&functions);
+        let height = inside.y + 2.0;
+        let area = Area::new(0.0, top, self.inner, height);
+        self.canvas.frame(area, 5.0, "#ffffff", "#cbd5e1");
+        self.canvas.place(&inside.canvas, GAP, top);
+        self.y = top + height + GAP;
+    }
+
+    /// Functions as boxes, as many side by side as fit.
+    fn functions(&mut self, functions: &[&Function]) {
+        let mut x = 0.0;
+        let mut lowest = self.y;
+        for function in functions {
+            let vfs = self.view.vfs(function);
+            let label = format!("{} {}", short(function), function.what());
+            let columns = if vfs.len() > 16 { 16.0 } else { 8.0 };
+            let dots = if vfs.is_empty() { 0.0 } else { columns * 12.0 };
+            let box_width = (width(&label, 11.0) + 12.0).max(dots + 10.0);
+            if x > 0.0 && x + box_width > self.inner {
+                x = 0.0;
+                self.y = lowest;
+            }
+            let bottom = self.function(
+                function,
+                &label,
+                &vfs,
+                Area::new(x, self.y, box_width, 22.0),
+            );
+            lowest = lowest.max(bottom + GAP);
+            x += box_width + GAP;
+        }
+        self.y = lowest.max(self.y);
+    }
+
+    /// One function, its VFs as small squares below; returns where it ends.
+    fn function(&mut self, function: &Function, label: &str, vfs: &[Owner], area: Area) -> f64 {
+        let owner = self.view.function(function.address);
+        let what = match function.name.as_str() {
+            "" => function.what(),
+            name => name,
+        };
+        let tip = format!("{} {what}: {}", function.address, self.name(owner));
+        self.canvas.rect(area, 4.0, &fill(owner), &tip);
+        let at = (area.x + 6.0, area.y + 15.0);
+        self.canvas
+            .text(at, 11.0, ink_on(owner), Anchor::Start, label);
+        let (mut x, mut y) = (area.x, area.y + area.height + 3.0);
+        for (i, vf) in vfs.iter().enumerate() {
+            if x + 10.0 > area.x + area.width {
+                x = area.x;
+                y += 12.0;
+            }
+            let square = Area::new(x, y, 10.0, 10.0);
+            let tip = format!("VF {i} of {}: {}", function.address, self.name(*vf));
+            self.canvas.rect(square, 2.0, &fill(*vf), &tip);
+            x += 12.0;
+        }
+        match vfs {
+            [] => area.y + area.height,
+            _ => y + 10.0,
+        }
+    }
+}
+
+/// An address without the segment that nearly all have.
+fn short(function: &Function) -> String {
+    let text = function.address.to_string();
+    match text.strip_prefix("0000:") {
+        Some(short) => short.to_owned(),
+        None => text,
+    }
+}
+
+/// Puts panels side by side, in rows; returns where the last row ends.
+pub(super) fn rows(
+    canvas: &mut Canvas,
+    panels: &[Panel<'_, '_>],
+    columns: usize,
+    left: f64,
+    top: f64,
+) -> f64 {
+    let mut y = top;
+    for row in panels.chunks(columns.max(1)) {
+        let tallest = row.iter().map(|p| p.y).fold(0.0, f64::max);
+        let height = tallest + 2.0 * MARGIN;
+        let mut x = left;
+        for panel in row {
+            let outer = panel.inner + 2.0 * MARGIN;
+            canvas.frame(Area::new(x, y, outer, height), 8.0, GROUND, INK);
+            canvas.place(&panel.canvas, x + MARGIN, y + MARGIN);
+            x += outer + MARGIN;
+        }
+        y += height + MARGIN;
+    }
+    y
+}

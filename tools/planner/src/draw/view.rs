@@ -1,0 +1,119 @@
+//! Who has what, as pictures ask for it.
+
+use crate::host::{Function, Host, Node};
+use crate::pci::Address;
+use crate::plan::{CellAssignment, MemoryShare, Plan};
+use std::collections::BTreeMap;
+
+/// Owner of a thing in a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The cell with this index in [`View::cells`].
+    Cell(usize),
+    /// The root, which needs it.
+    Root,
+    /// The root, which could give it away.
+    Left,
+}
+
+/// A machine with its owners.
+pub(super) struct View<'a> {
+    pub(super) host: &'a Host,
+    /// Planned cells, then running ones.
+    pub(super) cells: Vec<&'a CellAssignment>,
+    left: BTreeMap<u32, u64>,
+    cpus: BTreeMap<u32, usize>,
+    functions: BTreeMap<Address, usize>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(host: &'a Host, plan: &'a Plan) -> Self {
+        let cells: Vec<_> = plan.cells.iter().chain(&plan.running).collect();
+        let mut view = Self {
+            host,
+            left: plan.left.iter().map(|n| (n.node, n.memory)).collect(),
+            cpus: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            cells,
+        };
+        for (i, cell) in view.cells.iter().enumerate() {
+            view.cpus.extend(cell.cpus.iter().map(|c| (c.linux, i)));
+            let functions = cell.functions.iter().map(|f| (f.address, i));
+            view.functions.extend(functions);
+        }
+        view
+    }
+
+    /// Who has a CPU.
+    pub(super) fn cpu(&self, linux: u32) -> Owner {
+        match self.cpus.get(&linux) {
+            Some(cell) => Owner::Cell(*cell),
+            None if linux == self.host.root.boot_cpu => Owner::Root,
+            None => Owner::Left,
+        }
+    }
+
+    /// Who has a function.
+    pub(super) fn function(&self, address: Address) -> Owner {
+        let root = &self.host.root;
+        let needed = [&root.storage, &root.networks, &root.consoles];
+        match self.functions.get(&address) {
+            Some(cell) => Owner::Cell(*cell),
+            None if needed.iter().any(|list| list.contains(&address)) => Owner::Root,
+            None => Owner::Left,
+        }
+    }
+
+    /// Who has each VF that a function can have, in order.
+    pub(super) fn vfs(&self, function: &Function) -> Vec<Owner> {
+        let Some(sriov) = &function.sriov else {
+            return Vec::new();
+        };
+        let owner = |vf: u16| {
+            let distance = u32::from(sriov.offset) + u32::from(sriov.stride) * u32::from(vf);
+            let address = function.address.offset(distance);
+            address.map_or(Owner::Left, |a| self.function(a))
+        };
+        (0..sriov.total_vfs).map(owner).collect()
+    }
+
+    /// The memory of a node: owners with their bytes, cells first, then what
+    /// the root uses, then what is left.
+    pub(super) fn memory(&self, node: &Node) -> Vec<(Owner, u64)> {
+        let mut parts = Vec::new();
+        for (i, cell) in self.cells.iter().enumerate() {
+            let mine = cell.memory.iter().filter(|s| s.node() == Some(node.id));
+            let bytes: u64 = mine.map(MemoryShare::bytes).sum();
+            if bytes > 0 {
+                parts.push((Owner::Cell(i), bytes));
+            }
+        }
+        let given: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+        let left = self.left.get(&node.id).copied().unwrap_or(0);
+        let used = node.memory.saturating_sub(given).saturating_sub(left);
+        parts.push((Owner::Root, used));
+        parts.push((Owner::Left, left));
+        parts.retain(|(_, bytes)| *bytes > 0);
+        parts
+    }
+
+    /// Functions worth showing: no bridges, and no VFs, which are shown with
+    /// their physical function.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &'a Function> {
+        let functions = self.host.functions.iter();
+        functions.filter(|f| !f.is_bridge() && f.pf.is_none())
+    }
+
+    /// What a cell has, in a few words.
+    pub(super) fn summary(cell: &CellAssignment) -> String {
+        let cpus = cell.cpus.len();
+        let memory = crate::size::about(cell.memory_bytes());
+        let functions = match cell.functions.len() {
+            0 => String::new(),
+            1 => ", 1 function".to_owned(),
+            n => format!(", {n} functions"),
+        };
+        let plural = if cpus == 1 { "" } else { "s" };
+        format!("{cpus} CPU{plural}, {memory}{functions}")
+    }
+}
