@@ -19,6 +19,7 @@ pub mod msr;
 pub mod mtrr;
 pub mod own;
 pub mod paging;
+pub mod pci;
 pub mod ring;
 pub mod state;
 pub mod uart;
