@@ -14,6 +14,7 @@ pub mod exit;
 pub mod icr;
 pub mod insn;
 pub mod ioapic;
+pub mod iommu;
 pub mod kvmclock;
 pub mod msr;
 pub mod mtrr;

@@ -1,0 +1,18 @@
+//! Intel VT-d in legacy mode: second-stage translation by requester id, and
+//! interrupt remapping.
+//!
+//! Spec: Intel Virtualization Technology for Directed I/O, revision 4.
+
+mod context;
+mod fault;
+mod invalidate;
+mod irte;
+mod order;
+pub mod registers;
+
+pub use context::{ContextEntry, RootEntry, Translation};
+pub use fault::{Access, FaultRecord, Reason};
+pub use invalidate::{Descriptor, Invalidate};
+pub use irte::{Irte, Mode};
+pub use order::{Half, Step, Steps, context_update, irte_update};
+pub use registers::Capabilities;
