@@ -116,6 +116,9 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     }
     let parts = parts(paths, &ui, &scenario)?;
     if options.shell {
+        if lane == Lane::Bochs {
+            bail!("Bochs gives no shell: its console is a file");
+        }
         return shell(paths, lane, scenario, &parts);
     }
     eprintln!("Plays {} on {}", scenario.name, lane.name());
@@ -200,8 +203,11 @@ fn shell(paths: &Paths, lane: Lane, mut scenario: Scenario, parts: &Parts) -> Re
     let dir = run::dir(paths, lane, &scenario);
     make_dir(&dir)?;
     let root = image::root(paths, &scenario, parts, &dir)?;
-    let mut command = lane.command(paths, &scenario, &root, &dir)?;
-    let status = command.status()?;
+    let mut power = lane.power(paths, &scenario, &root, &dir)?;
+    let status = power
+        .command
+        .status()
+        .context("cannot start the emulator")?;
     if !status.success() {
         bail!("the emulator ended with {status}");
     }

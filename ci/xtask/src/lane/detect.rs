@@ -18,8 +18,12 @@ const STOCK: &str = "qemu-system-x86_64";
 ///
 /// The reason, as a sentence with the remedy where there is one.
 pub(crate) fn available(paths: &Paths, lane: Lane) -> Result<()> {
-    emulator(paths, lane)?;
-    if lane == Lane::Kvm { nesting() } else { Ok(()) }
+    match lane {
+        Lane::Kvm => stock().and_then(|_| nesting()),
+        Lane::QemuVmx => patched(paths).map(drop),
+        Lane::Qemu => stock().map(drop),
+        Lane::Bochs => super::bochs::available(),
+    }
 }
 
 /// The first lane that this machine can have.
@@ -38,15 +42,12 @@ pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
     bail!("no lane can run here:\n{}", reasons.join("\n"))
 }
 
-/// The emulator's binary.
+/// Stock QEMU.
 ///
 /// # Errors
 ///
 /// It is missing or too old.
-pub(crate) fn emulator(paths: &Paths, lane: Lane) -> Result<PathBuf> {
-    if lane == Lane::QemuVmx {
-        return patched(paths);
-    }
+pub(super) fn stock() -> Result<PathBuf> {
     let binary = find_program(STOCK)
         .with_context(|| format!("{STOCK} is not installed: run `cargo xtask setup`"))?;
     let version = Cmd::new(&binary).arg("--version").read()?;
@@ -65,7 +66,12 @@ pub(crate) fn patched_path(paths: &Paths) -> PathBuf {
     paths.cache.join("qemu-vmx").join(STOCK)
 }
 
-fn patched(paths: &Paths) -> Result<PathBuf> {
+/// The patched QEMU, or what `CELLVISOR_QEMU` names.
+///
+/// # Errors
+///
+/// It is not built, or the name is wrong.
+pub(crate) fn patched(paths: &Paths) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("CELLVISOR_QEMU").filter(|name| !name.is_empty()) {
         let named = PathBuf::from(named);
         if !named.is_file() {

@@ -1,11 +1,12 @@
 //! Lanes: the machines that scenarios run on.
 
+mod bochs;
 mod detect;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{available, default_lane, emulator, nesting, patched_path};
-pub(crate) use qemu::{FIRMWARE, VMX_CPU};
+pub(crate) use detect::{available, default_lane, nesting, patched, patched_path};
+pub(crate) use qemu::{FIRMWARE, VMX};
 
 use crate::image::RootImage;
 use crate::paths::Paths;
@@ -13,7 +14,7 @@ use crate::scenario::Scenario;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A kind of machine, by who virtualizes its CPUs.
@@ -26,11 +27,31 @@ pub(crate) enum Lane {
     QemuVmx,
     /// AMD-V emulated by stock QEMU.
     Qemu,
+    /// VT-x emulated by stock Bochs.
+    Bochs,
+}
+
+/// A machine that is ready to be switched on.
+#[derive(Debug)]
+pub(crate) struct Power {
+    /// The emulator with its arguments.
+    pub(crate) command: Command,
+    /// Where the root's console comes out.
+    pub(crate) console: Console,
+}
+
+/// Where a console comes out.
+#[derive(Debug)]
+pub(crate) enum Console {
+    /// The emulator's standard output.
+    Output,
+    /// A named pipe.
+    Pipe(PathBuf),
 }
 
 impl Lane {
     /// All lanes, best first.
-    pub(crate) const ALL: &[Self] = &[Self::Kvm, Self::QemuVmx, Self::Qemu];
+    pub(crate) const ALL: &[Self] = &[Self::Kvm, Self::QemuVmx, Self::Qemu, Self::Bochs];
 
     /// Its name on the command line.
     pub(crate) const fn name(self) -> &'static str {
@@ -38,6 +59,7 @@ impl Lane {
             Self::Kvm => "kvm",
             Self::QemuVmx => "qemu-vmx",
             Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
         }
     }
 
@@ -47,6 +69,7 @@ impl Lane {
             Self::Kvm => "the host's VT-x or AMD-V, nested",
             Self::QemuVmx => "VT-x emulated by the patched QEMU",
             Self::Qemu => "AMD-V emulated by stock QEMU",
+            Self::Bochs => "VT-x emulated by stock Bochs",
         }
     }
 
@@ -54,22 +77,29 @@ impl Lane {
     pub(crate) const fn slowness(self) -> u32 {
         match self {
             Self::Kvm | Self::QemuVmx | Self::Qemu => 1,
+            Self::Bochs => 10,
         }
     }
 
-    /// The emulator with its arguments; files that it writes go to `dir`. The
-    /// root's console is its standard output, `monitor.log` the second port.
+    /// The machine; files that it reads and writes are in `dir`, the second
+    /// serial port's output in `monitor.log` there.
     ///
     /// # Errors
     ///
     /// The emulator is missing, or a disk image cannot be made.
-    pub(crate) fn command(
+    pub(crate) fn power(
         self,
         paths: &Paths,
         scenario: &Scenario,
         image: &RootImage,
         dir: &Path,
-    ) -> Result<Command> {
-        qemu::command(self, paths, scenario, image, dir)
+    ) -> Result<Power> {
+        let (binary, cpu) = match self {
+            Self::Kvm => (detect::stock()?, &qemu::NESTED),
+            Self::QemuVmx => (detect::patched(paths)?, &qemu::VMX),
+            Self::Qemu => (detect::stock()?, &qemu::SVM),
+            Self::Bochs => return bochs::power(paths, scenario, image, dir),
+        };
+        qemu::power(&binary, cpu, scenario, image, dir)
     }
 }

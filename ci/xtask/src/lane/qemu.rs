@@ -1,23 +1,46 @@
 //! QEMU's command line, for stock and patched QEMU, TCG and KVM.
 
-use super::{Lane, detect};
+use super::{Console, Power};
 use crate::image::RootImage;
-use crate::paths::Paths;
 use crate::scenario::{Machine, Scenario};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-/// Folders with firmware, for a QEMU that is not installed.
+/// Folders with firmware, named for a QEMU that is not installed.
 pub(crate) const FIRMWARE: &[&str] = &[
     "/usr/share/qemu",
     "/usr/share/seabios",
     "/usr/lib/ipxe/qemu",
 ];
 
-/// The patched QEMU's CPU; without `check=off` it lists what TCG lacks.
-pub(crate) const VMX_CPU: &str = "Icelake-Server-v1,+vmx,check=off";
+/// What runs a guest's instructions.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    /// QEMU's accelerator.
+    pub(crate) accelerator: &'static str,
+    /// QEMU's CPU model.
+    pub(crate) model: &'static str,
+}
+
+/// The host's own virtualization, nested.
+pub(super) const NESTED: Cpu = Cpu {
+    accelerator: "kvm",
+    model: "host",
+};
+
+/// The patched QEMU's VT-x; without `check=off` it lists what TCG lacks.
+pub(crate) const VMX: Cpu = Cpu {
+    accelerator: "tcg,thread=multi",
+    model: "Icelake-Server-v1,+vmx,check=off",
+};
+
+/// Stock QEMU's AMD-V.
+pub(super) const SVM: Cpu = Cpu {
+    accelerator: "tcg,thread=multi",
+    model: "EPYC-v4,+x2apic,check=off",
+};
 
 /// Words of every root's command line: its console, no DMA remapping by Linux
 /// (it is the monitor's), a reboot instead of a halt after a panic, and
@@ -29,13 +52,13 @@ const CMDLINE: &str = "console=ttyS0 intel_iommu=off panic=-1 loglevel=5 mitigat
 const DISK: u64 = 1 << 30;
 
 /// The emulator with all its arguments.
-pub(super) fn command(
-    lane: Lane,
-    paths: &Paths,
+pub(super) fn power(
+    binary: &Path,
+    cpu: &Cpu,
     scenario: &Scenario,
     image: &RootImage,
     dir: &Path,
-) -> Result<Command> {
+) -> Result<Power> {
     let machine = &scenario.machine;
     let mut words = vec![
         "-nodefaults",
@@ -48,36 +71,32 @@ pub(super) fn command(
     .map(str::to_owned)
     .collect::<Vec<_>>();
     words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
-    words.extend(processor(lane, machine));
+    words.extend(processor(cpu, machine));
     words.extend(topology(machine));
     words.extend(serial(dir));
     words.extend(devices(machine, dir)?);
 
-    let mut command = Command::new(detect::emulator(paths, lane)?);
-    if lane == Lane::QemuVmx {
-        command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
-    }
+    let mut command = Command::new(binary);
+    command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
     command.args(words);
     command.arg("-kernel").arg(&image.kernel.image);
     command.arg("-initrd").arg(&image.initramfs);
     command
         .arg("-append")
         .arg(format!("{CMDLINE} {}", scenario.root.cmdline).trim());
-    Ok(command)
+    Ok(Power {
+        command,
+        console: Console::Output,
+    })
 }
 
-fn processor(lane: Lane, machine: &Machine) -> Vec<String> {
-    let (accelerator, model) = match lane {
-        Lane::Kvm => ("kvm", "host"),
-        Lane::QemuVmx => ("tcg,thread=multi", VMX_CPU),
-        Lane::Qemu => ("tcg,thread=multi", "EPYC-v4,+x2apic,check=off"),
-    };
-    let mut model = model.to_owned();
+fn processor(cpu: &Cpu, machine: &Machine) -> Vec<String> {
+    let mut model = cpu.model.to_owned();
     for feature in &machine.cpu_features {
         model.push(',');
         model.push_str(feature);
     }
-    ["-accel", accelerator, "-cpu", &model]
+    ["-accel", cpu.accelerator, "-cpu", &model]
         .map(str::to_owned)
         .to_vec()
 }

@@ -1,7 +1,7 @@
 //! Runs a scenario on a lane: starts the emulator, feeds the judge, leaves
 //! consoles, command line and result in `target/lanes/LANE/SCENARIO/`.
 
-use super::Lane;
+use super::{Console, Lane, Power};
 use crate::image;
 use crate::paths::{Paths, make_dir};
 use crate::report;
@@ -96,14 +96,17 @@ pub(crate) fn run(
     }
     make_dir(&dir)?;
     let root = image::root(paths, scenario, parts, &dir)?;
-    let command = lane.command(paths, scenario, &root, &dir)?;
-    std::fs::write(dir.join("command.txt"), format!("{}\n", sh::line(&command)))
-        .context("cannot write the emulator's command line")?;
-    let outcome = play(lane, scenario, command, &dir, watch)?;
+    let power = lane.power(paths, scenario, &root, &dir)?;
+    std::fs::write(
+        dir.join("command.txt"),
+        format!("{}\n", sh::line(&power.command)),
+    )
+    .context("cannot write the emulator's command line")?;
+    let outcome = play(lane, scenario, power, &dir, watch)?;
     report::scenario(&outcome, lane, scenario)?;
     if outcome.failure.is_none() && !keep {
-        for file in ["root.cpio", "nvme.img"] {
-            // Only some scenarios have a disk.
+        for file in ["root.cpio", "nvme.img", "boot.iso", "console.pipe"] {
+            // Only some machines have disks.
             drop(std::fs::remove_file(dir.join(file)));
         }
     }
@@ -113,14 +116,14 @@ pub(crate) fn run(
 fn play(
     lane: Lane,
     scenario: &Scenario,
-    command: Command,
+    power: Power,
     dir: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
     let mut judge = Judge::new(scenario, lane.slowness())?;
     let start = Instant::now();
-    let mut emulator = spawn(command, dir)?;
-    let lines = reader(&mut emulator.0, dir)?;
+    let mut emulator = spawn(&power.command, dir)?;
+    let lines = reader(&mut emulator.0, power.console, dir)?;
     let mut tail = Tail::default();
     let failure = loop {
         let time = start.elapsed().as_secs_f64();
@@ -142,6 +145,10 @@ fn play(
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(why) = judge.overdue(time) {
                     break Some(why);
+                }
+                // A named pipe that nobody opened has no end.
+                if matches!(emulator.0.try_wait(), Ok(Some(_))) {
+                    break Some(died(&mut emulator, dir));
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break Some(died(&mut emulator, dir)),
@@ -170,9 +177,9 @@ fn play(
 }
 
 /// The emulator dies with this process, however that ends.
-fn spawn(command: Command, dir: &Path) -> Result<Emulator> {
+fn spawn(command: &Command, dir: &Path) -> Result<Emulator> {
     let errors = File::create(dir.join("emulator.log")).context("cannot write emulator.log")?;
-    let line = sh::line(&command);
+    let line = sh::line(command);
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
@@ -187,12 +194,25 @@ fn spawn(command: Command, dir: &Path) -> Result<Emulator> {
 
 /// Reads the root's console in a thread of its own: raw to `root.log`, line by
 /// line to the channel.
-fn reader(child: &mut Child, dir: &Path) -> Result<Receiver<String>> {
-    let pipe = child.stdout.take().context("the emulator has no output")?;
+fn reader(child: &mut Child, console: Console, dir: &Path) -> Result<Receiver<String>> {
+    let output = child.stdout.take().context("the emulator has no output")?;
     let mut log = File::create(dir.join("root.log")).context("cannot write root.log")?;
+    let mut said = File::options()
+        .append(true)
+        .open(dir.join("emulator.log"))
+        .context("cannot write emulator.log")?;
     let (send, lines) = channel();
     std::thread::spawn(move || {
-        let mut pipe = BufReader::new(pipe);
+        let source: Box<dyn Read> = match console {
+            Console::Output => Box::new(output),
+            Console::Pipe(path) => {
+                std::thread::spawn(move || std::io::copy(&mut { output }, &mut said));
+                // Without a console the judge's limits end the run.
+                let Ok(pipe) = File::open(path) else { return };
+                Box::new(pipe)
+            }
+        };
+        let mut pipe = BufReader::new(source);
         let mut line = Vec::new();
         while matches!(pipe.read_until(b'\n', &mut line), Ok(1..)) {
             let text = String::from_utf8_lossy(&line);

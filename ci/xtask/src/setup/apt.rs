@@ -25,6 +25,7 @@ const RELEASE_PACKAGES: &[&str] = &[
     "busybox-static", // root and cell file systems
     "acpica-tools",   // checks of ACPI tables
     "bochs",
+    "bochs-term",
     "bochsbios",
     "vgabios",
     "grub-pc-bin",

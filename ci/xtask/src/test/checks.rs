@@ -3,7 +3,7 @@
 
 use super::{Check, Verdict, passed};
 use crate::build::{self, cargo, monitor};
-use crate::lane::{self, Lane};
+use crate::lane;
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::{Cmd, find_program};
@@ -118,7 +118,7 @@ fn bare_metal(paths: &Paths, ui: &Ui) -> Result<Verdict> {
         .arg(paths.repo("ci/qemu-vmx/test"))
         .arg(out)
         .run(paths, "vmxtest")?;
-    let qemu = lane::emulator(paths, Lane::QemuVmx)?;
+    let qemu = lane::patched(paths)?;
     // The exit status is that of the test's debug-exit device, so it says
     // nothing that the last line does not.
     let output = std::process::Command::new("timeout")
@@ -138,9 +138,9 @@ fn bare_metal(paths: &Paths, ui: &Ui) -> Result<Verdict> {
         ])
         .args([
             "-accel",
-            "tcg,thread=multi",
+            lane::VMX.accelerator,
             "-cpu",
-            lane::VMX_CPU,
+            lane::VMX.model,
             "-serial",
             "stdio",
         ])
