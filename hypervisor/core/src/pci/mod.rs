@@ -13,6 +13,7 @@ mod function;
 pub mod msi;
 pub mod msix;
 mod registers;
+pub mod reset;
 pub mod sriov;
 
 pub use bar::Bar;

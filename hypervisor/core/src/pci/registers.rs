@@ -165,7 +165,7 @@ impl Function {
     }
 
     /// The register `index` as it is, and as it reads while it is sized.
-    fn bar_values(&self, index: usize) -> (u32, u32) {
+    pub(super) fn bar_values(&self, index: usize) -> (u32, u32) {
         match (self.bar(index), index.checked_sub(1)) {
             (Bar::Upper, Some(lower)) => self.bar(lower).upper(),
             (bar, _) => (bar.value(), bar.sizing()),

@@ -2,7 +2,7 @@
 //!
 //! Spec: PCI Express Base 5.0, "Single Root I/O Virtualization".
 
-use super::{Access, Bdf, WalkError, caps};
+use super::{Access, Bar, Bdf, WalkError, caps};
 
 /// A physical function's SR-IOV capability, as it is set up now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,40 @@ impl SrIov {
         (self.address(pf, index)? == vf).then_some(index)
     }
 
+    /// BARs of virtual function `index`. `sizes` are those of one function's, in
+    /// bytes, as sizing the capability's BARs shows them; 0 for one that is not
+    /// there. `None` if a size is no power of two, too small for a page, or if
+    /// the addresses do not exist.
+    #[must_use]
+    pub fn function_bars(&self, index: u16, sizes: &[u64; 6]) -> Option<[Bar; 6]> {
+        let mut bars = [Bar::Unused; 6];
+        let mut upper = false;
+        for (n, size) in sizes.iter().enumerate() {
+            if core::mem::take(&mut upper) {
+                *bars.get_mut(n)? = Bar::Upper;
+                continue;
+            }
+            if *size == 0 {
+                continue;
+            }
+            if !size.is_power_of_two() || *size < crate::addr::PAGE_SIZE {
+                return None;
+            }
+            let low = *self.bars.get(n)?;
+            let wide = low & 6 == 4;
+            let high = if wide { *self.bars.get(n + 1)? } else { 0 };
+            let first = u64::from(high) << 32 | u64::from(low & !15);
+            *bars.get_mut(n)? = Bar::Memory {
+                base: size.checked_mul(u64::from(index))?.checked_add(first)?,
+                size: *size,
+                wide,
+                prefetchable: low & 8 != 0,
+            };
+            upper = wide;
+        }
+        Some(bars)
+    }
+
     /// True if a write would change what virtual functions are, how many there
     /// are, or where they decode. Refused to the root while a cell has one.
     #[must_use]
@@ -132,6 +166,35 @@ mod tests {
         };
         assert_eq!(sriov.index_of(PF, between), None);
         assert_eq!(sriov.index_of(PF, PF), None);
+    }
+
+    #[test]
+    fn each_vf_has_its_part_of_the_bars() {
+        let sriov = SrIov::read(igb).expect("walks").expect("has it");
+        let sizes = [0x4000, 0, 0, 0, 0, 0];
+        let bars = sriov.function_bars(2, &sizes).expect("are there");
+        let base = 0xfe80_8000;
+        let (size, wide, prefetchable) = (0x4000, true, true);
+        assert_eq!(
+            bars[0],
+            Bar::Memory {
+                base,
+                size,
+                wide,
+                prefetchable
+            }
+        );
+        assert_eq!((bars[1], bars[2]), (Bar::Upper, Bar::Unused));
+        assert_eq!(sriov.function_bars(0, &[0x3000, 0, 0, 0, 0, 0]), None);
+        assert_eq!(sriov.function_bars(0, &[0x800, 0, 0, 0, 0, 0]), None);
+        let last_is_wide = SrIov {
+            bars: [0, 0, 0, 0, 0, 4],
+            ..sriov
+        };
+        assert_eq!(
+            last_is_wide.function_bars(0, &[0, 0, 0, 0, 0, 0x1000]),
+            None
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 /// Configuration space of a device, by four-byte registers.
 #[derive(Clone)]
-struct Device(Vec<u32>);
+pub(super) struct Device(Vec<u32>);
 
 impl Device {
     fn new(registers: &[(u16, u32)]) -> Self {
@@ -17,7 +17,7 @@ impl Device {
         Self(space)
     }
 
-    fn read(&self, offset: u16) -> u32 {
+    pub(super) fn read(&self, offset: u16) -> u32 {
         self.0[usize::from(offset) / 4]
     }
 }
@@ -67,7 +67,7 @@ fn vf_description() -> Description {
 }
 
 /// A conventional function with power management and MSI, and two BARs.
-fn physical() -> (Function, Device) {
+pub(super) fn physical() -> (Function, Device) {
     let device = Device::new(&[
         (0x00, 0x100e_8086),
         (0x04, 0x2310_0007),
@@ -106,7 +106,7 @@ fn physical() -> (Function, Device) {
     )
 }
 
-fn vf() -> (Function, Device) {
+pub(super) fn vf() -> (Function, Device) {
     let device = vf_device();
     let found = Function::probe(vf_description(), |offset| device.read(offset));
     (found.expect("is a function"), device)
