@@ -6,10 +6,10 @@
     .long {abi_version}
     .long 56
     .quad monitor_entry
-    .quad __file_end - __image_start
-    .quad __image_end - __image_start
-    .quad {boot_info} - __image_start
-    .quad {bridge_tables} - __image_start
+    .quad __file_end - {image_base}
+    .quad __image_end - {image_base}
+    .quad {boot_info} - {image_base}
+    .quad {bridge_tables} - {image_base}
 
     .section .text.entry, "ax"
 

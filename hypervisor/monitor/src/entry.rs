@@ -12,6 +12,7 @@ use core::mem::{MaybeUninit, offset_of};
 core::arch::global_asm!(
     include_str!("entry.S"),
     abi_version = const cellvisor_abi::ABI_VERSION,
+    image_base = const cellvisor_abi::image::BASE,
     boot_info = sym BOOT_INFO,
     bridge_tables = sym BRIDGE_TABLES,
     claim_area = sym percpu::claim_area,

@@ -198,16 +198,21 @@ pub(super) fn short_entries(table: &[u8], first: usize) -> impl Iterator<Item = 
 
 /// Structures whose length `length` finds; one that is too short or too long
 /// ends the walk.
-pub(super) fn entries<'t>(
-    table: &'t [u8],
+pub(super) fn entries(
+    table: &[u8],
     first: usize,
     length: impl Fn(&[u8]) -> Option<usize>,
-) -> impl Iterator<Item = &'t [u8]> {
+) -> impl Iterator<Item = &[u8]> {
+    // A list and not a lazy walk: rustc 1.95 optimises the lazy one, where a
+    // caller filters it, into a read past the end of an empty table.
+    let mut found = Vec::new();
     let mut rest = table.get(first..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let length = length(rest).filter(|n| *n >= 2)?;
-        let (entry, after) = rest.split_at_checked(length)?;
+    while let Some(length) = length(rest).filter(|n| *n >= 2) {
+        let Some((entry, after)) = rest.split_at_checked(length) else {
+            break;
+        };
+        found.push(entry);
         rest = after;
-        Some(entry)
-    })
+    }
+    found.into_iter()
 }
