@@ -7,7 +7,8 @@
 //! timer, RTC or SCI, power-off and reset through three byte-wide I/O ports.
 //!
 //! Pure: nothing here reads the host. The caller puts [`Tables::bytes`] into the
-//! cell's memory at [`CellAcpi::base`], where the RSDP comes first.
+//! cell's memory at [`CellAcpi::base`], where the RSDP comes first, and
+//! [`reset_code`] at [`RESET_VECTOR`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod error;
 mod fixed;
 mod numa;
 mod pci;
+mod reset;
 
 use alloc::vec::Vec;
 use cellvisor_abi::plan::{Devices, Ecam};
@@ -26,13 +28,15 @@ use cellvisor_abi::plan::{Devices, Ecam};
 pub use error::Error;
 pub use numa::{NodeMemory, Numa};
 pub use pci::{Intx, Pin, RootBridge, Window};
+pub use reset::{RESET_CODE_SIZE, RESET_VECTOR, reset_code};
 
 /// Where PC firmware keeps its tables and where a kernel searches for the RSDP
 /// when nobody tells it: a guest-physical address.
 pub const STANDARD_BASE: u64 = 0xe_0000;
 
-/// Bytes between [`STANDARD_BASE`] and the end of the area that is searched.
-pub const STANDARD_ROOM: usize = 0x2_0000;
+/// Bytes between [`STANDARD_BASE`] and [`RESET_VECTOR`], in the area that is
+/// searched.
+pub const STANDARD_ROOM: usize = (RESET_VECTOR - STANDARD_BASE) as usize;
 
 /// APIC id in the MADT's I/O APIC entry and in the device's own id register.
 ///
