@@ -133,6 +133,23 @@ impl Tables {
         let entry = self.entries.iter().find(|e| e.signature == *signature)?;
         self.bytes.get(entry.offset..entry.offset + entry.len)
     }
+
+    /// The tables with [`reset_code`] behind them, as one run of bytes that ends
+    /// with the first MiB; just the tables if they lie above [`RESET_VECTOR`] or
+    /// the cell has no ports for a reset.
+    #[must_use]
+    pub fn with_reset_code(self, devices: &Devices) -> Vec<u8> {
+        let mut bytes = self.bytes;
+        let room = RESET_VECTOR
+            .checked_sub(self.rsdp)
+            .and_then(|room| usize::try_from(room).ok())
+            .filter(|room| *room >= bytes.len());
+        if let (Some(room), Some(code)) = (room, reset_code(devices)) {
+            bytes.resize(room, 0);
+            bytes.extend(code);
+        }
+        bytes
+    }
 }
 
 /// Builds the tables of `cell`, in time linear in their size.

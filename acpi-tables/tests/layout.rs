@@ -181,6 +181,23 @@ fn standard_place_ends_at_the_reset_vector() {
     assert!(needed < STANDARD_ROOM / 4, "1024 CPUs take {needed} bytes");
 }
 
+#[test]
+fn reset_code_ends_the_first_mib() {
+    let cell = CellAcpi::new(2);
+    let tables = build(&cell).expect("tables");
+    let image = tables.clone().with_reset_code(&cell.devices);
+    assert_eq!(cell.base + image.len() as u64, 0x10_0000);
+    assert!(image.starts_with(&tables.bytes));
+    assert_eq!(image[STANDARD_ROOM..][..3], [0xba, 0x02, 0x06]);
+
+    let high = CellAcpi {
+        base: 0x20_0000,
+        ..cell
+    };
+    let tables = build(&high).expect("tables");
+    assert_eq!(tables.clone().with_reset_code(&cell.devices), tables.bytes);
+}
+
 proptest! {
     /// Any place, any number of CPUs and any wild description: tables that a
     /// kernel can follow, or an error; never a panic.
