@@ -161,11 +161,10 @@ impl<'a> OwnerMap<'a> {
                 ..*cut
             });
         }
-        // Neighbours of the same owner become part of the new span. A rest of
-        // the cut span stands between and has another owner.
+        // Neighbours of the same owner become part of the new span. Where a rest
+        // of the cut span stands between, they do not touch it.
         let before = first.checked_sub(1).and_then(|i| spans.get(i));
         if let Some(span) = before
-            && left.is_none()
             && span.end == new.start
             && span.owner == new.owner
         {
@@ -173,7 +172,6 @@ impl<'a> OwnerMap<'a> {
             middle.start = span.start;
         }
         if let Some(span) = spans.get(last)
-            && right.is_none()
             && span.start == new.end
             && span.owner == new.owner
         {

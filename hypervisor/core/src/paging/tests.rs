@@ -327,6 +327,22 @@ fn carve_and_return_restores_the_gigantic_page() {
 }
 
 #[test]
+fn merge_keeps_what_differs_apart() {
+    let mut mem = FakeMem::with_room(8);
+    let mut tables = Tables::<Ept>::new(&mut mem, PageSize::Size1G).expect("room");
+    let half = SIZE_2M / 2;
+    for (gpa, attr) in [(0, RWX), (half, READ_ONLY)] {
+        let (gpa, hpa) = (Gpa(gpa), Hpa(SIZE_1G + gpa));
+        tables.map(&mut mem, gpa, hpa, half, attr).expect("maps");
+    }
+    let stale = tables.merge(&mut mem, Gpa(0), SIZE_2M).expect("merges");
+    stale.flushed(&mut mem);
+    let attr = |gpa| tables.translate(&mem, Gpa(gpa)).map(|m| m.attr);
+    assert_eq!((attr(0), attr(half)), (Some(RWX), Some(READ_ONLY)));
+    tables.destroy(&mut mem);
+}
+
+#[test]
 fn joined_stale_pages_are_freed_once() {
     let mut mem = FakeMem::with_room(16);
     let mut tables = Tables::<Vtd>::new(&mut mem, PageSize::Size2M).expect("room");
