@@ -2,7 +2,7 @@
 //!
 //! A cell sees the features of its CPUs that belong to a CPU alone, under ids and
 //! a topology of its own; everything that reaches the platform, other cells or
-//! MSRs that the monitor keeps is hidden. Features are allow-lists ([`policy`]),
+//! MSRs that the monitor keeps is hidden. Features are allow-lists (`policy.rs`),
 //! so that what a future CPU brings is hidden until somebody looks at it.
 //! The root sees its hardware, less what the monitor uses itself ([`root`]).
 //!

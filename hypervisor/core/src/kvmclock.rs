@@ -30,7 +30,7 @@ pub const FEATURE_NOP_IO_DELAY: u32 = 1 << 1;
 pub const FEATURE_CLOCKSOURCE2: u32 = 1 << 3;
 /// Feature: message-signalled interrupts can name ids of 15 bits.
 pub const FEATURE_MSI_EXT_DEST_ID: u32 = 1 << 15;
-/// Feature: [`FLAG_STABLE`] can be trusted.
+/// Feature: the page says rightly that all CPUs' clocks agree.
 pub const FEATURE_CLOCKSOURCE_STABLE: u32 = 1 << 24;
 
 /// Flag in the page: all CPUs' clocks agree.
