@@ -113,42 +113,48 @@ fn bus(host: &mut Host, node: u32) {
         scopes: Vec::new(),
     });
     for device in 0..64u8 {
-        let bar = |at: u64, size| Bar {
-            index: 0,
-            space: Space::Mem,
-            start: base + (1 + u64::from(device)) * (256 << 20) + at,
-            size,
-            prefetchable: true,
-            wide: true,
-        };
-        host.functions.push(Function {
-            address: Address {
-                segment,
-                bus: 1 + device,
-                devfn: 0,
-            },
-            vendor: 0x8086,
-            device: 0x1572,
-            class: 0x02_0000,
-            name: String::new(),
-            node: Some(node),
-            group: Some(node * 64 + u32::from(device)),
-            driver: None,
-            reset: vec!["flr".to_owned()],
-            msix: 64,
-            bars: vec![bar(0, 1 << 20)],
-            bridge: None,
-            sriov: (device % 16 == 0).then(|| Sriov {
-                total_vfs: 16,
-                num_vfs: 0,
-                offset: 16,
-                stride: 1,
-                vf_device: 0x154c,
-                bars: vec![bar(1 << 20, 16 << 20)],
-            }),
-            pf: None,
-            conventional: false,
-        });
+        let start = base + (1 + u64::from(device)) * (256 << 20);
+        host.functions.push(function(segment, device, node, start));
+    }
+}
+
+/// A function whose BARs are at `start`; one of 16 has virtual functions.
+fn function(segment: u16, device: u8, node: u32, start: u64) -> Function {
+    let bar = |at: u64, size| Bar {
+        index: 0,
+        space: Space::Mem,
+        start: start + at,
+        size,
+        prefetchable: true,
+        wide: true,
+    };
+    Function {
+        address: Address {
+            segment,
+            bus: 1 + device,
+            devfn: 0,
+        },
+        vendor: 0x8086,
+        device: 0x1572,
+        class: 0x02_0000,
+        name: String::new(),
+        node: Some(node),
+        group: Some(node * 64 + u32::from(device)),
+        driver: None,
+        reset: vec!["flr".to_owned()],
+        msix: 64,
+        bars: vec![bar(0, 1 << 20)],
+        bridge: None,
+        sriov: device.is_multiple_of(16).then(|| Sriov {
+            total_vfs: 16,
+            num_vfs: 0,
+            offset: 16,
+            stride: 1,
+            vf_device: 0x154c,
+            bars: vec![bar(1 << 20, 16 << 20)],
+        }),
+        pf: None,
+        conventional: false,
     }
 }
 

@@ -4,7 +4,7 @@ mod kernel;
 
 use crate::config::Slice;
 use crate::host::Host;
-use crate::plan::{Taken, attempt};
+use crate::plan::{ROOT_MEMORY, Taken, attempt};
 use crate::report::{Finding, Report};
 use crate::size::{MIB, about};
 
@@ -32,14 +32,17 @@ pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Repo
         report.extend(kernel::command_line(slice));
     }
     let left: u64 = plan.left.iter().map(|n| n.memory).sum();
-    if left < SCARCE && !slices.is_empty() {
+    let left = left.saturating_add(ROOT_MEMORY);
+    let largest = slices.iter().max_by_key(|s| s.memory.size);
+    if let Some(largest) = largest.filter(|_| left < SCARCE) {
         report.push(
             Finding::warning(format!(
                 "the root keeps only {} of free memory",
                 about(left)
             ))
-            .because("programs that it starts later may not find enough")
-            .help("give the slices less"),
+            .at(largest.place("memory.size"))
+            .because("this is the slice that takes most")
+            .help("give it less, or programs of the root may not find enough"),
         );
     }
     report

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// How alike two words must be for "did you mean".
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 
 /// Compares `text`, which is TOML, with the schema.
 pub(super) fn check(text: &str, source: &Source) -> Report {
@@ -126,8 +126,13 @@ impl Form<'_> {
                 if parsed.is_ok_and(|n| (least..=most).contains(&n)) {
                     return;
                 }
-                let range = format!("write a number from {least} to {most}");
-                (format!("a number from {least} to {most}"), range)
+                let range = match most == i128::from(i64::MAX) {
+                    true => format!("a number, {least} or more"),
+                    false => format!("a number from {least} to {most}"),
+                };
+                let is = format!("this is {}", number.as_str());
+                let help = format!("write {range}");
+                return self.wrong(value.span(), format!("`{at}` must be {range}"), is, help);
             }
             (shape, _) => asked(&shape, at),
         };

@@ -70,8 +70,7 @@ impl<'a> View<'a> {
             return Vec::new();
         };
         let owner = |vf: u16| {
-            let distance = u32::from(sriov.offset) + u32::from(sriov.stride) * u32::from(vf);
-            let address = function.address.offset(distance);
+            let address = sriov.vf(function.address, vf);
             address.map_or(Owner::Left, |a| self.function(a))
         };
         (0..sriov.total_vfs).map(owner).collect()

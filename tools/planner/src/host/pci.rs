@@ -111,6 +111,14 @@ pub struct Sriov {
     pub bars: Vec<Bar>,
 }
 
+impl Sriov {
+    /// Address of virtual function `vf`; `None` beyond the segment's last bus.
+    #[must_use]
+    pub fn vf(&self, pf: Address, vf: u16) -> Option<Address> {
+        pf.offset(u32::from(self.offset) + u32::from(self.stride) * u32::from(vf))
+    }
+}
+
 /// One PCI function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -184,6 +192,15 @@ impl Function {
             (0x12 | 0x40, _) => "accelerator",
             _ => "device",
         }
+    }
+
+    /// [`Function::what`] with its article.
+    #[must_use]
+    pub fn a_what(&self) -> String {
+        let what = self.what();
+        // "UART" is spoken with a consonant, "NVMe" with a vowel.
+        let vowel = what.starts_with(['a', 'e', 'i', 'o', 'u', 'I', 'N']);
+        format!("{} {what}", if vowel { "an" } else { "a" })
     }
 
     /// True for what forwards to other functions or is part of the platform.

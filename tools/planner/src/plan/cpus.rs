@@ -10,8 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Option<Vec<u32>> {
     let list = slice.cpus.list.as_ref()?;
     let before = pool.report.errors();
+    let mut refused: BTreeMap<Refusal, Vec<u32>> = BTreeMap::new();
     for cpu in list {
-        claim_one(pool, slice, *cpu);
+        match refusal(pool, slice, *cpu) {
+            Some(why) => refused.entry(why).or_default().push(*cpu),
+            None => {
+                let owner = Owner::slice(slice, "cpus.list");
+                pool.cpu_owners.insert(*cpu, owner);
+            }
+        }
+    }
+    for (why, cpus) in refused {
+        refuse(pool, slice, why, &cpus);
     }
     let mine: BTreeSet<u32> = list.iter().copied().collect();
     if !slice.cpus.split_siblings {
@@ -20,44 +30,63 @@ pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Option<Vec<u32>> {
     (pool.report.errors() == before).then(|| list.clone())
 }
 
-/// Claims one CPU by its number.
-fn claim_one(pool: &mut Pool<'_>, slice: &Slice, linux: u32) {
-    const KEY: &str = "cpus.list";
-    let all = || pool.host.cpus.iter().map(|c| c.linux).collect::<List>();
+/// Why a slice cannot have a CPU.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Refusal {
+    /// The machine has no such CPU.
+    Missing,
+    /// Somebody has it: the sentence that says who.
+    Owned(String),
+    /// Linux does not run on it.
+    Offline,
+    /// It is on this node, and the slice wants another.
+    Elsewhere(u32),
+}
+
+/// Why the slice cannot have this CPU; `None` if it can.
+fn refusal(pool: &Pool<'_>, slice: &Slice, linux: u32) -> Option<Refusal> {
     let Some(cpu) = pool.cpu(linux) else {
-        let help = format!("this machine has CPUs {}", all());
-        let message = format!("there is no CPU {linux}");
-        return pool.wrong(slice, KEY, message, "it is not on this machine", help);
+        return Some(Refusal::Missing);
     };
     if let Some(owner) = pool.cpu_owners.get(&linux) {
-        let cause = owner.sentence();
-        let help = "list another CPU; `cellctl plan` shows which are left";
-        let message = format!("slice `{}` cannot have CPU {linux}", slice.name);
-        return pool.wrong(slice, KEY, message, cause, help);
+        return Some(Refusal::Owned(owner.sentence()));
     }
     if !cpu.online {
-        let message = format!("slice `{}` cannot have CPU {linux}", slice.name);
-        let help = format!("write 1 to /sys/devices/system/cpu/cpu{linux}/online first");
-        return pool.wrong(
-            slice,
-            KEY,
-            message,
-            "it is offline, but no cell has it",
-            help,
-        );
+        return Some(Refusal::Offline);
     }
-    if let Some(node) = slice.cpus.numa_node.filter(|n| *n != cpu.node) {
-        let message = format!("CPU {linux} is on node {}, not on node {node}", cpu.node);
-        let help = "leave `numa-node` out, or list CPUs of that node";
-        return pool.wrong(
-            slice,
-            "cpus.numa-node",
-            message,
-            "`list` and `numa-node` contradict",
-            help,
-        );
+    let wanted = slice.cpus.numa_node.filter(|n| *n != cpu.node);
+    wanted.map(|_| Refusal::Elsewhere(cpu.node))
+}
+
+/// Says why the slice cannot have these CPUs.
+fn refuse(pool: &mut Pool<'_>, slice: &Slice, why: Refusal, cpus: &[u32]) {
+    const KEY: &str = "cpus.list";
+    let several = cpus.len() > 1;
+    let list: List = cpus.iter().copied().collect();
+    let shown = format!("CPU{} {list}", if several { "s" } else { "" });
+    let message = format!("slice `{}` cannot have {shown}", slice.name);
+    match why {
+        Refusal::Missing => {
+            let all: List = pool.host.cpus.iter().map(|c| c.linux).collect();
+            let help = format!("this machine has CPUs {all}");
+            pool.wrong(slice, KEY, message, "this machine has no such CPU", help);
+        }
+        Refusal::Owned(cause) => {
+            let help = "list other CPUs; `cellctl plan` shows which are left";
+            pool.wrong(slice, KEY, message, cause, help);
+        }
+        Refusal::Offline => {
+            let cause = "offline, but no cell has it";
+            let first = cpus.first().copied().unwrap_or_default();
+            let help = format!("write 1 to /sys/devices/system/cpu/cpu{first}/online first");
+            pool.wrong(slice, KEY, message, cause, help);
+        }
+        Refusal::Elsewhere(node) => {
+            let cause = format!("`list` names CPUs of node {node}");
+            let help = "leave `numa-node` out, or list CPUs of that node";
+            pool.wrong(slice, "cpus.numa-node", message, cause, help);
+        }
     }
-    pool.cpu_owners.insert(linux, Owner::slice(slice, KEY));
 }
 
 /// Refuses CPUs whose siblings stay with others.

@@ -7,74 +7,83 @@ use crate::host::Range;
 use crate::size::{GIB, MIB, Size, about};
 use std::collections::BTreeMap;
 
+const BASE: &str = "memory.base";
+
 /// Claims the physical range that a slice names.
 pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Option<MemoryShare> {
-    const KEY: &str = "memory.base";
     let base = slice.memory.base?;
     let range = Range {
         start: base,
         size: slice.memory.size,
     };
-    let shown = format!("{:#x}..{:#x}", range.start, range.end());
-    let message = format!("slice `{}` cannot have the memory {shown}", slice.name);
-    if let Some((other, owner)) = pool.ranges.iter().find(|(r, _)| r.overlaps(&range)) {
-        let cause = format!(
-            "{:#x}..{:#x}: {}",
-            other.start,
-            other.end(),
-            owner.sentence()
-        );
-        let help = format!("the memory after it starts at {:#x}", other.end());
-        pool.wrong(slice, KEY, message, cause, help);
-        return None;
-    }
-    let in_use = pool.host.iomem.iter().find(|r| {
-        let size = r.end.saturating_sub(r.start).saturating_add(1);
-        let there = Range {
-            start: r.start,
-            size,
-        };
-        r.name != "Reserved" && there.overlaps(&range)
-    });
-    if let Some(region) = in_use {
-        let cause = format!(
-            "{:#x}..{:#x} is \"{}\"",
-            region.start,
-            region.end + 1,
-            region.name
-        );
-        let help = match region.name.as_str() {
-            "System RAM" => format!(
-                "boot Linux with `memmap={}M${base:#x}`, or leave `base` out",
-                slice.memory.size / MIB
-            ),
-            _ => "leave `base` out, or name memory that was reserved at boot".to_owned(),
-        };
-        pool.wrong(slice, KEY, message, cause, help);
-        return None;
-    }
-    let inside = |n: &&crate::host::Node| n.ranges.iter().any(|r| r.contains(&range));
-    let known = pool.host.nodes.iter().any(|n| !n.ranges.is_empty());
-    let node = pool.host.nodes.iter().find(inside).map(|n| n.id);
-    if known && node.is_none() {
-        let cause = "the firmware knows no memory there";
-        let help = "`cellctl host` shows where each node's memory is";
-        pool.wrong(slice, KEY, message, cause, help);
-        return None;
-    }
-    if let (Some(wish), Some(node)) = (slice.memory.numa_node, node)
-        && wish != node
-    {
-        let cause = format!("it is on node {node}, and `numa-node` is {wish}");
-        pool.wrong(slice, KEY, message, cause, "leave one of the two out");
-        return None;
-    }
-    pool.ranges.push((range, Owner::slice(slice, KEY)));
+    let node = match node_of(pool, slice, &range) {
+        Ok(node) => node,
+        Err((cause, help)) => {
+            let shown = format!("{:#x}..{:#x}", range.start, range.end());
+            let message = format!("slice `{}` cannot have the memory {shown}", slice.name);
+            pool.wrong(slice, BASE, message, cause, help);
+            return None;
+        }
+    };
+    pool.ranges.push((range, Owner::slice(slice, BASE)));
     Some(MemoryShare::Reserved {
         base,
         size: slice.memory.size,
         node,
     })
+}
+
+/// The node of a physical range, if the firmware says so; or why the slice
+/// cannot have the range, and what helps.
+fn node_of(pool: &Pool<'_>, slice: &Slice, range: &Range) -> Result<Option<u32>, (String, String)> {
+    if let Some((other, owner)) = pool.ranges.iter().find(|(r, _)| r.overlaps(range)) {
+        let (start, end) = (other.start, other.end());
+        let cause = format!("{start:#x}..{end:#x}: {}", owner.sentence());
+        let help = format!("the memory after it starts at {end:#x}");
+        return Err((cause, help));
+    }
+    if let Some((region, name)) = in_use(pool, range) {
+        let cause = format!("{:#x}..{:#x} is \"{name}\"", region.start, region.end());
+        let mib = slice.memory.size / MIB;
+        let help = match name {
+            "System RAM" => format!(
+                "boot Linux with `memmap={mib}M${:#x}`, or leave `base` out",
+                range.start
+            ),
+            _ => "leave `base` out, or name memory that was reserved at boot".to_owned(),
+        };
+        return Err((cause, help));
+    }
+    let nodes = &pool.host.nodes;
+    let inside = nodes
+        .iter()
+        .find(|n| n.ranges.iter().any(|r| r.contains(range)));
+    let node = inside.map(|n| n.id);
+    if node.is_none() && nodes.iter().any(|n| !n.ranges.is_empty()) {
+        let cause = "the firmware knows no memory there".to_owned();
+        let help = "`cellctl host --json` shows where each node's memory is".to_owned();
+        return Err((cause, help));
+    }
+    match (slice.memory.numa_node, node) {
+        (Some(wish), Some(node)) if wish != node => {
+            let cause = format!("it is on node {node}, and `numa-node` is {wish}");
+            Err((cause, "leave one of the two out".to_owned()))
+        }
+        _ => Ok(node),
+    }
+}
+
+/// What Linux or a device uses of a range.
+fn in_use<'h>(pool: &Pool<'h>, range: &Range) -> Option<(Range, &'h str)> {
+    let regions = pool.host.iomem.iter().map(|r| {
+        let size = r.end.saturating_sub(r.start).saturating_add(1);
+        let start = r.start;
+        (Range { start, size }, r.name.as_str())
+    });
+    // What `memmap=` set aside is "Reserved", too.
+    regions
+        .filter(|(_, name)| *name != "Reserved")
+        .find(|(region, _)| region.overlaps(range))
 }
 
 /// Finds memory for a slice that says how much.

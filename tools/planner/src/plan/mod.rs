@@ -12,6 +12,7 @@ mod functions;
 mod generate;
 mod memory;
 mod pool;
+mod ports;
 
 pub use generate::{Policy, generate};
 pub use pool::ROOT_MEMORY;
@@ -226,7 +227,8 @@ pub fn attempt(host: &Host, slices: &[Slice], taken: &Taken) -> (Plan, Report) {
             Some((s, cell.functions.as_slice()))
         })
         .collect();
-    functions::groups(&mut pool, &met);
+    functions::check_groups(&mut pool, &met);
+    functions::check_macs(&mut pool, &met);
     let named = |c: &&CellAssignment| slices.iter().any(|s| s.name == c.name);
     let plan = Plan {
         cells,
@@ -252,7 +254,7 @@ fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Claim {
     let cpus = cpus::claim(pool, slice);
     let memory = memory::claim(pool, slice);
     let functions = functions::claim(pool, slice);
-    let ports = functions::claim_ports(pool, slice);
+    let ports = ports::claim(pool, slice);
     Claim {
         cpus,
         memory,
@@ -274,11 +276,14 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
     let cpus = match claim.cpus {
         Some(cpus) => {
             why.push("CPUs: just those that the file lists".to_owned());
-            cpus
+            Some(cpus)
         }
-        None => cpus::wish(pool, slice, &near, &mut why)?,
+        None if slice.cpus.list.is_some() => None,
+        None => cpus::wish(pool, slice, &near, &mut why),
     };
-    let cpus: Vec<AssignedCpu> = cpus.iter().filter_map(|c| pool.assigned(*c)).collect();
+    // Without CPUs, memory is looked for all the same: it may be wrong, too.
+    let assigned = cpus.iter().flatten().filter_map(|c| pool.assigned(*c));
+    let cpus: Vec<AssignedCpu> = assigned.collect();
     let memory = match claim.memory {
         Some(share) => {
             why.push("memory: the range that the file names".to_owned());

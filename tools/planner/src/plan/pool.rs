@@ -92,7 +92,6 @@ pub(super) struct Pool<'a> {
     pub(super) function_owners: BTreeMap<Address, Owner>,
     pub(super) port_owners: BTreeMap<u16, Owner>,
     pub(super) ranges: Vec<(Range, Owner)>,
-    pub(super) groups: BTreeMap<u32, Vec<Address>>,
     cpus: BTreeMap<u32, &'a Cpu>,
     functions: BTreeMap<Address, &'a Function>,
 }
@@ -100,12 +99,6 @@ pub(super) struct Pool<'a> {
 impl<'a> Pool<'a> {
     /// The whole machine, less what running cells and the root need.
     pub(super) fn new(host: &'a Host, taken: &Taken) -> Self {
-        let mut groups: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
-        for function in host.functions.iter().filter(|f| !f.is_bridge()) {
-            if let Some(group) = function.group {
-                groups.entry(group).or_default().push(function.address);
-            }
-        }
         let mut pool = Self {
             host,
             report: Report::default(),
@@ -115,7 +108,6 @@ impl<'a> Pool<'a> {
             function_owners: BTreeMap::new(),
             port_owners: BTreeMap::new(),
             ranges: Vec::new(),
-            groups,
             cpus: host.cpus.iter().map(|c| (c.linux, c)).collect(),
             functions: host.functions.iter().map(|f| (f.address, f)).collect(),
         };

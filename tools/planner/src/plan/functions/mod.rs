@@ -1,14 +1,16 @@
-//! PCI functions and I/O ports for slices.
+//! PCI functions for slices.
 
+mod fits;
+mod groups;
+
+pub(super) use groups::{check_groups, check_macs};
+
+use super::AssignedFunction;
 use super::pool::{Owner, Pool};
-use super::{AssignedFunction, PortRange};
 use crate::config::{Console, Isolation, PciWish, Slice, Which};
-use crate::host::{Bar, Function, Sriov};
+use crate::host::{Function, Sriov};
 use crate::pci::Address;
-use crate::report::Finding;
-
-/// I/O ports of a 16550.
-const UART_PORTS: u16 = 8;
+use fits::fits;
 
 /// A wish with the key under which its file has it.
 struct Wish<'s> {
@@ -121,7 +123,7 @@ fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<
     };
     let message = format!("slice `{name}` cannot have {address}");
     if function.is_bridge() {
-        let cause = format!("it is a {}, which others need too", function.what());
+        let cause = format!("it is {}, which others need too", function.a_what());
         wish.wrong(pool, KEY, message, cause, "name the functions behind it");
         return None;
     }
@@ -142,7 +144,7 @@ fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<
         return None;
     }
     if wish.key == "console.pci" && function.kind() != 0x0700 {
-        let cause = format!("it is a {}, no UART", function.what());
+        let cause = format!("it is {}, no UART", function.a_what());
         wish.wrong(pool, KEY, message, cause, "name a function of class 07.00");
         return None;
     }
@@ -168,15 +170,10 @@ fn help_for(function: &Function, owner: &Owner) -> &'static str {
 fn vf_of(pool: &Pool<'_>, pf: Address) -> Option<(Address, Owner)> {
     let sriov = pool.function(pf)?.sriov.as_ref()?;
     (0..sriov.total_vfs).find_map(|vf| {
-        let address = vf_address(pf, sriov, vf)?;
+        let address = sriov.vf(pf, vf)?;
         let owner = pool.function_owners.get(&address)?;
         Some((address, owner.clone()))
     })
-}
-
-/// Address of a virtual function.
-fn vf_address(pf: Address, sriov: &Sriov, vf: u16) -> Option<Address> {
-    pf.offset(u32::from(sriov.offset) + u32::from(sriov.stride) * u32::from(vf))
 }
 
 /// The physical function of a wish, if it has virtual ones to give.
@@ -198,7 +195,7 @@ fn physical<'h>(
         return None;
     };
     let Some(sriov) = &function.sriov else {
-        let cause = format!("this {} has no SR-IOV capability", function.what());
+        let cause = format!("it is {} function without SR-IOV", function.a_what());
         let help = "write `address = …` to give it away as a whole";
         wish.wrong(
             pool,
@@ -240,7 +237,7 @@ fn by_number(
         wish.wrong(pool, KEY, message, cause, help);
         return None;
     }
-    let Some(address) = vf_address(pf, sriov, vf).filter(|a| reaches(pool, pf, *a)) else {
+    let Some(address) = sriov.vf(pf, vf).filter(|a| reaches(pool, pf, *a)) else {
         let message = format!("VF {vf} of {pf} cannot be reached");
         let cause = "its bus number is beyond those of the bridge above it";
         wish.wrong(
@@ -274,7 +271,7 @@ fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address, sriov: &Sriov, vf: u
         return true;
     }
     let user = (0..sriov.num_vfs)
-        .filter_map(|n| pool.function_owners.get(&vf_address(pf, sriov, n)?))
+        .filter_map(|n| pool.function_owners.get(&sriov.vf(pf, n)?))
         .find_map(|owner| match owner {
             Owner::Running(name) => Some(name.clone()),
             _ => None,
@@ -312,7 +309,7 @@ fn reaches(pool: &Pool<'_>, pf: Address, vf: Address) -> bool {
 fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address) -> Option<AssignedFunction> {
     let (_, sriov) = physical(pool, wish, pf)?;
     let free = (0..sriov.total_vfs).find(|vf| {
-        let address = vf_address(pf, sriov, *vf);
+        let address = sriov.vf(pf, *vf);
         address.is_some_and(|a| !pool.function_owners.contains_key(&a))
     });
     let Some(free) = free else {
@@ -328,124 +325,6 @@ fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address) -> Option<AssignedF
         return None;
     };
     by_number(pool, wish, pf, free)
-}
-
-/// Whether the function can work in a cell at all: isolation, windows, and
-/// what else the slice asks of it.
-fn fits(
-    pool: &mut Pool<'_>,
-    wish: &Wish<'_>,
-    function: &Function,
-    address: Address,
-    bars: &[Bar],
-    key: &str,
-) -> Option<()> {
-    let before = pool.report.errors();
-    let message = format!("slice `{}` cannot have {address}", wish.slice.name);
-    if wish.pci.isolation == Isolation::Iommu {
-        // A virtual function is behind the unit of its physical one.
-        isolation(pool, wish, function.address, &message, key);
-    }
-    windows(pool, wish, address, bars, &message, key);
-    suits(pool, wish, function);
-    if function.reset.is_empty()
-        && wish.key != "console.pci"
-        && matches!(wish.pci.which, Which::Address(_))
-    {
-        let place = wish.slice.place(&format!("{}.{key}", wish.key));
-        pool.report.push(
-            Finding::warning(format!("{address} cannot be reset"))
-                .at(place)
-                .because("the next owner gets it as the last one left it")
-                .help("give it only to cells that may see each other's data"),
-        );
-    }
-    (pool.report.errors() == before).then_some(())
-}
-
-/// Whether an IOMMU keeps the function's DMA in the cell.
-fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
-    if !pool.host.has_iommu(address) {
-        let cause = "no IOMMU watches it: its DMA could reach all memory";
-        let help =
-            "turn VT-d or AMD-Vi on in the firmware's setup, or write `isolation = \"none\"`";
-        return wish.wrong(pool, key, message.to_owned(), cause, help);
-    }
-    let wanted = pool
-        .host
-        .reserved
-        .iter()
-        .find(|r| r.functions.contains(&address));
-    if let Some(reserved) = wanted {
-        let cause = format!(
-            "the firmware wants it to reach {:#x}..{:#x} at all times",
-            reserved.range.start,
-            reserved.range.end()
-        );
-        let help = "turn that use off in the firmware's setup, or name another function";
-        wish.wrong(pool, key, message.to_owned(), cause, help);
-    }
-}
-
-/// Whether the function's BARs are where its root bus forwards to.
-fn windows(
-    pool: &mut Pool<'_>,
-    wish: &Wish<'_>,
-    address: Address,
-    bars: &[Bar],
-    message: &str,
-    key: &str,
-) {
-    let Some(root) = pool.host.root_of(address) else {
-        let cause = format!("no root bus leads to bus {:02x}", address.bus);
-        let help = "save the host again; the slice's ACPI tables need the windows of its root bus";
-        return wish.wrong(pool, key, message.to_owned(), cause, help);
-    };
-    for bar in bars.iter().filter(|b| b.size > 0) {
-        let (start, end) = (bar.start, bar.start.saturating_add(bar.size - 1));
-        if start == 0 {
-            let cause = format!("BAR {} has no address", bar.index);
-            let help = "turn \"above 4G decoding\" on in the firmware's setup, or boot Linux with `pci=realloc`";
-            return wish.wrong(pool, key, message.to_owned(), cause, help);
-        }
-        if !root
-            .windows
-            .iter()
-            .any(|w| w.contains(bar.space, start, end))
-        {
-            let cause = format!(
-                "BAR {} at {start:#x} is in no window of root bus {:02x}",
-                bar.index, root.first_bus
-            );
-            let help = "boot Linux with `pci=realloc`, and save the host again";
-            return wish.wrong(pool, key, message.to_owned(), cause, help);
-        }
-    }
-}
-
-/// Whether the keys beside the function make sense for it.
-fn suits(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function) {
-    let what = function.what();
-    let is_vf = matches!(wish.pci.which, Which::Vf { .. }) || function.pf.is_some();
-    let cause = format!("it is a {what} {}", if is_vf { "VF" } else { "function" });
-    if wish.pci.mac.is_some() && !(is_vf && what == "network") {
-        let message = "only a VF of a network card can get a MAC address".to_owned();
-        wish.wrong(pool, "mac", message, cause.clone(), "remove `mac`");
-    }
-    if wish.pci.vlan.is_some() && !(is_vf && what == "network") {
-        let message = "only a VF of a network card can be put into a VLAN".to_owned();
-        wish.wrong(pool, "vlan", message, cause.clone(), "remove `vlan`");
-    }
-    if wish.pci.namespace_size.is_some() && !(is_vf && what == "NVMe") {
-        let message = "only a VF of an NVMe controller can get a namespace".to_owned();
-        wish.wrong(
-            pool,
-            "namespace-size",
-            message,
-            cause,
-            "remove `namespace-size`",
-        );
-    }
 }
 
 /// The assignment that a wish leads to.
@@ -466,76 +345,5 @@ fn assigned(
         namespace_size: wish.pci.namespace_size,
         isolation: wish.pci.isolation,
         node: node.or_else(|| pool.host.node_of(pf?)),
-    }
-}
-
-/// Claims the ports of a legacy UART.
-pub(super) fn claim_ports(pool: &mut Pool<'_>, slice: &Slice) -> Vec<PortRange> {
-    const KEY: &str = "console.port";
-    let Console::UartPort(first) = slice.console else {
-        return Vec::new();
-    };
-    let message = format!("slice `{}` cannot have the UART at {first:#x}", slice.name);
-    let ports = first..=first.saturating_add(UART_PORTS - 1);
-    if let Some(owner) = ports.clone().find_map(|p| pool.port_owners.get(&p)) {
-        let cause = owner.sentence();
-        pool.wrong(
-            slice,
-            KEY,
-            message,
-            cause,
-            "name another UART, or take a virtual console",
-        );
-        return Vec::new();
-    }
-    let serial = |r: &&crate::host::Region| r.name.contains("serial");
-    let mut uarts = pool.host.ioports.iter().filter(serial);
-    if !uarts.any(|r| r.start == u64::from(first)) {
-        let all: Vec<String> = pool
-            .host
-            .ioports
-            .iter()
-            .filter(serial)
-            .map(|r| format!("{:#x}", r.start))
-            .collect();
-        let help = match all.is_empty() {
-            true => "take a virtual console, or a UART on PCI".to_owned(),
-            false => format!("the UARTs of this machine are at {}", all.join(", ")),
-        };
-        pool.wrong(slice, KEY, message, "there is none", help);
-        return Vec::new();
-    }
-    for port in ports {
-        pool.port_owners.insert(port, Owner::slice(slice, KEY));
-    }
-    vec![PortRange {
-        first,
-        count: UART_PORTS,
-    }]
-}
-
-/// Refuses IOMMU groups that are cut in two. Comes after all claims.
-pub(super) fn groups(pool: &mut Pool<'_>, slices: &[(&Slice, &[AssignedFunction])]) {
-    for (slice, functions) in slices {
-        for function in functions.iter().filter(|f| f.isolation == Isolation::Iommu) {
-            let group = pool.function(function.address).and_then(|f| f.group);
-            let members = group.and_then(|g| pool.groups.get(&g));
-            let stranger = members.into_iter().flatten().find(|member| {
-                let owner = pool.function_owners.get(member);
-                owner.and_then(Owner::name) != Some(slice.name.as_str())
-            });
-            if let (Some(stranger), Some(group)) = (stranger.copied(), group) {
-                let index = functions.iter().position(|f| f.address == function.address);
-                let key = format!("pci.{}", index.unwrap_or_default());
-                let message = format!(
-                    "slice `{}` cannot have {} without {stranger}",
-                    slice.name, function.address
-                );
-                let cause =
-                    format!("both are in IOMMU group {group}: their DMA cannot be told apart");
-                let help = "give the slice both, or move the card to another slot";
-                pool.wrong(slice, &key, message, cause, help);
-            }
-        }
     }
 }

@@ -1,0 +1,130 @@
+//! Whether a function can work in a cell at all.
+
+use super::Wish;
+use crate::config::{Isolation, Which};
+use crate::host::{Bar, Function};
+use crate::pci::Address;
+use crate::plan::pool::Pool;
+use crate::report::Finding;
+
+/// Looks at isolation, windows, and
+/// what else the slice asks of it.
+pub(super) fn fits(
+    pool: &mut Pool<'_>,
+    wish: &Wish<'_>,
+    function: &Function,
+    address: Address,
+    bars: &[Bar],
+    key: &str,
+) -> Option<()> {
+    let before = pool.report.errors();
+    let message = format!("slice `{}` cannot have {address}", wish.slice.name);
+    if wish.pci.isolation == Isolation::Iommu {
+        // A virtual function is behind the unit of its physical one.
+        isolation(pool, wish, function.address, &message, key);
+    }
+    windows(pool, wish, address, bars, &message, key);
+    suits(pool, wish, function);
+    if function.reset.is_empty()
+        && wish.key != "console.pci"
+        && matches!(wish.pci.which, Which::Address(_))
+    {
+        let place = wish.slice.place(&format!("{}.{key}", wish.key));
+        pool.report.push(
+            Finding::warning(format!("{address} cannot be reset"))
+                .at(place)
+                .because("the next owner gets it as the last one left it")
+                .help("give it only to cells that may see each other's data"),
+        );
+    }
+    (pool.report.errors() == before).then_some(())
+}
+
+/// Whether an IOMMU keeps the function's DMA in the cell.
+fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
+    if !pool.host.has_iommu(address) {
+        let cause = "no IOMMU watches it: its DMA could reach all memory";
+        let help =
+            "turn VT-d or AMD-Vi on in the firmware's setup, or write `isolation = \"none\"`";
+        return wish.wrong(pool, key, message.to_owned(), cause, help);
+    }
+    let wanted = pool
+        .host
+        .reserved
+        .iter()
+        .find(|r| r.functions.contains(&address));
+    if let Some(reserved) = wanted {
+        let cause = format!(
+            "the firmware wants it to reach {:#x}..{:#x} at all times",
+            reserved.range.start,
+            reserved.range.end()
+        );
+        let help = "turn that use off in the firmware's setup, or name another function";
+        wish.wrong(pool, key, message.to_owned(), cause, help);
+    }
+}
+
+/// Whether the function's BARs are where its root bus forwards to.
+fn windows(
+    pool: &mut Pool<'_>,
+    wish: &Wish<'_>,
+    address: Address,
+    bars: &[Bar],
+    message: &str,
+    key: &str,
+) {
+    let Some(root) = pool.host.root_of(address) else {
+        let cause = format!("no root bus leads to bus {:02x}", address.bus);
+        let help = "save the host again; the slice's ACPI tables need the windows of its root bus";
+        return wish.wrong(pool, key, message.to_owned(), cause, help);
+    };
+    for bar in bars.iter().filter(|b| b.size > 0) {
+        let (start, end) = (bar.start, bar.start.saturating_add(bar.size - 1));
+        if start == 0 {
+            let cause = format!("BAR {} has no address", bar.index);
+            let help = "turn \"above 4G decoding\" on in the firmware's setup, or boot Linux with `pci=realloc`";
+            return wish.wrong(pool, key, message.to_owned(), cause, help);
+        }
+        if !root
+            .windows
+            .iter()
+            .any(|w| w.contains(bar.space, start, end))
+        {
+            let cause = format!(
+                "BAR {} at {start:#x} is in no window of root bus {:02x}",
+                bar.index, root.first_bus
+            );
+            let help = "boot Linux with `pci=realloc`, and save the host again";
+            return wish.wrong(pool, key, message.to_owned(), cause, help);
+        }
+    }
+}
+
+/// Whether the keys beside the function make sense for it.
+fn suits(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function) {
+    let what = function.what();
+    let is_vf = matches!(wish.pci.which, Which::Vf { .. }) || function.pf.is_some();
+    let cause = format!(
+        "it is {} {}",
+        function.a_what(),
+        if is_vf { "VF" } else { "function" }
+    );
+    if wish.pci.mac.is_some() && !(is_vf && what == "network") {
+        let message = "only a VF of a network card can get a MAC address".to_owned();
+        wish.wrong(pool, "mac", message, cause.clone(), "remove `mac`");
+    }
+    if wish.pci.vlan.is_some() && !(is_vf && what == "network") {
+        let message = "only a VF of a network card can be put into a VLAN".to_owned();
+        wish.wrong(pool, "vlan", message, cause.clone(), "remove `vlan`");
+    }
+    if wish.pci.namespace_size.is_some() && !(is_vf && what == "NVMe") {
+        let message = "only a VF of an NVMe controller can get a namespace".to_owned();
+        wish.wrong(
+            pool,
+            "namespace-size",
+            message,
+            cause,
+            "remove `namespace-size`",
+        );
+    }
+}
