@@ -48,7 +48,9 @@ pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr
 fn share(area: Area) -> Result<(), EnterError> {
     let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
     if area.shared().area.load(Ordering::Relaxed) == 0 {
-        let result = everyone_here().and_then(|()| prepare_shared());
+        // SAFETY: the other CPUs wait for this one.
+        let result = everyone_here()
+            .and_then(|()| unsafe { entry::on_large_stack(prepare_shared) }.unwrap_or(Ok(())));
         SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);
         return result;
     }

@@ -215,6 +215,18 @@ idle_window:
 idle_end:
     ret
 
+# extern "C" u64 call_on_stack(argument, function, stack_top): calls function on
+# another stack.
+    .globl call_on_stack
+call_on_stack:
+    push rbp
+    mov rbp, rsp
+    mov rsp, rdx
+    call rsi
+    mov rsp, rbp
+    pop rbp
+    ret
+
 # extern "C" u64 rdmsr_checked(index, &mut u64): 0, or 1 after #GP.
     .globl rdmsr_checked
 rdmsr_checked:

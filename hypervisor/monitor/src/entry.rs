@@ -96,9 +96,53 @@ unsafe extern "C" {
     ) -> u64;
     /// See `entry.S`.
     pub(crate) fn idle_wait(requests: *const core::sync::atomic::AtomicU32);
+    fn call_on_stack(
+        argument: *mut core::ffi::c_void,
+        function: extern "C" fn(*mut core::ffi::c_void) -> u64,
+        stack_top: u64,
+    ) -> u64;
     fn rdmsr_checked(index: u32, value: *mut u64) -> u64;
     fn wrmsr_checked(index: u32, value: u64) -> u64;
     fn xsetbv_checked(index: u32, value: u64) -> u64;
+}
+
+/// The one large stack, for work that needs room and is done by one CPU at a
+/// time: setting up, and hypercalls.
+#[repr(C, align(16))]
+struct LargeStack(UnsafeCell<[u8; LARGE_STACK]>);
+
+const LARGE_STACK: usize = 32 << 10;
+
+// SAFETY: `on_large_stack`'s callers take turns.
+unsafe impl Sync for LargeStack {}
+
+static STACK: LargeStack = LargeStack(UnsafeCell::new([0; LARGE_STACK]));
+
+/// Runs `work` on the large stack.
+///
+/// # Safety
+///
+/// No other CPU uses the large stack meanwhile, and this one does not already.
+pub(crate) unsafe fn on_large_stack<F: FnOnce() -> R, R>(work: F) -> Option<R> {
+    struct Job<F, R> {
+        work: Option<F>,
+        result: Option<R>,
+    }
+    extern "C" fn run<F: FnOnce() -> R, R>(job: *mut core::ffi::c_void) -> u64 {
+        // SAFETY: the pointer is the one to `job` below, which waits for us.
+        let job = unsafe { &mut *job.cast::<Job<F, R>>() };
+        job.result = job.work.take().map(|work| work());
+        0
+    }
+    let mut job = Job {
+        work: Some(work),
+        result: None,
+    };
+    let top = STACK.0.get() as u64 + LARGE_STACK as u64;
+    // SAFETY: the stack is free, by the caller's promise, and aligned; `run`
+    // returns before `job` goes away.
+    unsafe { call_on_stack((&raw mut job).cast(), run::<F, R>, top) };
+    job.result
 }
 
 /// Reads an MSR that may not exist. Only with the monitor's own interrupt table

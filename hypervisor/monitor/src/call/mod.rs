@@ -66,7 +66,14 @@ pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
     let Some(mut guard) = BUFFER.try_lock() else {
         return u64::from(CallStatus::Busy.code());
     };
-    let buffer: &mut [u8; SIZE] = &mut guard;
+    // SAFETY: the lock is held, and setting up is over.
+    let result = unsafe { entry::on_large_stack(|| exchange(cpu, code, &mut guard)) };
+    result.unwrap_or(u64::from(CallStatus::Busy.code()))
+}
+
+/// Copies the request in, serves it, copies the response out.
+fn exchange<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE]) -> u64 {
+    let regs = cpu.regs.0;
     let (at, len, capacity) = (regs[RDI], regs[RSI] as usize, regs[RDX] as usize);
     if len > SIZE || capacity > SIZE || !is_roots(at, len.max(capacity)) {
         return u64::from(CallStatus::Malformed.code());
@@ -76,16 +83,10 @@ pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
             cpu.window.read(hpa, part);
         }
     });
-    let (status, response) = match serve(cpu, code, buffer, len) {
-        Ok((status, response)) => (status, response),
-        Err(refusal) => {
-            let response = refusal
-                .conflict
-                .and_then(|c| reply(buffer, &c).ok())
-                .unwrap_or(0);
-            (refusal.status, response)
-        }
-    };
+    let (status, response) = serve(cpu, code, buffer, len).unwrap_or_else(|refusal| {
+        let conflict = refusal.conflict.and_then(|c| reply(buffer, &c).ok());
+        (refusal.status, conflict.unwrap_or(0))
+    });
     if response > capacity {
         return u64::from(CallStatus::TooLong.code());
     }
