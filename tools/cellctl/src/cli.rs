@@ -158,8 +158,12 @@ pub(crate) struct Console {
     #[arg(long, conflicts_with = "no_follow")]
     pub(crate) follow: bool,
     /// Leave out what was said before.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "all")]
     pub(crate) new: bool,
+    /// Begin with what was said before the cell's last start, as far as it is
+    /// still kept.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// End after so many seconds; with --expect, exit code 4 then.
     #[arg(long = "for", id = "limit", value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) limit: Option<f64>,
@@ -199,6 +203,9 @@ pub(crate) struct Plan {
     /// Draw the machine into this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Draw the machine in the terminal.
+    #[arg(long)]
+    pub(crate) text: bool,
 }
 
 #[derive(Debug, Args)]

@@ -92,6 +92,8 @@ pub(crate) struct CellRecord {
     pub(crate) payload: Payload,
     /// When it is started again.
     pub(crate) policy: Policy,
+    /// Bytes that its console had said before its last start.
+    pub(crate) console_from: u64,
     /// What to undo.
     pub(crate) steps: Vec<Entry>,
 }
@@ -113,6 +115,7 @@ impl CellRecord {
             memory: Vec::new(),
             payload,
             policy,
+            console_from: 0,
             steps: Vec::new(),
         }
     }

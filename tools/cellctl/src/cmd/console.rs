@@ -25,12 +25,13 @@ const STATE_PERIOD: Duration = Duration::from_millis(200);
 pub(super) fn console(context: &Context<'_>, options: &cli::Console) -> Result<()> {
     let driver = context.driver()?;
     power::require_on(&driver, "cannot open a console")?;
-    let cell = create::id(&context.state.cell(&options.name)?)?;
+    let record = context.state.cell(&options.name)?;
+    let cell = create::id(&record)?;
     let monitor = Monitor(&driver);
-    let from = if options.new {
-        monitor.status(cell)?.console_written
-    } else {
-        0
+    let from = match (options.all, options.new) {
+        (true, _) => 0,
+        (false, true) => monitor.status(cell)?.console_written,
+        (false, false) => record.console_from,
     };
     let mut session = Session {
         context,

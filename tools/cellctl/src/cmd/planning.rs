@@ -49,7 +49,12 @@ pub(super) fn plan(context: &Context<'_>, options: &cli::Plan) -> Result<()> {
     if context.cli.json {
         return output::json(&plan);
     }
-    explain(&plan);
+    if options.text {
+        // Where colours are of no use, standard output drops them.
+        say(draw::text(&ground.host, &plan, draw::Style::Colour));
+    } else {
+        explain(&plan);
+    }
     Ok(())
 }
 

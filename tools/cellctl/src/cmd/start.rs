@@ -104,6 +104,10 @@ pub(super) fn start_cell(
         }
     }
     let boot = load(driver, record)?;
+    context.state.save_cell(&CellRecord {
+        console_from: monitor.status(id)?.console_written,
+        ..record.clone()
+    })?;
     let (wall_ns, wall_tsc) = wall_clock()?;
     monitor.start(
         name,
@@ -144,7 +148,7 @@ fn acpi(record: &CellRecord) -> Result<Vec<u8>> {
         ..CellAcpi::new(cpus)
     };
     acpi_tables::build(&cell)
-        .map(|tables| tables.bytes)
+        .map(|tables| tables.with_reset_code(&cell.devices))
         .map_err(|e| Error::internal(&what, e))
 }
 
