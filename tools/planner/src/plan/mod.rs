@@ -24,7 +24,8 @@ use crate::report::Report;
 use pool::Pool;
 use serde::{Deserialize, Serialize};
 
-/// What running cells hold.
+/// What running cells hold. The host that a plan is made for is the machine
+/// while they run: their huge pages are not free on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Taken {

@@ -112,15 +112,13 @@ impl<'a> Pool<'a> {
             functions: host.functions.iter().map(|f| (f.address, f)).collect(),
         };
         pool.root();
-        let mut held: BTreeMap<u32, u64> = BTreeMap::new();
         for cell in &taken.cells {
-            pool.running(cell, &mut held);
+            pool.running(cell);
         }
         let boot = pool.cpu(host.root.boot_cpu).map_or(0, |c| c.node);
         for node in &host.nodes {
             let keep = if node.id == boot { ROOT_MEMORY } else { 0 };
-            let held = held.get(&node.id).copied().unwrap_or(0);
-            pool.memory.insert(node.id, node_memory(node, held, keep));
+            pool.memory.insert(node.id, node_memory(node, keep));
         }
         pool
     }
@@ -153,24 +151,20 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// What a running cell has. `held` counts bytes by node.
-    fn running(&mut self, cell: &CellAssignment, held: &mut BTreeMap<u32, u64>) {
+    /// What a running cell has. The huge pages among it are not free on the
+    /// host, so only reserved ranges matter here.
+    fn running(&mut self, cell: &CellAssignment) {
         let owner = Owner::Running(cell.name.clone());
         for cpu in &cell.cpus {
             self.cpu_owners.insert(cpu.linux, owner.clone());
         }
         for share in &cell.memory {
-            match share {
-                MemoryShare::Pages { node, bytes, .. } => {
-                    *held.entry(*node).or_default() += bytes;
-                }
-                MemoryShare::Reserved { base, size, .. } => {
-                    let range = Range {
-                        start: *base,
-                        size: *size,
-                    };
-                    self.ranges.push((range, owner.clone()));
-                }
+            if let MemoryShare::Reserved { base, size, .. } = share {
+                let range = Range {
+                    start: *base,
+                    size: *size,
+                };
+                self.ranges.push((range, owner.clone()));
             }
         }
         for function in &cell.functions {
@@ -236,15 +230,13 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// Memory of a node that cells may have. A host that was saved before `held`
-/// was given away counts it as free, a live one does not.
-fn node_memory(node: &Node, held: u64, keep: u64) -> NodeMemory {
+/// Memory of a node that cells may have; `keep` bytes stay with the root.
+fn node_memory(node: &Node, keep: u64) -> NodeMemory {
     let pages = |size| {
         let of_size = node.pages.iter().filter(move |p| p.size == size);
         of_size.map(|p| p.free * p.size).sum::<u64>()
     };
-    let free = node.free.min(node.memory.saturating_sub(held));
-    let free = free.saturating_sub(keep);
+    let free = node.free.saturating_sub(keep);
     let has_giant = node.pages.iter().any(|p| p.size == GIB);
     NodeMemory {
         free,
