@@ -7,19 +7,32 @@ use serde_json::{Map, Value};
 #[must_use]
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(raw::File).to_value();
-    // Numbers of bits are Rust's business; editors warn about such formats.
-    strip(&mut schema, "format");
+    simplify(&mut schema);
     schema
 }
 
-/// Removes a keyword everywhere.
-fn strip(value: &mut Value, keyword: &str) {
+/// Removes what slice files have no use for: formats, which are Rust's, and
+/// null, which TOML does not know.
+fn simplify(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.remove(keyword);
-            map.values_mut().for_each(|v| strip(v, keyword));
+            map.remove("format");
+            if let Some(kind @ Value::Array(_)) = map.get_mut("type") {
+                *kind = kind.get(0).cloned().unwrap_or_default();
+            }
+            if let Some(Value::Array(choice)) = map.remove("anyOf") {
+                let first = choice.into_iter().next();
+                map.extend(
+                    first
+                        .as_ref()
+                        .and_then(Value::as_object)
+                        .cloned()
+                        .unwrap_or_default(),
+                );
+            }
+            map.values_mut().for_each(simplify);
         }
-        Value::Array(items) => items.iter_mut().for_each(|v| strip(v, keyword)),
+        Value::Array(items) => items.iter_mut().for_each(simplify),
         _ => {}
     }
 }
@@ -48,23 +61,13 @@ impl<'a> Part<'a> {
         Self { root, here: root }
     }
 
-    /// Follows `$ref`, and takes what is not null of a choice.
+    /// Follows `$ref`.
     fn follow(self, here: &'a Value) -> Self {
-        let not_null = |v: &&Value| v.get("type").and_then(Value::as_str) != Some("null");
-        let choice = here.get("anyOf").and_then(Value::as_array);
-        if let Some(first) = choice.and_then(|c| c.iter().find(not_null)) {
-            return self.follow(first);
-        }
         let target = here.get("$ref").and_then(Value::as_str);
-        match target.and_then(|t| self.root.pointer(t.trim_start_matches('#'))) {
-            Some(target) => Self {
-                root: self.root,
-                here: target,
-            },
-            None => Self {
-                root: self.root,
-                here,
-            },
+        let target = target.and_then(|t| self.root.pointer(t.trim_start_matches('#')));
+        Self {
+            root: self.root,
+            here: target.unwrap_or(here),
         }
     }
 
@@ -93,11 +96,7 @@ impl<'a> Part<'a> {
             let word = |v: &'a Value| Some((v.get("const")?.as_str()?, description(v)));
             return Shape::Words(choice.iter().filter_map(word).collect());
         }
-        let kind = match self.here.get("type") {
-            Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
-            Some(kind) => kind.as_str(),
-            None => None,
-        };
+        let kind = self.here.get("type").and_then(Value::as_str);
         let limit = |name| self.here.get(name).and_then(Value::as_i64).map(i128::from);
         match kind {
             Some("object") => Shape::Table(self),
