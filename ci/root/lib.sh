@@ -36,22 +36,41 @@ resources() {
     echo "root: cpus=$(nproc) huge-pages=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages)"
 }
 
-# Copies a cell's console to this one, line by line, until the cell ends.
+# Copies the console of the cell $1 to this one, line by line, from its last
+# start on and until it ends. What was copied is also in /run/cell-NAME.
 follow() {
-    cellctl console "$1" --follow < /dev/null 2> /dev/null | tr -d '\r' | sed -u "s/^/[cell $1] /" &
+    return=$(printf '\r')
+    # A follower from before a stop may not have noticed it yet.
+    [ ! -e "/run/follow-$1" ] || kill "$(cat "/run/follow-$1")" 2> /dev/null
+    : > "/run/cell-$1"
+    {
+        cellctl console "$1" --follow < /dev/null 2> /dev/null &
+        echo $! > "/run/follow-$1"
+        wait
+    } |
+        while IFS= read -r line; do
+            line=${line%"$return"}
+            echo "[cell $1] $line"
+            echo "$line" >> "/run/cell-$1"
+        done &
 }
 
-# Waits at most $2 seconds until the cell $1 has said $3 since its last start.
+# Waits at most $2 seconds until the cell $1, which is followed, has said $3.
 cell_says() {
-    cellctl console "$1" --for "$2" --expect "$3" < /dev/null > /dev/null ||
-        fail "cell $1 did not say '$3' within $2 s"
+    within "cell $1 says '$3'" "$2" grep -q -F -e "$3" "/run/cell-$1"
 }
 
-# Types the command $3 on the console of the cell $1 and waits at most $2
-# seconds for its end.
+# Types the command $3 on the console of the cell $1, which is followed, and
+# waits at most $2 seconds for its end.
 tell() {
-    cellctl console "$1" --new --for "$2" --send "$3\n" --expect "cell: done status=0" \
-        < /dev/null > /dev/null || fail "cell $1 did not obey within $2 s: $3"
+    told=$(grep -c "^cell: done" "/run/cell-$1")
+    cellctl console "$1" --new --for 0 --send "$3\n" < /dev/null > /dev/null ||
+        fail "cannot type on the console of $1"
+    within "cell $1 does: $3" "$2" more_done "$1" "$told"
+}
+
+more_done() {
+    [ "$(grep -c '^cell: done' "/run/cell-$1")" -gt "$2" ]
 }
 
 # Fails if the table of exits in the file $1 (CPU, cell, virtual id, total, then
@@ -64,14 +83,15 @@ only_quiet() {
     echo "root: only quiet exits: $total in 10 s (${kinds:-none})"
 }
 
-# Waits at most $2 seconds until the command after them succeeds.
+# Waits at most $2 seconds until the command after them succeeds; $1 is what it
+# is about.
 within() {
     what=$1
-    left=$2
+    limit=$2
+    end=$(($(date +%s) + $2))
     shift 2
     until "$@" > /dev/null 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || fail "$what: not within its time"
-        sleep 1
+        [ "$(date +%s)" -lt "$end" ] || fail "not within $limit s: $what"
+        sleep 0.2
     done
 }

@@ -19,14 +19,14 @@ follow cell0
 cell_says cell0 60 "cell: ready"
 
 step checksum
-seq 1 200000 | sha256sum | sed 's/^/root: sum=/; s/ .*//' &
+seq 1 200000 | sha256sum | sed 's/ .*//; s/^/root: sum=/' &
 sum=$!
-tell cell0 60 'seq 1 200000 | sha256sum | sed "s/^/sum=/; s/ .*//"'
+tell cell0 60 'seq 1 200000 | sha256sum | sed "s/ .*//; s/^/sum=/"'
 wait $sum
 echo "root: both computed"
 
 step steady
-tell cell0 20 'for cpu in 1 2; do timeout 15 sh -c "while :; do :; done" & done'
+tell cell0 20 'for cpu in 1 2; do timeout 15 sh -c "while :; do :; done" & done; true'
 run cellctl stats cell0 --interval 10 > /tmp/stats
 cat /tmp/stats
 only_quiet /tmp/stats

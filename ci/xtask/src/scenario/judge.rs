@@ -48,12 +48,13 @@ pub(crate) struct Record {
     pub(crate) figure: String,
 }
 
-/// A step's patterns, ready to use.
+/// A step under way.
 #[derive(Debug)]
 struct Now<'a> {
     step: &'a Step,
     started: f64,
-    seen: usize,
+    /// For the root (`None`) and for each cell: how many patterns were seen.
+    seen: BTreeMap<Option<&'a str>, usize>,
     never: Vec<Regex>,
     allow: Vec<Regex>,
 }
@@ -143,13 +144,19 @@ impl<'a> Judge<'a> {
             .map_or("Root boots", |now| &now.step.title)
     }
 
-    /// What the step under way still lacks.
+    /// What the step under way still lacks: the next pattern of each console.
     pub(crate) fn missing(&self) -> Option<String> {
         let now = self.now.as_ref()?;
-        now.step
-            .see
-            .get(now.seen)
-            .map(|see| format!("`{}`", self.resolve(see, |text| text.to_owned())))
+        let next = |(source, patterns): (Option<&'a str>, &'a Vec<String>)| {
+            let seen = now.seen.get(&source).copied().unwrap_or(0);
+            let pattern = self.resolve(patterns.get(seen)?, |text| text.to_owned());
+            Some(match source {
+                None => format!("`{pattern}`"),
+                Some(cell) => format!("`{pattern}` from {cell}"),
+            })
+        };
+        let missing: Vec<String> = now.step.sources().filter_map(next).collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
     }
 
     fn begin(&mut self, name: &str, time: f64) -> Result<Verdict> {
@@ -175,7 +182,7 @@ impl<'a> Judge<'a> {
         self.now = Some(Now {
             step,
             started: time,
-            seen: 0,
+            seen: BTreeMap::new(),
             never: compile(&step.never, step)?,
             allow: compile(&step.allow, step)?,
         });
@@ -212,6 +219,7 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Looks whether the line is what its console is to say next.
     fn see(&mut self, line: &str) -> Result<Verdict> {
         let Some(now) = &self.now else {
             return Ok(Verdict::Going);
@@ -221,24 +229,30 @@ impl<'a> Judge<'a> {
                 "seen, but must not be: `{never}` in: {line}"
             )));
         }
-        let Some(pattern) = now.step.see.get(now.seen) else {
+        let (cell, text) = split(line);
+        let Some((source, patterns)) = now.step.sources().find(|(name, _)| *name == cell) else {
+            return Ok(Verdict::Going);
+        };
+        let seen = now.seen.get(&source).copied().unwrap_or(0);
+        let Some(pattern) = patterns.get(seen) else {
             return Ok(Verdict::Going);
         };
         let regex = Regex::new(&self.resolve(pattern, regex::escape))
             .with_context(|| format!("step {}: `{pattern}`", now.step.name))?;
-        if let Some(found) = regex.captures(line) {
-            if let Some(record) = self.records.last_mut().filter(|_| line.starts_with('[')) {
-                record.shown.push(line.to_owned());
+        let Some(found) = regex.captures(text) else {
+            return Ok(Verdict::Going);
+        };
+        for name in regex.capture_names().flatten() {
+            if let Some(value) = found.name(name) {
+                self.captured
+                    .insert(name.to_owned(), value.as_str().to_owned());
             }
-            for name in regex.capture_names().flatten() {
-                if let Some(value) = found.name(name) {
-                    self.captured
-                        .insert(name.to_owned(), value.as_str().to_owned());
-                }
-            }
-            if let Some(now) = &mut self.now {
-                now.seen += 1;
-            }
+        }
+        if let Some(record) = self.records.last_mut().filter(|_| line.starts_with('[')) {
+            record.shown.push(line.to_owned());
+        }
+        if let Some(now) = &mut self.now {
+            now.seen.insert(source, seen + 1);
         }
         Ok(Verdict::Going)
     }
@@ -246,6 +260,25 @@ impl<'a> Judge<'a> {
     fn resolve(&self, pattern: &str, show: impl Fn(&str) -> String) -> String {
         resolve(&self.captured, pattern, show)
     }
+}
+
+impl Step {
+    /// The patterns of each console: the root's, then those of cells.
+    fn sources(&self) -> impl Iterator<Item = (Option<&str>, &Vec<String>)> {
+        let cells = self
+            .cells
+            .iter()
+            .map(|(name, patterns)| (Some(name.as_str()), patterns));
+        std::iter::once((None, &self.see)).chain(cells)
+    }
+}
+
+/// Whose line this is (`[cell NAME] …` is a cell's), and the line itself.
+pub(crate) fn split(line: &str) -> (Option<&str>, &str) {
+    let cell = line
+        .strip_prefix("[cell ")
+        .and_then(|rest| rest.split_once("] "));
+    cell.map_or((None, line), |(name, text)| (Some(name), text))
 }
 
 /// Puts captured values in the place of `<NAME>`; `(?<NAME>` stays.
@@ -266,7 +299,7 @@ fn resolve(
 fn check(scenario: &Scenario) -> Result<()> {
     let mut named = BTreeMap::new();
     for step in &scenario.steps {
-        for see in &step.see {
+        for see in step.sources().flat_map(|(_, patterns)| patterns) {
             let regex = compile(&[resolve(&named, see, regex::escape)], step)?;
             let names = regex.iter().flat_map(Regex::capture_names).flatten();
             named.extend(names.map(|name| (name.to_owned(), String::new())));
@@ -304,6 +337,8 @@ mod tests {
             never = ["lost"]
             allow = ["Kernel panic"]
             limit-s = 10
+            [step.cells]
+            one = ["^up$", "^down$"]
             "#,
         )
         .expect("parses")
@@ -323,14 +358,13 @@ mod tests {
 
     #[test]
     fn run_passes_when_values_come_back() {
+        let after = ["step: after", "[cell one] up", "cpus=4", "[cell one] down"];
         let lines = [
-            "boot",
-            "step: before",
-            "cpus=4",
-            "step: after",
-            "cpus=4",
-            "ci: pass",
-        ];
+            &["boot", "step: before", "cpus=4"][..],
+            &after,
+            &["ci: pass"],
+        ]
+        .concat();
         assert_eq!(play(&lines), Verdict::Passed);
     }
 
@@ -343,7 +377,10 @@ mod tests {
             "cpus=3",
             "ci: pass",
         ];
-        assert_eq!(play(&lines), Verdict::Failed("not seen: `cpus=4$`".into()));
+        assert_eq!(
+            play(&lines),
+            Verdict::Failed("not seen: `cpus=4$`, `^up$` from one".into())
+        );
     }
 
     #[test]
@@ -360,18 +397,17 @@ mod tests {
     #[test]
     fn trouble_fails_unless_the_step_allows_it() {
         let bad = play(&["step: before", "Kernel panic - not syncing"]);
-        assert_eq!(
-            bad,
-            Verdict::Failed("trouble: Kernel panic - not syncing".into())
-        );
+        let want = Verdict::Failed("trouble: Kernel panic - not syncing".into());
+        assert_eq!(bad, want);
+        let after = ["step: after", "Kernel panic", "cpus=4"];
+        let cell = ["[cell one] up", "[cell one] down"];
         let lines = [
-            "step: before",
-            "cpus=4",
-            "step: after",
-            "Kernel panic",
-            "cpus=4",
-            "ci: pass",
-        ];
+            &["step: before", "cpus=4"][..],
+            &after,
+            &cell,
+            &["ci: pass"],
+        ]
+        .concat();
         assert_eq!(play(&lines), Verdict::Passed);
         let never = play(&["step: before", "cpus=4", "step: after", "lost"]);
         assert!(matches!(never, Verdict::Failed(_)));
@@ -388,7 +424,7 @@ mod tests {
         assert_eq!(judge.overdue(122.0), None);
         assert_eq!(
             judge.overdue(122.5),
-            Some("not seen within 20 s: `cpus=4$`".into())
+            Some("not seen within 20 s: `cpus=4$`, `^up$` from one".into())
         );
     }
 

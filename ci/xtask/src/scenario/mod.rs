@@ -10,6 +10,7 @@ use crate::paths::{Paths, read, read_text};
 use crate::setup::kernels::Kernel;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A scenario.
@@ -124,6 +125,9 @@ pub(crate) struct Step {
     /// groups are kept; `<NAME>` in a later one stands for what was seen.
     #[serde(default)]
     pub(crate) see: Vec<String>,
+    /// The same for consoles of cells, by the cells' names.
+    #[serde(default)]
+    pub(crate) cells: BTreeMap<String, Vec<String>>,
     /// Regular expressions that no line of this step may match.
     #[serde(default)]
     pub(crate) never: Vec<String>,
