@@ -59,6 +59,10 @@ fn owned_once(host: &Host, cells: &[CellAssignment]) {
 /// The machine while these cells run.
 fn with_running(host: &Host, taken: &Taken) -> Host {
     let mut host = host.clone();
+    for taken in taken.cells.iter().flat_map(|c| &c.cpus) {
+        let mine = host.cpus.iter_mut().find(|c| c.linux == taken.linux);
+        mine.expect("the CPU exists").online = false;
+    }
     for share in taken.cells.iter().flat_map(|c| &c.memory) {
         let mine = host.nodes.iter_mut().find(|n| Some(n.id) == share.node());
         let node = mine.expect("the node exists");
@@ -81,9 +85,9 @@ fn met(slices: &[Slice], plan: &Plan) {
 }
 
 /// Cores whose CPUs belong to more than one owner.
-fn split_cores(host: &Host, plan: &Plan) -> usize {
+fn split_cores(host: &Host, cells: &[CellAssignment]) -> usize {
     let mut owner = BTreeMap::new();
-    for cell in &plan.cells {
+    for cell in cells {
         owner.extend(cell.cpus.iter().map(|c| (c.linux, cell.name.as_str())));
     }
     let online = |c: &&u32| host.cpu(**c).is_some_and(|c| c.online);
@@ -107,7 +111,7 @@ proptest! {
             owned_once(&host, &plan.cells);
             met(&slices, &plan);
             if slices.iter().all(|s| !s.cpus.split_siblings) {
-                prop_assert_eq!(split_cores(&host, &plan), 0);
+                prop_assert_eq!(split_cores(&host, &plan.cells), 0);
             }
         }
     }
@@ -162,6 +166,18 @@ proptest! {
             let mut cells = second.cells.clone();
             cells.extend(second.running);
             owned_once(&host, &cells);
+            // The last one alone must not share a core, whatever others do.
+            if !last.cpus.split_siblings && running.iter().all(|s| !s.cpus.split_siblings) {
+                prop_assert_eq!(split_cores(&host, &cells), 0);
+            }
+            if let [new] = second.cells.as_slice() && !last.cpus.split_siblings {
+                let mine: BTreeSet<u32> = new.cpus.iter().map(|c| c.linux).collect();
+                let cores = host.cores().into_values();
+                let others: BTreeSet<u32> = taken.cells.iter().flat_map(|c| &c.cpus).map(|c| c.linux).collect();
+                for core in cores.filter(|core| core.iter().any(|c| mine.contains(c))) {
+                    prop_assert!(core.iter().all(|c| !others.contains(c)), "a core is shared");
+                }
+            }
         }
         // All of them once more, as a user does who adds a slice to the file.
         if let Ok(again) = plan::plan(&now, &all, &taken) {

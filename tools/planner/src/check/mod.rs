@@ -2,7 +2,7 @@
 
 mod kernel;
 
-use crate::config::Slice;
+use crate::config::{Isolation, Slice};
 use crate::host::Host;
 use crate::plan::{ROOT_MEMORY, Taken, attempt};
 use crate::report::{Finding, Report};
@@ -31,6 +31,7 @@ pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Repo
         }
         report.extend(kernel::command_line(slice));
     }
+    report.extend(iommu_of_linux(host, slices));
     let left: u64 = plan.left.iter().map(|n| n.memory).sum();
     let left = left.saturating_add(ROOT_MEMORY);
     let largest = slices.iter().max_by_key(|s| s.memory.size);
@@ -46,4 +47,18 @@ pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Repo
         );
     }
     report
+}
+
+/// The monitor needs the IOMMU for itself.
+fn iommu_of_linux(host: &Host, slices: &[Slice]) -> Report {
+    let driven = host.functions.iter().any(|f| f.group.is_some());
+    let needs = |s: &&Slice| s.pci.iter().any(|p| p.isolation == Isolation::Iommu);
+    let (true, Some(slice)) = (driven, slices.iter().find(needs)) else {
+        return Report::default();
+    };
+    Finding::warning("Linux drives the IOMMU itself")
+        .at(slice.place("pci.0"))
+        .because("the monitor needs it to keep this function's DMA in the slice")
+        .help("boot Linux with `intel_iommu=off` (VT-d) or `amd_iommu=off` (AMD-Vi)")
+        .into()
 }

@@ -23,6 +23,7 @@ use crate::pci::Address;
 use crate::report::Report;
 use pool::Pool;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What running cells hold. The host that a plan is made for is the machine
 /// while they run: their huge pages are not free on it.
@@ -157,7 +158,7 @@ impl CellAssignment {
     pub fn nodes(&self) -> Vec<u32> {
         let cpus = self.cpus.iter().map(|c| c.node);
         let memory = self.memory.iter().filter_map(MemoryShare::node);
-        let all: std::collections::BTreeSet<u32> = cpus.chain(memory).collect();
+        let all: BTreeSet<u32> = cpus.chain(memory).collect();
         all.into_iter().collect()
     }
 }
@@ -282,6 +283,8 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         None if slice.cpus.list.is_some() => None,
         None => cpus::wish(pool, slice, &near, &mut why),
     };
+    let assigned = cpus.iter().flatten();
+    nearness(pool, &functions, assigned, &mut why);
     // Without CPUs, memory is looked for all the same: it may be wrong, too.
     let assigned = cpus.iter().flatten().filter_map(|c| pool.assigned(*c));
     let cpus: Vec<AssignedCpu> = assigned.collect();
@@ -305,6 +308,32 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         console: slice.console,
         why,
     })
+}
+
+/// Says how far functions are from the CPUs.
+fn nearness<'c>(
+    pool: &Pool<'_>,
+    functions: &[AssignedFunction],
+    cpus: impl Iterator<Item = &'c u32>,
+    why: &mut Vec<String>,
+) {
+    let nodes: BTreeSet<u32> = cpus.filter_map(|c| pool.cpu(*c)).map(|c| c.node).collect();
+    if pool.host.nodes.len() < 2 || nodes.is_empty() {
+        return;
+    }
+    for function in functions {
+        why.push(match function.node {
+            Some(node) if nodes.contains(&node) => {
+                format!("{}: on node {node}, next to the CPUs", function.address)
+            }
+            Some(node) => {
+                let far = nodes.iter().map(|n| pool.host.distance(*n, node)).min();
+                let far = far.unwrap_or_default();
+                format!("{}: on node {node}, {far} from the CPUs", function.address)
+            }
+            None => format!("{}: near no node in particular", function.address),
+        });
+    }
 }
 
 /// A running cell keeps what it has.

@@ -74,7 +74,7 @@ pub(super) struct NodeMemory {
 
 /// A physical core.
 pub(super) struct Core {
-    /// Its online CPUs, ascending.
+    /// Its CPUs that run something, ascending.
     pub(super) cpus: Vec<u32>,
     /// Its node.
     pub(super) node: u32,
@@ -102,7 +102,7 @@ impl<'a> Pool<'a> {
         let mut pool = Self {
             host,
             report: Report::default(),
-            cores: cores(host),
+            cores: Vec::new(),
             memory: BTreeMap::new(),
             cpu_owners: BTreeMap::new(),
             function_owners: BTreeMap::new(),
@@ -115,6 +115,7 @@ impl<'a> Pool<'a> {
         for cell in &taken.cells {
             pool.running(cell);
         }
+        pool.cores = cores(host, &pool.cpu_owners);
         let boot = pool.cpu(host.root.boot_cpu).map_or(0, |c| c.node);
         for node in &host.nodes {
             let keep = if node.id == boot { ROOT_MEMORY } else { 0 };
@@ -246,9 +247,9 @@ fn node_memory(node: &Node, keep: u64) -> NodeMemory {
     }
 }
 
-/// Physical cores with at least one CPU online, in the order of their first
-/// CPUs.
-fn cores(host: &Host) -> Vec<Core> {
+/// Physical cores in the order of their first CPUs. CPUs that are offline count
+/// if a cell has them; nobody runs on the others.
+fn cores(host: &Host, owners: &BTreeMap<u32, Owner>) -> Vec<Core> {
     let mut cache_of: BTreeMap<u32, usize> = BTreeMap::new();
     let last = host.caches.iter().map(|c| c.level).max().unwrap_or(0);
     for (i, cache) in host.caches.iter().enumerate() {
@@ -256,19 +257,16 @@ fn cores(host: &Host) -> Vec<Core> {
             cache_of.extend(cache.cpus.0.iter().map(|cpu| (*cpu, i)));
         }
     }
-    let online: BTreeMap<u32, &Cpu> = host
+    let used: BTreeMap<u32, &Cpu> = host
         .cpus
         .iter()
-        .filter(|c| c.online)
+        .filter(|c| c.online || owners.contains_key(&c.linux))
         .map(|c| (c.linux, c))
         .collect();
     let mut cores: Vec<Core> = Vec::new();
     for cpus in host.cores().into_values() {
-        let cpus: Vec<u32> = cpus
-            .into_iter()
-            .filter(|c| online.contains_key(c))
-            .collect();
-        let Some(cpu) = cpus.first().and_then(|first| online.get(first)) else {
+        let cpus: Vec<u32> = cpus.into_iter().filter(|c| used.contains_key(c)).collect();
+        let Some(cpu) = cpus.first().and_then(|first| used.get(first)) else {
             continue;
         };
         let (node, linux) = (cpu.node, cpu.linux);
