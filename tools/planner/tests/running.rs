@@ -1,0 +1,168 @@
+//! Slices against cells that run, and against files that are there.
+
+use cellvisor_planner::check::{self, Files};
+use cellvisor_planner::config::{self, Slice};
+use cellvisor_planner::host::Host;
+use cellvisor_planner::plan::{self, Taken};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+fn z8() -> Host {
+    Host::load(&configs().join("hosts/z8.toml")).expect("a host")
+}
+
+fn slice(resources: &str) -> Vec<Slice> {
+    let text =
+        format!("version = 1\ncell.name = \"new\"\nkernel.image = \"vmlinuz\"\n{resources}\n");
+    config::parse(&text, Path::new("new.toml")).expect("well formed")
+}
+
+/// The Z8 with its first slice running, which has 4 of the VFs that exist.
+fn running() -> (Host, Taken) {
+    let mut host = z8();
+    let slices = config::load(&[configs().join("z8-slice0.toml")]).expect("well formed");
+    let cells = plan::plan(&host, &slices, &Taken::default())
+        .expect("a plan")
+        .cells;
+    for function in &mut host.functions {
+        if let Some(sriov) = &mut function.sriov {
+            sriov.num_vfs = 4;
+        }
+    }
+    for cpu in host.cpus.iter_mut().filter(|c| (12..20).contains(&c.linux)) {
+        cpu.online = false;
+    }
+    (host, Taken { cells })
+}
+
+fn told(resources: &str) -> String {
+    let (host, taken) = running();
+    check::check(&host, &slice(resources), &taken, Files::Skip).to_string()
+}
+
+#[test]
+fn cpu_of_a_running_cell_is_refused_by_the_cells_name() {
+    let expected = "\
+error: slice `new` cannot have CPUs 18-19
+ --> new.toml:4:13
+  |
+4 | cpus.list = \"18-21\"
+  |             ^^^^^^^ cell `z8-slice0` runs and has it
+  |
+  = help: list other CPUs; `cellctl plan` shows which are left";
+    assert_eq!(
+        told("cpus.list = \"18-21\"\nmemory.size = \"1GiB\""),
+        expected
+    );
+}
+
+#[test]
+fn vf_of_a_running_cell_is_refused_and_the_next_is_found() {
+    let text = told(
+        "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\", vf = 0 } }]",
+    );
+    assert!(text.contains("cell `z8-slice0` runs and has it"), "{text}");
+    let (host, taken) = running();
+    let any = slice(
+        "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\" } }]",
+    );
+    let plan = plan::plan(&host, &any, &taken).expect("a plan");
+    assert_eq!(plan.cells[0].functions[0].vf, Some(1));
+    assert_eq!(plan.running, taken.cells);
+}
+
+#[test]
+fn number_of_vfs_cannot_grow_under_a_running_cell() {
+    let expected = "\
+error: VF 5 of 0000:99:00.0 cannot be created now
+ --> new.toml:6:46
+  |
+6 | pci = [{ sriov = { pf = \"0000:99:00.0\", vf = 5 } }]
+  |                                              ^ 4 VFs exist, and cell `z8-slice0` uses one of them
+  |
+  = help: write a number below 4, or destroy `z8-slice0` first";
+    let text = told(
+        "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\", vf = 5 } }]",
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn slice_that_runs_keeps_what_it_has_when_a_file_gets_a_second_one() {
+    let (host, taken) = running();
+    let files = ["z8-slice0.toml", "z8-slice1.toml"].map(|f| configs().join(f));
+    let slices = config::load(&files).expect("well formed");
+    let plan = plan::plan(&host, &slices, &taken).expect("a plan");
+    assert_eq!(plan.cells[0].cpus, taken.cells[0].cpus);
+    assert_eq!(plan.cells[0].why, ["it runs, and keeps what it has"]);
+    assert_eq!(plan.cells[1].cpus[0].linux, 20);
+    assert!(plan.running.is_empty());
+}
+
+#[test]
+fn kernels_are_looked_into() {
+    let folder = std::env::temp_dir().join(format!("cellvisor-kernels-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let mut good = vec![0u8; 0x400];
+    good[0x202..0x206].copy_from_slice(b"HdrS");
+    good[0x206..0x208].copy_from_slice(&0x020fu16.to_le_bytes());
+    let narrow = good.clone();
+    good[0x236] = 1;
+    let file = folder.join("slice.toml");
+    let look = |image: &[u8]| {
+        fs::write(folder.join("vmlinuz"), image).expect("written");
+        let text = "version = 1\ncell.name = \"new\"\ncpus.count = 1\nmemory.size = \"1GiB\"\nkernel.image = \"vmlinuz\"\n";
+        let slices = config::parse(text, &file).expect("well formed");
+        check::check(&z8(), &slices, &Taken::default(), Files::Look).to_string()
+    };
+    assert_eq!(look(&good), "");
+    assert!(look(&narrow).contains("vmlinuz is a bzImage without a 64-bit entry"));
+    assert!(look(b"\x7fELF").contains("vmlinuz is an ELF file, no bzImage"));
+    assert!(look(b"").contains("vmlinuz is no bzImage"));
+    fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn linux_that_drives_the_iommu_is_warned_about() {
+    let mut host = z8();
+    for (i, function) in host.functions.iter_mut().enumerate() {
+        function.group = u32::try_from(i).ok();
+    }
+    let wish = slice(
+        "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\" } }]",
+    );
+    let report = check::check(&host, &wish, &Taken::default(), Files::Skip);
+    assert!(!report.has_errors());
+    assert!(
+        report
+            .to_string()
+            .starts_with("warning: Linux drives the IOMMU itself"),
+        "{report}"
+    );
+}
+
+#[test]
+fn reports_are_json_for_programs() {
+    let (host, taken) = running();
+    let report = check::check(
+        &host,
+        &slice("cpus.list = \"18\"\nmemory.size = \"1GiB\""),
+        &taken,
+        Files::Skip,
+    );
+    let json = serde_json::to_value(&report).expect("JSON");
+    let expected = serde_json::json!([{
+        "severity": "error",
+        "file": "new.toml",
+        "line": 4,
+        "column": 13,
+        "message": "slice `new` cannot have CPU 18",
+        "cause": "cell `z8-slice0` runs and has it",
+        "help": "list other CPUs; `cellctl plan` shows which are left",
+    }]);
+    assert_eq!(json, expected);
+}
