@@ -2,7 +2,7 @@
 //!
 //! Source: SDM 3C, "VMX Capability Reporting Facility".
 
-use crate::vcpu::{CR0_NE, CR0_PE, CR0_PG, CR4_VMXE};
+use crate::vcpu::{CR0_NE, CR0_PE, CR0_PG, CR4_MCE, CR4_VMXE};
 
 /// Allowed settings of one control field, from its capability MSR: bits that
 /// must be 1 in the low half, bits that may be 1 in the high half.
@@ -64,10 +64,12 @@ impl ControlRegisters {
         self.cr0_fixed0 | (!self.cr0_fixed1 & 0xffff_ffff)
     }
 
-    /// Bits of CR4 whose change exits: VMXE, and those that the CPU fixes.
+    /// Bits of CR4 whose change exits: VMXE, those that the CPU fixes, and MCE,
+    /// which stays set: a machine check in a guest without it would reset the
+    /// machine.
     #[must_use]
     pub const fn cr4_mask(&self) -> u64 {
-        self.cr4_fixed0 | !self.cr4_fixed1 | CR4_VMXE
+        self.cr4_fixed0 | !self.cr4_fixed1 | CR4_VMXE | CR4_MCE
     }
 
     /// CR0 for a guest that wants `value`.
@@ -87,7 +89,7 @@ impl ControlRegisters {
             return None;
         }
         Some(Split {
-            real: value | self.cr4_fixed0,
+            real: value | self.cr4_fixed0 | CR4_MCE,
             shadow: value,
         })
     }
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!((real_mode.real, real_mode.shadow), (0x30, 0x10));
         assert_eq!(regs.cr0_mask(), 0x20);
         let cr4 = regs.cr4(0x20).expect("PAE is allowed");
-        assert_eq!((cr4.real, cr4.shadow), (0x2020, 0x20));
+        assert_eq!((cr4.real, cr4.shadow), (0x2060, 0x20));
         assert_eq!(regs.cr4(CR4_VMXE), None);
         assert_eq!(regs.cr4(1 << 40), None);
     }

@@ -6,8 +6,8 @@
 
 use super::Action::{Deny, Direct, Emulate};
 use super::Which::{
-    ApicBase, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock, MicrocodeRevision,
-    X2apicId, X2apicLdr, ZeroOnly,
+    ApicBase, ArchCapabilities, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock,
+    MicrocodeRevision, X2apicId, X2apicLdr, ZeroOnly,
 };
 use super::{Rule, constant, direct, emulate, read_only, rule};
 
@@ -54,8 +54,8 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0x80e, 0x82f),
     emulate(0x830, Icr),
     direct(0x831, 0x83f),
-    // XSS
-    direct(0xda0, 0xda0),
+    // XSS: its components would let XRSTORS load MSRs that are denied here.
+    rule(0xda0, 0xda0, Emulate(Constant(0)), Emulate(ZeroOnly)),
     // KVM's clock.
     emulate(0x4b56_4d00, KvmWallClock),
     emulate(0x4b56_4d01, KvmSystemTime),
@@ -81,8 +81,7 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0xe1, 0xe1),
     // PKG_CST_CONFIG_CONTROL: the package's sleep states are not a cell's.
     constant(0xe2, 0xe2, 0),
-    // ARCH_CAPABILITIES
-    read_only(0x10a, 0x10a),
+    rule(0x10a, 0x10a, Emulate(ArchCapabilities), Deny),
     // FLUSH_CMD
     rule(0x10b, 0x10b, Deny, Direct),
     // TSX_CTRL, MCU_OPT_CTRL

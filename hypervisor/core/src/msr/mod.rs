@@ -41,6 +41,8 @@ pub enum Which {
     Icr,
     /// IA32_EFER, with SVME hidden and kept.
     Efer,
+    /// IA32_ARCH_CAPABILITIES without what names MSRs that cells lack.
+    ArchCapabilities,
     /// IA32_BIOS_SIGN_ID or the AMD patch level: the microcode's revision.
     MicrocodeRevision,
     /// KVM's wall clock: the guest writes an address.

@@ -42,7 +42,7 @@ pub(super) fn create<B: Backend>(cpu: &mut Cpu<B>, frame: &[u8]) -> Result<CellI
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
         .and_then(|()| take_ports(&plan, owner))
-        .and_then(|()| build::<B>(id, name, &plan, &cpus))
+        .and_then(|()| build(&cpu.vcpu, id, name, &plan, &cpus))
         .and_then(|cell| assign(cell, &cpus));
     if let Err(refusal) = result {
         release(owner);
@@ -213,6 +213,7 @@ pub(super) fn release(owner: Owner) {
 
 /// Puts the cell together, and frees what was made if a part is missing.
 fn build<B: Backend>(
+    vcpu: &B,
     id: CellId,
     name: Name,
     plan: &CellPlan<'_>,
@@ -243,7 +244,7 @@ fn build<B: Backend>(
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len() as u32),
+        cpuid: Table::build(native, cpus.len() as u32).without(vcpu.lacks()),
         layout: plan.devices,
         devices: Mutex::new(devices),
         boot: Mutex::new(None),

@@ -5,6 +5,7 @@ use crate::cpu::apic;
 use crate::run::Cpu;
 use crate::vcpu::Backend;
 use crate::{entry, ipi};
+use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
 use cellvisor_core::kvmclock::{self, Request};
 use cellvisor_core::msr::{Action, Policy, Which};
@@ -79,6 +80,7 @@ fn emulated_read<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32) -> Opti
         Which::X2apicId => u64::from(cpu.virtual_id()),
         Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id())),
         Which::Icr => 0,
+        Which::ArchCapabilities => entry::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => entry::try_rdmsr(MICROCODE)?,
         Which::Efer => cpu.vcpu.state().efer,
         Which::OuterArea => entry::try_rdmsr(index)?,
@@ -96,7 +98,11 @@ fn emulated_write<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32, value:
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
         Which::OuterArea => outer_area(index, value),
-        Which::Constant(_) | Which::X2apicId | Which::X2apicLdr | Which::MicrocodeRevision => false,
+        Which::Constant(_)
+        | Which::ArchCapabilities
+        | Which::X2apicId
+        | Which::X2apicLdr
+        | Which::MicrocodeRevision => false,
     }
 }
 

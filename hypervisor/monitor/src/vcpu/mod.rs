@@ -8,6 +8,7 @@ pub(crate) mod vmx;
 use cellvisor_abi::call;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::paging::PageSize;
@@ -138,6 +139,9 @@ pub(crate) trait Backend: Sized {
 
     /// True if the guest runs in ring 0.
     fn is_supervisor(&self) -> bool;
+
+    /// What cells cannot have for want of a control.
+    fn lacks(&self) -> Lacks;
 
     /// Bit width of the code segment.
     fn code_width(&self) -> cellvisor_core::insn::CpuMode;

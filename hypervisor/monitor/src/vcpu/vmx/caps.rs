@@ -14,17 +14,22 @@ const PRIMARY_REQUIRED: u32 = 1 << 25 | 1 << 28 | 1 << 31;
 pub(crate) const NMI_WINDOW: u32 = 1 << 22;
 /// EPT, VPID, unrestricted guest.
 const SECONDARY_REQUIRED: u32 = 1 << 1 | 1 << 5 | 1 << 7;
-/// RDTSCP, INVPCID, XSAVES, user wait and pause: instructions that would fault
-/// for want of the control.
-const SECONDARY_OPTIONAL: u32 = 1 << 3 | 1 << 12 | 1 << 20 | 1 << 26;
+/// RDTSCP, among the secondary controls.
+pub(crate) const RDTSCP: u32 = 1 << 3;
+/// INVPCID.
+pub(crate) const INVPCID: u32 = 1 << 12;
+/// XSAVES and XRSTORS.
+pub(crate) const XSAVES: u32 = 1 << 20;
+/// User wait and pause.
+pub(crate) const USER_WAIT: u32 = 1 << 26;
+/// Instructions that would fault for want of the control.
+const SECONDARY_OPTIONAL: u32 = RDTSCP | INVPCID | XSAVES | USER_WAIT;
 /// Save debug controls, 64-bit host, save and load PAT and EFER.
 const EXIT_REQUIRED: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
 /// Load debug controls, PAT and EFER.
 const ENTRY_REQUIRED: u32 = 1 << 2 | 1 << 14 | 1 << 15;
 /// The guest is in IA-32e mode.
 pub(crate) const ENTRY_IA32E: u32 = 1 << 9;
-/// XSAVES, among the secondary controls.
-pub(crate) const XSAVES: u32 = 1 << 20;
 
 /// IA32_VMX_EPT_VPID_CAP: four-level walk, write-back tables, 2 MiB pages.
 const EPT_WALK_4: u64 = 1 << 6;

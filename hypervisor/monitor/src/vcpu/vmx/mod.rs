@@ -17,6 +17,7 @@ use crate::space::Space;
 use caps::{Caps, ENTRY_IA32E, NMI_WINDOW};
 use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
@@ -333,6 +334,19 @@ impl Backend for Vmx {
 
     fn is_supervisor(&self) -> bool {
         self.vmcs.read(GUEST_SS_ACCESS) >> 5 & 3 == 0
+    }
+
+    fn lacks(&self) -> Lacks {
+        let controls = [
+            (caps::RDTSCP, Lacks::RDTSCP),
+            (caps::INVPCID, Lacks::INVPCID),
+            (caps::XSAVES, Lacks::XSAVES),
+            (caps::USER_WAIT, Lacks::WAITPKG),
+        ];
+        let missing = controls
+            .into_iter()
+            .filter(|(bit, _)| self.caps.secondary & bit == 0);
+        missing.fold(Lacks::empty(), |all, (_, lacks)| all | lacks)
     }
 
     fn code_width(&self) -> CpuMode {
