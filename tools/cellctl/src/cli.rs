@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Check(Check),
     /// Show what slices would get, and why.
     Plan(Plan),
+    /// Write the ACPI tables that slices would get.
+    Acpi(Acpi),
     /// Show this machine as the planner sees it.
     Host(HostArgs),
     /// Watch a cell and start it again as its policy says.
@@ -206,6 +208,19 @@ pub(crate) struct Plan {
     /// Draw the machine in the terminal.
     #[arg(long)]
     pub(crate) text: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Acpi {
+    /// Slice files.
+    #[arg(required = true, value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Use a saved host instead of this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<PathBuf>,
+    /// Folder that gets a folder for each slice, with a file for each table.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

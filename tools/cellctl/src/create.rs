@@ -6,12 +6,13 @@ use crate::error::{Error, Result};
 use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
 use crate::loader::layout;
 use crate::state::{CellRecord, StateDir};
+use crate::tables;
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::call::CellId;
 use cellvisor_abi::ioctl::CALL_BUFFER;
-use cellvisor_abi::plan::{CellPlan, Devices, Function, Ports, Range};
+use cellvisor_abi::plan::{CellPlan, Function, Ports, Range};
 use cellvisor_abi::wire::{ListBuf, seal};
-use cellvisor_planner::config::{Console, Isolation};
+use cellvisor_planner::config::Isolation;
 use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{AssignedFunction, MemoryShare};
 
@@ -147,7 +148,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         memory: memory.list(),
         ports: ports.list(),
         functions: functions.list(),
-        devices: devices(record),
+        devices: tables::devices(&record.assignment),
     })
     .map_err(encoded)?;
     if frame.len() <= CALL_BUFFER as usize {
@@ -171,19 +172,6 @@ fn function(assigned: &AssignedFunction) -> Function {
         bdf: assigned.address.number(),
         pf: assigned.pf.map(Address::number),
         unprotected: assigned.isolation == Isolation::None,
-    }
-}
-
-/// A cell's virtual devices: a physical UART takes the place of the virtual
-/// one when it has the same ports.
-pub(crate) fn devices(record: &CellRecord) -> Devices {
-    let standard = Devices::STANDARD;
-    match record.assignment.console {
-        Console::UartPort(port) if port == standard.uart_port => Devices {
-            uart_port: 0,
-            ..standard
-        },
-        _ => standard,
     }
 }
 

@@ -26,6 +26,7 @@ mod raw;
 mod sentences;
 mod state;
 mod system;
+mod tables;
 
 use clap::Parser;
 use error::Error;

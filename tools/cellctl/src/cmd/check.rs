@@ -35,7 +35,10 @@ pub(super) fn check(context: &Context<'_>, options: &cli::Check) -> Result<()> {
     }
     Err(Error::new(
         "this machine cannot run cells yet",
-        format!("{missing} things are missing"),
+        match missing {
+            1 => "one thing is missing".to_owned(),
+            n => format!("{n} things are missing"),
+        },
         "do what the lines above say",
     ))
 }

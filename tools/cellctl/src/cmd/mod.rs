@@ -1,6 +1,7 @@
 //! The verbs. Each one ties parts together and prints; what it ties stands in
 //! modules of its own.
 
+mod acpi;
 mod cells;
 mod check;
 mod console;
@@ -8,6 +9,7 @@ mod generate;
 mod planning;
 mod show;
 mod start;
+mod stats;
 mod supervise;
 mod switch;
 
@@ -64,11 +66,12 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Destroy(cells) => cells::destroy(context, &cells.names),
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
-        Verb::Stats(options) => show::stats(context, options),
+        Verb::Stats(options) => stats::stats(context, options),
         Verb::Console(options) => console::console(context, options),
         Verb::Log(options) => console::log(context, options),
         Verb::Check(options) => check::check(context, options),
         Verb::Plan(options) => planning::plan(context, options),
+        Verb::Acpi(options) => acpi::acpi(context, options),
         Verb::Host(options) => planning::host(context, options),
         Verb::Supervise(cell) => supervise::run(context, &cell.name),
         Verb::Man { dir } => generate::man(dir),

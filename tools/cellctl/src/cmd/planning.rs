@@ -14,14 +14,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A machine, and what is taken of it.
-struct Ground {
-    host: Host,
-    taken: Taken,
+pub(super) struct Ground {
+    pub(super) host: Host,
+    pub(super) taken: Taken,
     files: Files,
 }
 
 /// This machine with its cells, or a saved one without.
-fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Ground> {
+pub(super) fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Ground> {
     let Some(path) = saved else {
         return Ok(Ground {
             host: context.host()?,
@@ -114,7 +114,10 @@ fn told(context: &Context<'_>, report: Report, files: usize) -> Result<()> {
     if !report.is_empty() {
         say(report.to_string());
     }
-    say(format!("{files} files are good"));
+    say(match files {
+        1 => "the file is good".to_owned(),
+        n => format!("all {n} files are good"),
+    });
     Ok(())
 }
 

@@ -10,10 +10,9 @@ use crate::loader::{self, layout};
 use crate::power;
 use crate::raw;
 use crate::state::CellRecord;
-use acpi_tables::CellAcpi;
+use crate::tables;
 use cellvisor_abi::call::{Start, State, StopReason};
 use cellvisor_abi::plan::Memory;
-use cellvisor_planner::config::Console;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Initial RAM disks up to this size are certain to go below 4 GiB, so that
@@ -124,32 +123,13 @@ pub(super) fn start_cell(
 /// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
 /// a running cell's memory is out of the root's sight.
 fn load(driver: &dyn Driver, record: &CellRecord) -> Result<cellvisor_abi::plan::Boot> {
-    let acpi = acpi(record)?;
+    let acpi = tables::image(&record.assignment)?;
     let disk = record.payload.initrd.as_ref();
     let disk_size = disk.and_then(|p| p.metadata().ok()).map_or(0, |m| m.len());
     let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE;
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;
     loader::load(&memory, record.ram_bytes(), &record.payload, &acpi)
-}
-
-/// The cell's ACPI tables.
-fn acpi(record: &CellRecord) -> Result<Vec<u8>> {
-    let what = format!("cannot make the ACPI tables of cell \"{}\"", record.name);
-    let cpus =
-        u32::try_from(record.assignment.cpus.len()).map_err(|e| Error::internal(&what, e))?;
-    let uart = match record.assignment.console {
-        Console::UartPort(port) => Some(port),
-        Console::Virtual | Console::UartPci(_) => None,
-    };
-    let cell = CellAcpi {
-        devices: create::devices(record),
-        uarts: uart.as_slice(),
-        ..CellAcpi::new(cpus)
-    };
-    acpi_tables::build(&cell)
-        .map(|tables| tables.with_reset_code(&cell.devices))
-        .map_err(|e| Error::internal(&what, e))
 }
 
 /// Wall clock in nanoseconds since 1970 and the TSC at that moment: of several
@@ -182,7 +162,6 @@ fn wall_clock() -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::record;
 
     #[test]
     fn clock_and_tsc_go_on_together() {
@@ -190,11 +169,5 @@ mod tests {
         let (then_ns, then_tsc) = wall_clock().expect("a clock");
         assert!(first_ns > 1_600_000_000_000_000_000);
         assert!(then_ns >= first_ns && then_tsc > first_tsc);
-    }
-
-    #[test]
-    fn tables_begin_with_the_rsdp() {
-        let tables = acpi(&record("a")).expect("builds");
-        assert!(tables.starts_with(b"RSD PTR "));
     }
 }
