@@ -36,6 +36,39 @@ resources() {
     echo "root: cpus=$(nproc) huge-pages=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages)"
 }
 
+# Loads the driver and turns the monitor on.
+monitor_on() {
+    run insmod /lib/modules/cellvisor.ko
+    run cellctl enable --log-port 0x2f8
+}
+
+# Creates the cell $1 from the file $2, starts it and waits until it is up.
+cell_up() {
+    run cellctl create "$2"
+    run cellctl start "$1"
+    follow "$1"
+    cell_says "$1" 60 "cell: ready"
+}
+
+# Destroys the cells, turns the monitor off, unloads the driver, and prints what
+# the root has then.
+all_off() {
+    for cell in "$@"; do
+        run cellctl destroy "$cell"
+    done
+    run cellctl disable
+    unload
+    resources
+}
+
+# Unloads the driver. Followers of consoles look at the monitor's state five
+# times a second, and hold the driver until then.
+unload() {
+    echo "\$ rmmod cellvisor"
+    within "the driver unloads" 10 rmmod cellvisor
+    echo "root: driver unloaded"
+}
+
 # Copies the console of the cell $1 to this one, line by line, from its last
 # start on and until it ends. What was copied is also in /run/cell-NAME.
 follow() {

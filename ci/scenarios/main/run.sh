@@ -51,7 +51,6 @@ resources
 
 step disable
 run cellctl disable
-run rmmod cellvisor
-echo "root: driver unloaded"
+unload
 resources
 pass

@@ -154,6 +154,7 @@ fn play(
             Err(RecvTimeoutError::Disconnected) => break Some(died(&mut emulator, dir)),
         }
     };
+    judge.stop(start.elapsed().as_secs_f64());
     let wait = if failure.is_some() {
         AFTERMATH
     } else {

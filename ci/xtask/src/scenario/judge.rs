@@ -137,6 +137,13 @@ impl<'a> Judge<'a> {
         })
     }
 
+    /// Notes how long the step under way lasted, for a run that ends in it.
+    pub(crate) fn stop(&mut self, time: f64) {
+        if let (Some(now), Some(record)) = (&self.now, self.records.last_mut()) {
+            record.seconds = time - now.started;
+        }
+    }
+
     /// The step under way, for people.
     pub(crate) fn title(&self) -> &'a str {
         self.now
@@ -201,8 +208,8 @@ impl<'a> Judge<'a> {
         if let Some(missing) = self.missing() {
             return Verdict::Failed(format!("not seen: {missing}"));
         }
+        self.stop(time);
         if let (Some(now), Some(record)) = (&self.now, self.records.last_mut()) {
-            record.seconds = time - now.started;
             let figure = &now.step.figure;
             record.figure = resolve(&self.captured, figure, str::to_owned);
         }

@@ -24,7 +24,9 @@ pub(crate) struct Scenario {
     dir: PathBuf,
     /// One line for `--list`.
     pub(crate) about: String,
-    /// Lanes that have what it needs.
+    /// Lanes that have what it needs; by default the standard
+    /// machines.
+    #[serde(default = "standard")]
     pub(crate) lanes: Vec<Lane>,
     /// False for a bare Linux: no monitor, driver or tools are built.
     #[serde(default = "yes")]
@@ -140,6 +142,11 @@ pub(crate) struct Step {
     /// Limit in seconds on the `qemu` lanes; slower lanes get a multiple.
     #[serde(default = "limit")]
     pub(crate) limit_s: u32,
+}
+
+/// Lanes of a scenario that names none.
+fn standard() -> Vec<Lane> {
+    vec![Lane::Kvm, Lane::QemuVmx]
 }
 
 const fn yes() -> bool {

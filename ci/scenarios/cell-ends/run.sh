@@ -1,0 +1,76 @@
+. /lib.sh
+
+# Says what state a cell is in, once it is this one.
+becomes() {
+    within "$1 is $2" 30 state_is "$1" "$2"
+    cellctl list | grep "$1"
+}
+
+state_is() {
+    cellctl list | grep -q "$1 .*$2"
+}
+
+# Types a command that the cell does not survive.
+send() {
+    cellctl console "$1" --new --for 0 --send "$2\n" < /dev/null > /dev/null
+}
+
+# True when the actor has come up twice since it is followed.
+twice_ready() {
+    [ "$(grep -c '^cell: ready' /run/cell-actor)" -ge 2 ]
+}
+
+step on
+monitor_on
+cell_up cell1 qemu-cell1.toml
+tell cell1 20 'n=0; while :; do n=$((n + 1)); echo "beat $n"; sleep 1; done & true'
+cell_says cell1 20 "beat 1"
+
+step poweroff
+cell_up actor /scenario/actor.toml
+send actor poweroff
+becomes actor stopped
+
+step reboot
+run cellctl start actor
+follow actor
+cell_says actor 60 "cell: ready"
+send actor reboot
+cell_says actor 30 "Restarting system"
+within "the cell is up again" 90 twice_ready
+becomes actor running
+
+step panic
+follow actor
+cell_says actor 60 "cell: ready"
+send actor panic
+within "the cell is up again" 90 twice_ready
+becomes actor running
+
+step memory
+send actor "devmem 0x40000000"
+becomes actor failed
+run cellctl status actor
+run cellctl destroy actor
+
+step triple-fault
+cell_up actor /scenario/triple.toml
+send actor reboot
+becomes actor failed
+run cellctl status actor
+run cellctl destroy actor
+
+step nmi
+cell_up actor /scenario/actor.toml
+tell actor 20 'echo l > /proc/sysrq-trigger'
+echo l > /proc/sysrq-trigger
+
+step witness
+beats=$(grep -c beat /run/cell-cell1)
+sleep 3
+[ "$(grep -c beat /run/cell-cell1)" -gt "$beats" ] || fail "the witness has no pulse"
+run cellctl list
+
+step off
+all_off actor cell1
+pass

@@ -1,0 +1,36 @@
+. /lib.sh
+
+# Runs what must be refused, and prints the reason on one line.
+refused() {
+    echo "\$ $*"
+    if "$@" > /tmp/refusal 2>&1; then
+        fail "not refused: $*"
+    fi
+    echo "refused: $(tr '\n' ' ' < /tmp/refusal)"
+}
+
+step injected
+run insmod /lib/modules/cellvisor.ko
+resources
+refused cellctl enable --log-port 0x2f8 --inject fail-cpu=2
+resources
+
+step on
+run cellctl enable --log-port 0x2f8
+refused cellctl enable
+
+step mistakes
+for mistake in bad-key too-much no-kernel; do
+    refused cellctl create "/scenario/$mistake.toml"
+done
+resources
+
+step order
+refused cellctl start nothere
+run cellctl create qemu.toml
+refused cellctl disable
+refused cellctl create qemu.toml
+
+step off
+all_off cell0
+pass
