@@ -350,7 +350,7 @@ impl Cell {
 }
 
 /// A failure in words.
-struct Reason<'a>(&'a FailReason);
+pub(crate) struct Reason<'a>(pub(crate) &'a FailReason);
 
 impl core::fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -45,7 +45,7 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) {
     }
     let must_reach = matches!(ipi.dest, Dest::Physical(_));
     if must_reach && reached == 0 && count(&cell.denied.ipi) {
-        crate::log::line(format_args!("cell={} denied {ipi:?}", cell.name.as_str()));
+        refused(cell, ipi.kind);
     }
 }
 
@@ -92,8 +92,25 @@ fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
         Kind::Init { assert: false } => {}
         Kind::Smi | Kind::ExtInt | Kind::Reserved => {
             if count(&cell.denied.ipi) {
-                crate::log::line(format_args!("cell={} denied {kind:?}", cell.name.as_str()));
+                refused(cell, kind);
             }
         }
     }
+}
+
+/// Tells of a command that nobody got.
+fn refused(cell: &Cell, kind: Kind) {
+    let what = match kind {
+        Kind::Fixed(_) | Kind::LowestPriority(_) => "interrupt",
+        Kind::Nmi => "nmi",
+        Kind::Init { .. } => "init",
+        Kind::StartUp(_) => "start-up",
+        Kind::Smi => "smi",
+        Kind::ExtInt => "extint",
+        Kind::Reserved => "reserved",
+    };
+    crate::log::line(format_args!(
+        "cell={} denied ipi kind={what}",
+        cell.name.as_str()
+    ));
 }

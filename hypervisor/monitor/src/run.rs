@@ -261,7 +261,8 @@ impl<B: Backend> Cpu<B> {
         };
         if self.is_root() {
             log!(
-                "root failed: {reason:?} cpu={} rip={:#x}",
+                "root failed: {} cpu={} rip={:#x}",
+                cell::Reason(&reason),
                 self.virtual_id(),
                 regs.rip
             );
