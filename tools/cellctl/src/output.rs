@@ -48,11 +48,22 @@ pub(crate) fn warn(line: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr(), "{WARN}note{WARN:#}: {}", line.as_ref());
 }
 
+/// Whether anybody still reads what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody does.
+    There,
+    /// The pipe is closed: more would be in vain.
+    Gone,
+}
+
 /// Writes bytes to standard output as they are.
-pub(crate) fn bytes(bytes: &[u8]) {
+pub(crate) fn bytes(bytes: &[u8]) -> Reader {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(bytes);
-    let _ = out.flush();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Reader::There,
+        Err(_) => Reader::Gone,
+    }
 }
 
 /// Writes `value` as JSON.

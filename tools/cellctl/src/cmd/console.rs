@@ -8,8 +8,9 @@ use crate::calls::Monitor;
 use crate::cli;
 use crate::create;
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, warn};
+use crate::output::{self, Reader, warn};
 use crate::power;
+use crate::sentences;
 use cellvisor_abi::call::{CellId, State};
 use input::{Input, Typed};
 use matcher::Matcher;
@@ -52,7 +53,11 @@ pub(super) fn console(context: &Context<'_>, options: &cli::Console) -> Result<(
     } else {
         Input::open(&options.name)?
     };
-    session.follow(&mut input)
+    match session.follow(&mut input) {
+        // It was destroyed, or the monitor was turned off, while we looked on.
+        Err(error) if error.code() == Kind::Absent as u8 => session.cell_ended("gone"),
+        done => done,
+    }
 }
 
 /// One look at a console.
@@ -87,7 +92,7 @@ impl Session<'_> {
                 looked = Instant::now();
                 if let Some(state) = self.ended()? {
                     self.print()?;
-                    return self.cell_ended(state);
+                    return self.cell_ended(sentences::state(state));
                 }
             }
             match input.read(TURN)? {
@@ -97,7 +102,8 @@ impl Session<'_> {
         }
     }
 
-    /// Prints what was said since; true if the expected text was in it.
+    /// Prints what was said since; true if the expected text was in it, or
+    /// nobody reads it any more.
     fn print(&mut self) -> Result<bool> {
         loop {
             let (start, bytes) = self.monitor.console_read(self.cell, self.at)?;
@@ -108,8 +114,9 @@ impl Session<'_> {
             if bytes.is_empty() {
                 return Ok(false);
             }
-            output::bytes(&bytes);
-            if self.matcher.as_mut().is_some_and(|m| m.feed(&bytes)) {
+            let reader = output::bytes(&bytes);
+            let found = self.matcher.as_mut().is_some_and(|m| m.feed(&bytes));
+            if found || reader == Reader::Gone {
                 return Ok(true);
             }
         }
@@ -139,8 +146,7 @@ impl Session<'_> {
         Ok(None)
     }
 
-    fn cell_ended(&self, state: State) -> Result<()> {
-        let state = crate::sentences::state(state);
+    fn cell_ended(&self, state: &str) -> Result<()> {
         match &self.options.expect {
             None => {
                 warn(format!("cell \"{}\" is {state}", self.options.name));
@@ -207,7 +213,9 @@ pub(super) fn log(context: &Context<'_>, options: &cli::Log) -> Result<()> {
             warn(format!("{} bytes are no longer kept", start - at));
         }
         at = start + bytes.len() as u64;
-        output::bytes(&bytes);
+        if output::bytes(&bytes) == Reader::Gone {
+            return Ok(());
+        }
         if bytes.is_empty() {
             if !options.follow {
                 return Ok(());

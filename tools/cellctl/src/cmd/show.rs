@@ -8,7 +8,8 @@ use crate::output::{self, say, size, table};
 use crate::sentences;
 use crate::state::CellRecord;
 use cellvisor_abi::call::{CellStatus, Info};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 /// One cell as `list` and `status` show it.
 #[derive(Serialize)]
@@ -19,9 +20,22 @@ struct Shown {
     cpus: Vec<u32>,
     memory: u64,
     /// What the monitor says; `None` for a cell that it does not know.
+    #[serde(serialize_with = "without_name")]
     details: Option<CellStatus>,
     /// What it was created from; `None` for a cell of another cellctl.
     record: Option<CellRecord>,
+}
+
+/// A state without the name, which on the wire is a row of numbers.
+fn without_name<S: Serializer>(
+    details: &Option<CellStatus>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(details).map_err(S::Error::custom)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("name");
+    }
+    value.serialize(serializer)
 }
 
 /// Every cell that the monitor or the state folder knows.

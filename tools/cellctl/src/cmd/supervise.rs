@@ -8,7 +8,6 @@
 use super::{Context, start};
 use crate::calls::Monitor;
 use crate::create;
-use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::sentences;
 use crate::state::{CellRecord, Policy};
@@ -125,20 +124,22 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
     let Some(alone) = context.state.supervise(name)? else {
         return Ok(());
     };
-    let driver = context.driver()?;
-    let monitor = Monitor(&driver);
     let mut history = History::default();
     loop {
         thread::sleep(PERIOD);
         // Whoever holds this lock may be about to stop, start or destroy the
-        // cell; what its state means is known afterwards.
+        // cell; what its state means is known afterwards. The device is open
+        // only while the lock is held, so that the driver can be unloaded right
+        // after whatever command.
         let Some(lock) = context.state.try_lock()? else {
             continue;
         };
         let Some(record) = context.state.find_cell(name)? else {
             return Ok(());
         };
-        let state = monitor.status(create::id(&record)?)?.state;
+        let state = Monitor(&context.driver()?)
+            .status(create::id(&record)?)?
+            .state;
         match history.next(record.policy, state, Instant::now()) {
             Next::Wait => {}
             Next::End => {
@@ -154,20 +155,21 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
                     &format!("{}, starting it again", sentences::state(state)),
                 );
                 thread::sleep(pause);
-                again(context, &driver, name, state)?;
+                again(context, name, state)?;
             }
         }
     }
 }
 
 /// Starts the cell again if nobody did anything with it meanwhile.
-fn again(context: &Context<'_>, driver: &dyn Driver, name: &str, state: State) -> Result<()> {
+fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
     let _lock = context.state.lock()?;
     let Some(record) = context.state.find_cell(name)? else {
         return Ok(());
     };
-    if Monitor(driver).status(create::id(&record)?)?.state == state {
-        start::start_cell(context, driver, &record)?;
+    let driver = context.driver()?;
+    if Monitor(&driver).status(create::id(&record)?)?.state == state {
+        start::start_cell(context, &driver, &record)?;
     }
     Ok(())
 }
