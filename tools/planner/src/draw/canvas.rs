@@ -25,6 +25,7 @@ pub(super) fn fill(owner: Owner) -> String {
     match owner {
         Owner::Root => ROOT.to_owned(),
         Owner::Left => LEFT.to_owned(),
+        Owner::Nobody => GROUND.to_owned(),
         Owner::Cell(i) => match CELLS.get(i) {
             Some(colour) => (*colour).to_owned(),
             None => format!("hsl({}, 50%, {}%)", i * 137 % 360, 38 + i % 3 * 8),
@@ -36,6 +37,7 @@ pub(super) fn fill(owner: Owner) -> String {
 pub(super) const fn ink_on(owner: Owner) -> &'static str {
     match owner {
         Owner::Left => INK,
+        Owner::Nobody => "#94a3b8",
         Owner::Cell(_) | Owner::Root => "#ffffff",
     }
 }

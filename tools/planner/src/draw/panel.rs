@@ -88,6 +88,7 @@ impl<'v, 'a> Panel<'v, 'a> {
             Owner::Cell(i) => self.view.cells.get(i).map_or("", |c| c.name.as_str()),
             Owner::Root => "the root needs it",
             Owner::Left => "left to the root",
+            Owner::Nobody => "offline",
         }
     }
 

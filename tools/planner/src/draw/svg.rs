@@ -104,6 +104,9 @@ fn legend(canvas: &mut Canvas, view: &View<'_>, total: f64) -> f64 {
     }
     entries.push((Owner::Root, "root, which needs it".to_owned()));
     entries.push((Owner::Left, "left to the root".to_owned()));
+    if view.has_idle_cpus() {
+        entries.push((Owner::Nobody, "offline".to_owned()));
+    }
     let mut x = BORDER;
     for (owner, text) in entries {
         let wide = width(&text, 13.0) + 34.0;
@@ -111,7 +114,7 @@ fn legend(canvas: &mut Canvas, view: &View<'_>, total: f64) -> f64 {
             x = BORDER;
             y += 24.0;
         }
-        canvas.rect(Area::new(x, y, 16.0, 16.0), 4.0, &fill(owner), "");
+        canvas.frame(Area::new(x, y, 16.0, 16.0), 4.0, &fill(owner), "#cbd5e1");
         canvas.text((x + 22.0, y + 13.0), 13.0, INK, Anchor::Start, &text);
         x += wide;
     }

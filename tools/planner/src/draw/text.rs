@@ -39,7 +39,14 @@ pub fn text(host: &Host, plan: &Plan, style: Style) -> String {
         count(host.nodes.len(), "node"),
     );
     text.line(&format!("{}: {cpus}, {nodes}", host.name));
-    text.line("# the root needs it   . left to the root\n");
+    let offline = if view.has_idle_cpus() {
+        "   - offline"
+    } else {
+        ""
+    };
+    text.line(&format!(
+        "# the root needs it   . left to the root{offline}\n"
+    ));
     text.nodes();
     text.root_buses();
     for (i, cell) in view.cells.iter().enumerate() {
@@ -78,6 +85,7 @@ impl Text<'_, '_> {
         let (sign, colour) = match owner {
             Owner::Root => ('#', 245),
             Owner::Left => ('.', 250),
+            Owner::Nobody => ('-', 240),
             Owner::Cell(i) => (
                 SIGNS.chars().nth(i).unwrap_or('*'),
                 COLOURS.get(i % COLOURS.len()).copied().unwrap_or(7),

@@ -3,7 +3,7 @@
 use crate::host::{Function, Host, Node};
 use crate::pci::Address;
 use crate::plan::{CellAssignment, MemoryShare, Plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of a thing in a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(super) enum Owner {
     Root,
     /// The root, which could give it away.
     Left,
+    /// Nobody: it is offline.
+    Nobody,
 }
 
 /// A machine with its owners.
@@ -24,6 +26,8 @@ pub(super) struct View<'a> {
     left: BTreeMap<u32, u64>,
     cpus: BTreeMap<u32, usize>,
     functions: BTreeMap<Address, usize>,
+    needed: BTreeSet<Address>,
+    offline: BTreeSet<u32>,
 }
 
 impl<'a> View<'a> {
@@ -34,6 +38,13 @@ impl<'a> View<'a> {
             left: plan.left.iter().map(|n| (n.node, n.memory)).collect(),
             cpus: BTreeMap::new(),
             functions: BTreeMap::new(),
+            needed: host.root.needed().map(|(address, _)| address).collect(),
+            offline: host
+                .cpus
+                .iter()
+                .filter(|c| !c.online)
+                .map(|c| c.linux)
+                .collect(),
             cells,
         };
         for (i, cell) in view.cells.iter().enumerate() {
@@ -49,17 +60,21 @@ impl<'a> View<'a> {
         match self.cpus.get(&linux) {
             Some(cell) => Owner::Cell(*cell),
             None if linux == self.host.root.boot_cpu => Owner::Root,
+            None if self.offline.contains(&linux) => Owner::Nobody,
             None => Owner::Left,
         }
     }
 
+    /// True if there is a CPU that nobody runs on.
+    pub(super) fn has_idle_cpus(&self) -> bool {
+        self.offline.iter().any(|c| self.cpu(*c) == Owner::Nobody)
+    }
+
     /// Who has a function.
     pub(super) fn function(&self, address: Address) -> Owner {
-        let root = &self.host.root;
-        let needed = [&root.storage, &root.networks, &root.consoles];
         match self.functions.get(&address) {
             Some(cell) => Owner::Cell(*cell),
-            None if needed.iter().any(|list| list.contains(&address)) => Owner::Root,
+            None if self.needed.contains(&address) => Owner::Root,
             None => Owner::Left,
         }
     }

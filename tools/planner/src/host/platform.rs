@@ -117,3 +117,19 @@ pub struct Root {
     #[serde(default)]
     pub consoles: Vec<Address>,
 }
+
+impl Root {
+    /// Functions that the running Linux cannot do without, and why.
+    pub fn needed(&self) -> impl Iterator<Item = (Address, &'static str)> {
+        let storage = self.storage.iter();
+        let consoles = self.consoles.iter();
+        let only = match self.networks.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        };
+        storage
+            .map(|a| (*a, "the root's file system is on it"))
+            .chain(only.map(|a| (a, "it is the only network of the root")))
+            .chain(consoles.map(|a| (*a, "the root has its console there")))
+    }
+}

@@ -132,17 +132,8 @@ impl<'a> Pool<'a> {
             root.boot_cpu,
             keep("it is the CPU that booted, and stays with the root"),
         );
-        for address in &root.storage {
-            self.function_owners
-                .insert(*address, keep("the root's file system is on it"));
-        }
-        if let [only] = root.networks.as_slice() {
-            self.function_owners
-                .insert(*only, keep("it is the only network of the root"));
-        }
-        for address in &root.consoles {
-            self.function_owners
-                .insert(*address, keep("the root has its console there"));
+        for (address, why) in root.needed() {
+            self.function_owners.insert(address, keep(why));
         }
         for port in &root.console_ports {
             for port in *port..port.saturating_add(8) {
