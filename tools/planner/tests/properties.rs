@@ -102,8 +102,6 @@ fn split_cores(host: &Host, cells: &[CellAssignment]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn plans_own_each_thing_once_and_meet_all_wishes((host, wishes) in hosts().prop_flat_map(with_wishes)) {
         let slices = slices(&wishes);

@@ -1,6 +1,6 @@
 //! Saved hosts: JSON, or TOML for those that people write.
 
-use super::{Host, VERSION};
+use super::{Host, Node, Pages, VERSION};
 use crate::report::{Finding, Place, Report};
 use std::fs;
 use std::path::Path;
@@ -70,7 +70,9 @@ impl Host {
             })
     }
 
-    /// Numbers that must be unique and references that must lead somewhere.
+    /// Numbers that must be unique, references that must lead somewhere, and
+    /// amounts that a machine can have: whoever adds them up need not fear an
+    /// overflow.
     fn consistent(&self, path: &Path) -> Report {
         let mut report = Report::default();
         let mut wrong = |message: String| {
@@ -98,8 +100,33 @@ impl Host {
                 cpu.linux, cpu.node
             ));
         }
+        if self.nodes.len() > MOST_NODES {
+            wrong(format!("more than {MOST_NODES} nodes"));
+        }
+        for node in self.nodes.iter().filter(|n| !is_possible(n)) {
+            wrong(format!("no machine has the amounts of node {}", node.id));
+        }
         report
     }
+}
+
+/// Nodes that Linux can have at most.
+const MOST_NODES: usize = 1024;
+/// Bytes that x86 can address.
+const MOST_MEMORY: u64 = 1 << 52;
+/// Distances are bytes in the firmware's tables (SLIT).
+const MOST_DISTANCE: u32 = 255;
+
+/// True if a machine can have such a node.
+fn is_possible(node: &Node) -> bool {
+    let pages = |p: &Pages| {
+        let bytes = p.size.checked_mul(p.total.max(p.free));
+        bytes.is_some_and(|b| b <= MOST_MEMORY)
+    };
+    node.memory.max(node.free) <= MOST_MEMORY
+        && node.pages.len() <= 8
+        && node.pages.iter().all(pages)
+        && node.distances.iter().all(|d| *d <= MOST_DISTANCE)
 }
 
 /// True for a name that ends in `.toml`.
@@ -137,5 +164,53 @@ fn twice<T: Ord + Copy>(values: impl Iterator<Item = T>, mut found: impl FnMut(T
             last = Some(*a);
             found(*a);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said about a host file with this text.
+    fn told(text: &str) -> String {
+        match Host::parse(text, Path::new("host.toml")) {
+            Ok(_) => String::new(),
+            Err(report) => report.to_string(),
+        }
+    }
+
+    #[test]
+    fn contradictions_are_all_told_at_once() {
+        let node = "[[nodes]]\nid = 0\nmemory = 1\nfree = 1\n";
+        let cpus = "cpus = [{ linux = 0, apic-id = 3, core = 0 }, { linux = 0, apic-id = 3, core = 0, node = 4 }]";
+        let text = told(&format!("version = 1\nname = \"x\"\n{cpus}\n{node}{node}"));
+        for part in [
+            "error: CPU 0 is there twice",
+            "error: two CPUs have APIC id 3",
+            "error: node 0 is there twice",
+            "error: CPU 0 is on node 4, which is not there",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_that_cannot_be_are_refused() {
+        let node = "[[nodes]]\nid = 0\nmemory = 1\nfree = 0x7fffffffffffffff\n";
+        let text = told(&format!("version = 1\nname = \"x\"\n{node}"));
+        assert!(
+            text.contains("error: no machine has the amounts of node 0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn wrong_forms_are_told_with_their_line() {
+        let text = told("version = 1\nname = \"x\"\ncpu = 3\n");
+        assert!(text.contains("--> host.toml:3:1"), "{text}");
+        assert!(told("version = 2\nname = \"x\"\n").contains("has version 2"));
+        let json = Host::parse("{\n  \"version\": x }", Path::new("host.json"));
+        let json = json.expect_err("no JSON").to_string();
+        assert!(json.contains("--> host.json:2:"), "{json}");
     }
 }
