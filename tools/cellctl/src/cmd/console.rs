@@ -149,7 +149,7 @@ impl Session<'_> {
     fn cell_ended(&self, state: &str) -> Result<()> {
         match &self.options.expect {
             None => {
-                warn(format!("cell \"{}\" is {state}", self.options.name));
+                warn(format!("cell \"{}\": {state}", self.options.name));
                 Ok(())
             }
             Some(text) => Err(Error::new(
@@ -157,7 +157,7 @@ impl Session<'_> {
                     "did not see \"{text}\" on the console of \"{}\"",
                     self.options.name
                 ),
-                format!("the cell is {state}"),
+                format!("the cell's state is: {state}"),
                 format!("see `cellctl status {}`", self.options.name),
             )),
         }
