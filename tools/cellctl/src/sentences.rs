@@ -23,87 +23,80 @@ fn switch(what: &str, answer: &Enable) -> Error {
     let Some(status) = EnterStatus::from_code(answer.status) else {
         return Error::internal(what, format!("unknown status {}", answer.status));
     };
-    let (why, help) = enter_parts(status, answer.detail);
+    let (why, help) = (
+        enter_why(status, answer.detail),
+        enter_help(status, answer.detail),
+    );
     let at = format!("{why} (seen on CPU {})", answer.cpu);
     Error::new(what, at, help)
 }
 
-/// Cause and remedy of an [`EnterStatus`].
-fn enter_parts(status: EnterStatus, detail: u32) -> (String, &'static str) {
+/// Cause of an [`EnterStatus`].
+fn enter_why(status: EnterStatus, detail: u32) -> String {
+    use EnterStatus as S;
+    let plain = match status {
+        S::MissingFeature => return missing_feature(detail),
+        S::Unsupported => return unsupported(detail).0,
+        S::CpusMissing => return format!("only {detail} CPUs arrived in time"),
+        S::UnknownCpu => {
+            return format!("the plan does not name the CPU with APIC id {detail}");
+        }
+        S::NoMemory => return format!("the monitor's memory lacks {detail} pages of 4 KiB"),
+        S::InstructionFailed => {
+            return format!("a VMX or SVM instruction failed with error {detail}");
+        }
+        S::EntryFailed => {
+            return format!("the first entry into the root cell failed with {detail:#x}");
+        }
+        S::CellsExist => return format!("{detail} cells exist"),
+        S::CpusOffline => return format!("{detail} CPUs that entered are offline"),
+        S::Driver => return format!("the driver could not pin or map what it needs ({detail})"),
+        S::Ok => "nothing is wrong",
+        S::AbiMismatch => "driver and image were built for different ABI versions",
+        S::NoVirtualization => "the CPU has neither VT-x nor AMD-V",
+        S::LockedByFirmware => "the firmware locked CPU virtualization off",
+        S::InUse => "something else uses CPU virtualization",
+        S::BadPlan => "the system plan cannot be decoded",
+        S::OtherCpuFailed => "another CPU failed",
+        S::Injected => "a test asked for this failure",
+        S::Busy => "another call is under way",
+        S::ApicMode => "the APICs are off, or not all in the same mode",
+        S::BadImage => "the file is no image of the monitor, or one for another ABI version",
+    };
+    plain.to_owned()
+}
+
+/// Remedy for an [`EnterStatus`].
+fn enter_help(status: EnterStatus, detail: u32) -> &'static str {
     use EnterStatus as S;
     match status {
-        S::Ok => ("nothing is wrong".into(), "none is needed"),
-        S::AbiMismatch => (
-            "driver and image were built for different ABI versions".into(),
-            "install driver and image of the same version",
-        ),
-        S::NoVirtualization => (
-            "the CPU has neither VT-x nor AMD-V".into(),
-            "use a machine that has one; in a virtual machine, let its host nest virtualization",
-        ),
-        S::LockedByFirmware => (
-            "the firmware locked CPU virtualization off".into(),
-            "turn on \"Intel Virtualization Technology\" or \"SVM Mode\" in the firmware's set-up",
-        ),
-        S::MissingFeature => (missing_feature(detail), "use a newer CPU or emulator"),
-        S::InUse => (
-            "something else uses CPU virtualization".into(),
-            "stop virtual machines and unload it: modprobe -r kvm_intel kvm_amd (or vboxdrv, vmmon)",
-        ),
-        S::CpusMissing => (
-            format!("only {detail} CPUs arrived in time"),
-            "bring all CPUs online and try again",
-        ),
-        S::BadPlan => (
-            "the system plan cannot be decoded".into(),
-            "install cellctl and image of the same version",
-        ),
-        S::UnknownCpu => (
-            format!("the plan does not name the CPU with APIC id {detail}"),
-            "bring all CPUs online, then turn the monitor on again",
-        ),
-        S::NoMemory => (
-            format!("the monitor's memory lacks {detail} pages of 4 KiB"),
-            "give it more: cellctl enable --memory 16MiB",
-        ),
-        S::OtherCpuFailed => (
-            "another CPU failed".into(),
-            "its reason stands in `dmesg | grep cellvisor`",
-        ),
-        S::InstructionFailed => (
-            format!("a VMX or SVM instruction failed with error {detail}"),
-            "report it with the output of `cellctl check` and `dmesg`",
-        ),
-        S::EntryFailed => (
-            format!("the first entry into the root cell failed with {detail:#x}"),
-            "report it with the output of `cellctl check` and `dmesg`",
-        ),
-        S::Unsupported => unsupported(detail),
-        S::Injected => ("a test asked for this failure".into(), "leave out --inject"),
-        S::CellsExist => (
-            format!("{detail} cells exist"),
-            "destroy them first: cellctl destroy NAME, or cellctl disable --force",
-        ),
-        S::Busy => (
-            "another call is under way".into(),
-            "try again when no other cellctl is at work",
-        ),
-        S::ApicMode => (
-            "the APICs are off, or not all in the same mode".into(),
-            "leave out kernel parameters such as `nolapic` and `disableapic`",
-        ),
-        S::CpusOffline => (
-            format!("{detail} CPUs that entered are offline"),
-            "bring them online: echo 1 > /sys/devices/system/cpu/cpuN/online",
-        ),
-        S::Driver => (
-            format!("the driver could not pin or map what it needs ({detail})"),
-            "its reason stands in `dmesg | grep cellvisor`",
-        ),
-        S::BadImage => (
-            "the file is no image of the monitor, or one for another ABI version".into(),
-            "name the right one: cellctl enable --image PATH",
-        ),
+        S::Ok => "none is needed",
+        S::AbiMismatch => "install driver and image of the same version",
+        S::NoVirtualization => {
+            "use a machine that has one; in a virtual machine, let its host nest virtualization"
+        }
+        S::LockedByFirmware => {
+            "turn on \"Intel Virtualization Technology\" or \"SVM Mode\" in the firmware's set-up"
+        }
+        S::MissingFeature => "use a newer CPU or emulator",
+        S::InUse => {
+            "stop virtual machines and unload it: modprobe -r kvm_intel kvm_amd (or vboxdrv, vmmon)"
+        }
+        S::CpusMissing => "bring all CPUs online and try again",
+        S::BadPlan => "install cellctl and image of the same version",
+        S::UnknownCpu => "bring all CPUs online, then turn the monitor on again",
+        S::NoMemory => "give it more: cellctl enable --memory 16MiB",
+        S::OtherCpuFailed | S::Driver => "its reason stands in `dmesg | grep cellvisor`",
+        S::InstructionFailed | S::EntryFailed => {
+            "report it with the output of `cellctl check` and `dmesg`"
+        }
+        S::Unsupported => unsupported(detail).1,
+        S::Injected => "leave out --inject",
+        S::CellsExist => "destroy them first: cellctl destroy NAME, or cellctl disable --force",
+        S::Busy => "try again when no other cellctl is at work",
+        S::ApicMode => "leave out kernel parameters such as `nolapic` and `disableapic`",
+        S::CpusOffline => "bring them online: echo 1 > /sys/devices/system/cpu/cpuN/online",
+        S::BadImage => "name the right one: cellctl enable --image PATH",
     }
 }
 
@@ -362,7 +355,7 @@ mod tests {
     #[test]
     fn every_enter_status_has_cause_and_remedy() {
         for status in EnterStatus::ALL {
-            let (why, help) = enter_parts(*status, 1);
+            let (why, help) = (enter_why(*status, 1), enter_help(*status, 1));
             assert!(why.len() > 10 && help.len() > 8, "{status:?}");
         }
         for feature in MissingFeature::ALL {
