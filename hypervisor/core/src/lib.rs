@@ -19,6 +19,7 @@ pub mod kvmclock;
 pub mod msr;
 pub mod mtrr;
 pub mod own;
+pub mod pages;
 pub mod paging;
 pub mod pci;
 pub mod ring;

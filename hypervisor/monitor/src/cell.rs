@@ -1,6 +1,7 @@
 //! Cells as the monitor keeps them, the root among them.
 
-use crate::mem::{hpa_of, pool};
+use crate::mem::hpa_of;
+use crate::mem::pool::{self, free_run};
 use crate::percpu::{self, CpuShared, request};
 use crate::space::Space;
 use crate::vcpu::{Attachment, BitmapSizes};
@@ -98,13 +99,6 @@ impl Bitmaps {
             let old = byte.read_volatile();
             byte.write_volatile(if intercepted { old | bit } else { old & !bit });
         }
-    }
-}
-
-/// Gives back pages of [`pool::alloc_run`].
-pub(crate) fn free_run(first: u64, count: u64) {
-    for page in 0..count {
-        pool::free(first + page * PAGE_SIZE);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cell's virtual devices: console, I/O APIC, power, clock.
 
-use crate::cell::{CONSOLE_PAGES, free_run};
-use crate::mem::pool;
+use crate::cell::CONSOLE_PAGES;
+use crate::mem::pool::{self, free_run};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::ioapic::{IoApic, Message};
 use cellvisor_core::kvmclock::Clock;

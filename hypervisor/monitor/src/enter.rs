@@ -87,12 +87,12 @@ fn prepare_shared() -> Result<(), EnterError> {
     }
     let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
     sync::set_tsc_khz(plan.tsc_khz);
-    pool::init();
     gdt::init();
     let no_memory = EnterError {
         status: EnterStatus::NoMemory,
         detail: 0,
     };
+    pool::init().ok_or(no_memory)?;
     map::init().ok_or(no_memory)?;
     facts::init(&plan)?;
     root::init::<Vmx>(&plan).ok_or(no_memory)?;

@@ -290,6 +290,22 @@ host_nmi:
 3:  pop rax
     iretq
 
+# Interrupts that a CPU's last owner left behind: acknowledged and forgotten
+# (apic::drain), in x2APIC mode.
+    .globl host_interrupt
+host_interrupt:
+    push rax
+    push rcx
+    push rdx
+    mov ecx, 0x80b
+    xor eax, eax
+    xor edx, edx
+    wrmsr
+    pop rdx
+    pop rcx
+    pop rax
+    iretq
+
 # Exceptions of the monitor itself. Those of the three checked accesses become
 # their result 1; all others end in `fatal`, which does not return.
     .macro exception vector, has_error

@@ -62,6 +62,11 @@ pub(crate) fn boot_info() -> &'static BootInfo {
     unsafe { (*BOOT_INFO.0.get()).assume_init_ref() }
 }
 
+/// Virtual address of the bridge tables (abi: `image::ImageHeader`).
+pub(crate) fn bridge_tables() -> u64 {
+    BRIDGE_TABLES.0.get() as u64
+}
+
 /// Symbols of `linker.ld` and `entry.S`, of which only the address counts.
 macro_rules! addresses {
     ($($(#[$doc:meta])* $name:ident = $symbol:ident,)*) => {
@@ -81,6 +86,8 @@ addresses! {
     vmx_exit_address = vmx_exit,
     /// The NMI handler.
     host_nmi_address = host_nmi,
+    /// The handler of interrupts that nobody wants any more.
+    host_interrupt_address = host_interrupt,
     /// The first of the exception stubs, 16 bytes each.
     exception_stubs_address = exception_stubs,
 }

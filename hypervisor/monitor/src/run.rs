@@ -144,7 +144,7 @@ impl<B: Backend> Cpu<B> {
         } else {
             apic::Mode::X2apic
         };
-        apic::hand_over(mode);
+        apic::hand_over(mode, |work| self.vcpu.interruptible(work));
         handover::clear_cpu();
         self.nmi_pending = false;
         self.icr_high = 0;

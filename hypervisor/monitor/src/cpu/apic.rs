@@ -19,6 +19,9 @@ const EOI: u32 = 0xb0;
 pub(crate) const LDR: u32 = 0xd0;
 const SPURIOUS: u32 = 0xf0;
 const IN_SERVICE: u32 = 0x100;
+const REQUESTED: u32 = 0x200;
+/// Software enable, in the spurious-interrupt register.
+const ENABLED: u32 = 1 << 8;
 /// Interrupt command, low half.
 pub(crate) const ICR_LOW: u32 = 0x300;
 /// Interrupt command, high half (xAPIC only).
@@ -152,32 +155,53 @@ pub(crate) fn send_nmi(target: u32) {
 }
 
 /// Brings this CPU's APIC into the state that INIT leaves, in the mode that the
-/// new owner uses: nothing of the last owner's interrupts stays.
-pub(crate) fn hand_over(to: Mode) {
+/// new owner uses: nothing of the last owner's interrupts stays. Cells run in
+/// x2APIC mode, so on one side of the change it is always that.
+pub(crate) fn hand_over(to: Mode, interruptible: impl FnOnce(fn())) {
     let Some(now) = mode() else { return };
-    // SAFETY: the owner has lost this CPU; no command is sent.
+    if now != to && to == Mode::X2apic {
+        set_mode(to);
+    }
+    // SAFETY: the owner has lost this CPU; no command is sent. The APIC stays
+    // enabled while interrupts are drained, for it holds them back otherwise.
     unsafe {
         for entry in LVT {
             write(entry, MASKED);
         }
         write(TIMER_COUNT, 0);
         write(TPR, 0);
-        // At most 240 vectors can be in service.
-        for _ in 0..240 {
-            if !any_in_service() {
-                break;
-            }
-            write(EOI, 0);
-        }
-        write(SPURIOUS, 0xff);
+        write(SPURIOUS, ENABLED | 0xff);
     }
-    if now != to {
+    interruptible(drain);
+    // SAFETY: as above.
+    unsafe { write(SPURIOUS, 0xff) };
+    if now != to && to == Mode::Xapic {
         set_mode(to);
     }
 }
 
-fn any_in_service() -> bool {
-    (0..8).any(|word| read(IN_SERVICE + 16 * word) != 0)
+/// Acknowledges what is in service and takes what is requested: at most 240
+/// vectors each.
+fn drain() {
+    const MOST: usize = 240;
+    for _ in 0..MOST {
+        if !any(IN_SERVICE) {
+            break;
+        }
+        // SAFETY: an interrupt of the last owner, who will not acknowledge it.
+        unsafe { write(EOI, 0) };
+    }
+    for _ in 0..MOST {
+        if !any(REQUESTED) {
+            break;
+        }
+        // SAFETY: `host_interrupt` acknowledges whatever comes.
+        unsafe { core::arch::asm!("sti", "nop", "nop", "cli", options(nostack)) };
+    }
+}
+
+fn any(registers: u32) -> bool {
+    (0..8).any(|word| read(registers + 16 * word) != 0)
 }
 
 /// Changes the mode. From x2APIC to xAPIC leads through "off" only (SDM 3A,

@@ -18,7 +18,11 @@ pub(crate) const TSS: u16 = 0x40;
 const ENTRIES: usize = TSS as usize / 8 + 2;
 const CODE_SEGMENT: u64 = 0x00af_9b00_0000_ffff;
 const DATA_SEGMENT: u64 = 0x00cf_9300_0000_ffff;
-const VECTORS: usize = 22;
+/// Vectors with an exception stub.
+const EXCEPTIONS: usize = 22;
+/// First vector of interrupts.
+const INTERRUPTS: usize = 32;
+const VECTORS: usize = 256;
 const NMI: usize = 2;
 
 /// A global descriptor table.
@@ -71,9 +75,10 @@ pub(crate) fn init() {
         Gate(low, target >> 32)
     };
     let mut idt = [Gate(0, 0); VECTORS];
-    for (vector, entry) in idt.iter_mut().enumerate() {
+    for (vector, entry) in idt.iter_mut().enumerate().take(EXCEPTIONS) {
         *entry = gate(entry::exception_stubs_address() + 16 * vector as u64);
     }
+    idt[INTERRUPTS..].fill(gate(entry::host_interrupt_address()));
     idt[NMI] = gate(entry::host_nmi_address());
     TABLES.set(DescriptorTables {
         gdt: Gdt::new(tss_base(), 103),

@@ -60,7 +60,7 @@ pub(crate) fn init() -> Option<()> {
     } else {
         level4
     };
-    let mut tables = Tables {
+    let tables = Tables {
         level3,
         devices_used: 0,
     };
@@ -88,10 +88,21 @@ pub(crate) fn init() -> Option<()> {
     for cpu in 0..u64::from(entry::boot_info().cpu_count) {
         map_small(&tables, WINDOWS + cpu * PAGE_SIZE, Hpa(0), 0)?;
     }
-    tables.devices_used = 0;
+    map_small(&tables, DEVICES, Hpa(0), 0)?;
+    share_with_bridge(&tables);
     *TABLES.lock() = Some(tables);
     CR3.set(hpa_of(top).0);
     Some(())
+}
+
+/// Windows and device registers are there under the bridge tables as well, under
+/// which CPUs prepare themselves.
+fn share_with_bridge(tables: &Tables) {
+    let bridge_level3 = entry::bridge_tables() + 2 * PAGE_SIZE;
+    for va in [WINDOWS, DEVICES] {
+        let index = va >> 30 & 0x1ff;
+        write(bridge_level3, index, read(tables.level3, index));
+    }
 }
 
 /// Text is executable, read-only data is neither writable nor executable.

@@ -5,110 +5,74 @@ use super::{hpa_of, memory_size, page_up, pool_start, va_of};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::pages::FreeMap;
 use cellvisor_core::paging::TableMem;
 use spin::Mutex;
 
-/// Free pages form a chain: each holds the address of the next.
+/// The pool and the virtual address of its first page.
 struct Pool {
-    /// Virtual address of the first free page; 0 if there is none.
+    map: FreeMap<'static>,
     first: u64,
-    free: u32,
-    total: u32,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    first: 0,
-    free: 0,
-    total: 0,
-});
+static POOL: Mutex<Option<Pool>> = Mutex::new(None);
 
-/// Puts all memory behind the per-CPU areas into the pool.
-pub(crate) fn init() {
-    let mut pool = POOL.lock();
-    let mut page = BASE + memory_size();
-    while page > page_up(pool_start()) {
-        page -= PAGE_SIZE;
-        // SAFETY: the page is the monitor's memory, mapped writable, and behind
-        // everything that is in use.
-        unsafe { (page as *mut u64).write(pool.first) };
-        pool.first = page;
-        pool.free += 1;
-    }
-    pool.total = pool.free;
+/// Puts all memory behind the per-CPU areas into the pool, but for the map of
+/// the pool itself. `None` if there is none.
+pub(crate) fn init() -> Option<()> {
+    let start = page_up(pool_start());
+    let pages = (BASE + memory_size()).checked_sub(start)? / PAGE_SIZE;
+    let words = FreeMap::words(pages as usize);
+    let first = page_up(start + words as u64 * 8);
+    // SAFETY: the memory is the monitor's, mapped, zeroed, behind everything
+    // that is in use, and before the first page of the pool.
+    let words = unsafe { core::slice::from_raw_parts_mut(start as *mut u64, words) };
+    let pages = (BASE + memory_size()).checked_sub(first)? / PAGE_SIZE;
+    let map = FreeMap::new(words, pages as usize)?;
+    *POOL.lock() = Some(Pool { map, first });
+    Some(())
 }
 
 /// Pages of the pool: (in all, free).
 pub(crate) fn usage() -> (u32, u32) {
     let pool = POOL.lock();
-    (pool.total, pool.free)
+    pool.as_ref().map_or((0, 0), |pool| {
+        (pool.map.pages() as u32, pool.map.free() as u32)
+    })
 }
 
 /// Takes a zeroed page; its virtual address.
 pub(crate) fn alloc() -> Option<u64> {
-    let mut pool = POOL.lock();
-    let page = pool.first;
-    if page == 0 {
-        return None;
-    }
-    // SAFETY: a free page belongs to the pool alone, and its first word is the
-    // link that `init` or `free` wrote.
-    pool.first = unsafe { (page as *const u64).read() };
-    pool.free -= 1;
-    drop(pool);
-    // SAFETY: the page is off the chain and nobody else knows it.
-    unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE_SIZE as usize) };
+    alloc_run(1)
+}
+
+/// Takes `count` zeroed pages that follow each other, in physical memory as
+/// well; the virtual address of the first.
+pub(crate) fn alloc_run(count: u64) -> Option<u64> {
+    let mut guard = POOL.lock();
+    let pool = guard.as_mut()?;
+    let va = |page: usize| pool.first + page as u64 * PAGE_SIZE;
+    let joined = |page: usize| hpa_of(va(page)).0 + PAGE_SIZE == hpa_of(va(page + 1)).0;
+    let page = va(pool.map.take(count as usize, joined)?);
+    drop(guard);
+    // SAFETY: the pages are taken, and nobody else knows them.
+    unsafe { core::ptr::write_bytes(page as *mut u8, 0, (count * PAGE_SIZE) as usize) };
     Some(page)
 }
 
-/// Takes `count` zeroed pages that follow each other, as blocks do that the
-/// hardware wants contiguous; `None` if no such run is free.
-///
-/// Searches the chain, which is in address order as long as nothing was freed;
-/// asked for rarely and early.
-pub(crate) fn alloc_run(count: u64) -> Option<u64> {
-    let mut taken: heapless::Vec<u64, 16> = heapless::Vec::new();
-    while (taken.len() as u64) < count {
-        let follows = |page: u64| {
-            taken.last().is_none_or(|last| {
-                page == last + PAGE_SIZE && hpa_of(page).0 == hpa_of(*last).0 + PAGE_SIZE
-            })
-        };
-        match alloc() {
-            Some(page) if follows(page) => {
-                if taken.push(page).is_err() {
-                    free(page);
-                    break;
-                }
-            }
-            other => {
-                taken.iter().copied().chain(other).for_each(free);
-                return None;
-            }
-        }
-    }
-    if (taken.len() as u64) < count {
-        taken.iter().copied().for_each(free);
-        return None;
-    }
-    taken.first().copied()
+/// Gives a page back.
+pub(crate) fn free(page: u64) {
+    free_run(page, 1);
 }
 
-/// Gives a page back.
-///
-/// The caller must hold the only reference to it; a page that is not the
-/// pool's is ignored.
-pub(crate) fn free(page: u64) {
-    if page < page_up(pool_start())
-        || page >= BASE + memory_size()
-        || !page.is_multiple_of(PAGE_SIZE)
-    {
-        return;
+/// Gives pages back. The caller must hold the only reference to them; what is
+/// not the pool's is ignored.
+pub(crate) fn free_run(first: u64, count: u64) {
+    let mut guard = POOL.lock();
+    let Some(pool) = guard.as_mut() else { return };
+    if let Some(offset) = first.checked_sub(pool.first) {
+        pool.map.give((offset / PAGE_SIZE) as usize, count as usize);
     }
-    let mut pool = POOL.lock();
-    // SAFETY: the page is the pool's memory and nobody uses it any more.
-    unsafe { (page as *mut u64).write(pool.first) };
-    pool.first = page;
-    pool.free += 1;
 }
 
 /// Pages of the pool as tables that hardware walks.

@@ -128,6 +128,12 @@ pub(crate) trait Backend: Sized {
     /// #GP.
     fn write_efer(&mut self, value: u64) -> bool;
 
+    /// Runs `work`, which opens interrupts for a moment, where they would not
+    /// come otherwise.
+    fn interruptible(&mut self, work: fn()) {
+        work();
+    }
+
     /// Forgets cached second-level translations of this owner.
     fn flush(&mut self);
 

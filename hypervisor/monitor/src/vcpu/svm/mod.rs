@@ -1,0 +1,471 @@
+//! AMD-V.
+//!
+//! Source: APM 2, "Secure Virtual Machine".
+
+mod caps;
+mod exit;
+mod fields;
+mod host;
+mod nmi;
+mod vmcb;
+
+use super::{Attachment, Backend, BitmapSizes, EnterError};
+use crate::percpu::CpuShared;
+use crate::space::Space;
+use crate::{entry, mem};
+use caps::{Caps, EFER_SVME};
+use cellvisor_abi::{PAGE_SIZE, call};
+use cellvisor_core::cpuid::Lacks;
+use cellvisor_core::exit::Exit;
+use cellvisor_core::insn::CpuMode;
+use cellvisor_core::msr::{self, Policy};
+use cellvisor_core::paging::PageSize;
+use cellvisor_core::vcpu::{self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs, Segment, Table};
+use cellvisor_core::walk::Paging;
+use core::sync::atomic::Ordering;
+use fields::*;
+use host::Host;
+use nmi::Blocking;
+use vmcb::Vmcb;
+use x86::msr as registers;
+
+/// #DB, #AC, #MC: a guest that makes one of the first two happen while the CPU
+/// delivers it could keep the CPU in microcode for ever (CVE-2015-8104,
+/// CVE-2015-5307); the last one is about the machine.
+const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
+/// NMI, INIT, CPUID, INVD, INVLPGA, ports, MSRs, shutdown.
+const ALWAYS_1: u64 = 1 << 1 | 1 << 3 | 1 << 18 | 1 << 22 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 31;
+/// IRET, while an NMI is handled.
+const INTERCEPT_IRET: u64 = 1 << 20;
+/// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, XSETBV.
+const ALWAYS_2: u64 = 0x7f | 1 << 13;
+/// Nested paging; INVLPGB and TLBSYNC.
+const NESTED_PAGING: u64 = 1 << 0;
+const ALLOW_INVLPGB: u64 = 1 << 7;
+
+const FLUSH_ALL: u64 = 1;
+const FLUSH_ASID: u64 = 3;
+
+/// Event fields.
+const EVENT_VALID: u64 = 1 << 31;
+const EVENT_HAS_CODE: u64 = 1 << 11;
+const TYPE_INTERRUPT: u64 = 0;
+const TYPE_EXCEPTION: u64 = 3 << 8;
+const TYPE_SOFTWARE: u64 = 4 << 8;
+
+const fn event_type(event: u64) -> u64 {
+    event & 7 << 8
+}
+
+const DR6_RESET: u64 = 0xffff_0ff0;
+const SPEC_CTRL_MSR: u32 = 0x48;
+const VM_HSAVE_PA: u32 = 0xc001_0117;
+
+/// AMD-V on this CPU.
+pub(crate) struct Svm {
+    vmcb: Vmcb,
+    caps: Caps,
+    host: Host,
+    /// Address of this CPU's shared part.
+    shared: u64,
+    /// VM_HSAVE_PA as Linux had it.
+    linux_hsave: u64,
+    /// The monitor has taken Linux's place on this CPU.
+    taken_over: bool,
+    /// What VMLOAD loads is in the VMCB; otherwise it is in the CPU.
+    to_load: bool,
+    nmis: Blocking,
+    /// An exit is wanted as soon as the event on its way is delivered.
+    wants_exit: bool,
+}
+
+impl Backend for Svm {
+    const KIND: call::Backend = call::Backend::Svm;
+    const BITMAPS: BitmapSizes = BitmapSizes {
+        msr_pages: 2,
+        io_pages: 3,
+    };
+    const ROOT_MSRS: Policy = Policy::ROOT_SVM;
+    const CELL_MSRS: Policy = Policy::CELL_SVM;
+
+    fn present() -> bool {
+        caps::present()
+    }
+
+    fn has_1g_pages() -> bool {
+        caps::has_1g_pages()
+    }
+
+    fn new_space(largest: PageSize) -> Option<Space> {
+        Space::npt(largest)
+    }
+
+    fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
+        // SAFETY: the caller's bitmap are two pages of the pool; other CPUs may
+        // read them, in hardware, bit by bit.
+        msr::fill_msrpm(policy, unsafe { &mut *(bitmap as *mut [u8; 8192]) });
+    }
+
+    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
+        let caps = caps::probe(linux)?;
+        // SAFETY: `probe` saw that SVM is there and off; the save area and the
+        // VMCB are this CPU's own pages.
+        let (linux_hsave, vmcb) = unsafe {
+            registers::wrmsr(registers::IA32_EFER, linux.efer | EFER_SVME);
+            let linux_hsave = registers::rdmsr(VM_HSAVE_PA);
+            registers::wrmsr(VM_HSAVE_PA, mem::hpa_of(pages[0]).0);
+            (linux_hsave, Vmcb::new(pages[1]))
+        };
+        let mut this = Self {
+            vmcb,
+            caps,
+            host: Host::new(linux),
+            // The area's shared part lies before its hardware pages.
+            shared: pages[0] - PAGE_SIZE,
+            linux_hsave,
+            taken_over: false,
+            to_load: false,
+            nmis: Blocking::Open,
+            wants_exit: false,
+        };
+        this.write_controls();
+        Ok(this)
+    }
+
+    fn disable(&mut self) {
+        // SAFETY: the guest's state has been saved by the caller, and nothing
+        // uses the VMCB after this. SVM must not be switched off with the global
+        // interrupt flag clear.
+        unsafe {
+            if self.taken_over {
+                host::open_nmis(self.shared);
+                if self.caps.spec_ctrl {
+                    registers::wrmsr(SPEC_CTRL_MSR, self.vmcb.read(SPEC_CTRL));
+                }
+            }
+            registers::wrmsr(VM_HSAVE_PA, self.linux_hsave);
+            let efer = registers::rdmsr(registers::IA32_EFER);
+            registers::wrmsr(registers::IA32_EFER, efer & !EFER_SVME);
+        }
+    }
+
+    fn attach(&mut self, to: &Attachment) {
+        // The CPU runs one owner at a time and forgets all when that changes, so
+        // that owners may share an ASID where there are few.
+        let asid = 1 + u64::from(to.tag.saturating_sub(1)) % u64::from(self.caps.asids - 1);
+        // SAFETY: the attachment names pages that the monitor keeps for the
+        // owner as long as CPUs are attached to it.
+        unsafe {
+            self.vmcb.control(NESTED_CR3, to.tables.0);
+            self.vmcb.control(MSR_MAP, to.msr_bitmap.0);
+            self.vmcb.control(IO_MAP, to.io_bitmap.0);
+            self.vmcb.control(ASID, asid);
+            self.vmcb.control(TLB_CONTROL, FLUSH_ALL);
+        }
+        // What the last owner left in the CPU was cleared there.
+        self.to_load = false;
+        // No kernel uses these for itself: Intel's branch tracking is the only
+        // one that Linux knows, and its shadow stacks are for programs.
+        for field in [S_CET, SSP, SSP_TABLE] {
+            self.vmcb.write(field, 0);
+        }
+        if self.taken_over {
+            self.vmcb.write(SPEC_CTRL, 0);
+        }
+    }
+
+    fn set_state(&mut self, state: &CpuState) {
+        self.save_rest();
+        let v = &mut self.vmcb;
+        v.write(RIP, state.rip);
+        v.write(RSP, state.rsp);
+        v.write(RFLAGS, state.rflags | 2);
+        v.write(CR0, state.cr0);
+        v.write(CR2, crate::handover::cr2());
+        v.write(CR3, state.cr3);
+        v.write(CR4, state.cr4);
+        v.write(EFER, state.efer | EFER_SVME);
+        v.write(PAT, state.pat);
+        v.write(DR7, state.dr7);
+        v.write(DR6, DR6_RESET);
+        for (field, value) in SYSENTER.into_iter().zip(state.sysenter) {
+            v.write(field, value);
+        }
+        for (fields, table) in [(GDTR, &state.gdtr), (IDTR, &state.idtr)] {
+            v.write(fields.base, table.base);
+            v.write(fields.limit, u64::from(table.limit));
+        }
+        let segments = [
+            (ES, &state.es),
+            (CS, &state.cs),
+            (SS, &state.ss),
+            (DS, &state.ds),
+            (FS, &state.fs),
+            (GS, &state.gs),
+            (LDTR, &state.ldtr),
+            (TR, &state.tr),
+        ];
+        for (fields, segment) in segments {
+            set_segment(v, fields, segment);
+        }
+        v.write(CPL, u64::from(state.ss.access >> 5 & 3));
+        v.write(INTERRUPT_SHADOW, 0);
+        // SAFETY: no event is pending for a new state. DEBUGCTL is the guest's
+        // even while the monitor runs, which has no branches to hide.
+        unsafe {
+            v.control(ENTRY_EVENT, 0);
+            registers::wrmsr(registers::IA32_DEBUGCTL, state.debugctl);
+        }
+        self.open_nmis();
+        self.to_load = true;
+    }
+
+    fn state(&self) -> CpuState {
+        self.save_rest();
+        let v = &self.vmcb;
+        let table = |fields: Segments| Table {
+            base: v.read(fields.base),
+            limit: v.read(fields.limit) as u16,
+        };
+        CpuState {
+            rip: v.read(RIP),
+            rsp: v.read(RSP),
+            rflags: v.read(RFLAGS),
+            cr0: v.read(CR0),
+            cr3: v.read(CR3),
+            cr4: v.read(CR4),
+            efer: v.read(EFER) & !EFER_SVME,
+            pat: v.read(PAT),
+            dr7: v.read(DR7),
+            // SAFETY: every CPU with SVM has it.
+            debugctl: unsafe { registers::rdmsr(registers::IA32_DEBUGCTL) },
+            sysenter: SYSENTER.map(|field| v.read(field)),
+            es: segment(v, ES),
+            cs: segment(v, CS),
+            ss: segment(v, SS),
+            ds: segment(v, DS),
+            fs: segment(v, FS),
+            gs: segment(v, GS),
+            ldtr: segment(v, LDTR),
+            tr: segment(v, TR),
+            gdtr: table(GDTR),
+            idtr: table(IDTR),
+        }
+    }
+
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+        if !self.taken_over {
+            self.take_over();
+        }
+        // A request that comes after this comes with an NMI, which makes VMRUN
+        // exit at once.
+        let asked = shared.requests.load(Ordering::Acquire) | shared.nmi_seen.load(Ordering::Acquire);
+        if asked != 0 {
+            return Exit::Aborted;
+        }
+        if core::mem::take(&mut self.wants_exit) {
+            crate::kick::send(shared, 0);
+        }
+        let vmcb = self.vmcb.address();
+        self.vmcb.write(RAX, regs.0[vcpu::RAX]);
+        // SAFETY: the VMCB is complete and its guest attached; the monitor has
+        // taken over; `regs` outlives the call.
+        unsafe {
+            if core::mem::take(&mut self.to_load) {
+                host::vmload(vmcb);
+            }
+            entry::svm_run(regs, vmcb);
+        }
+        regs.0[vcpu::RAX] = self.vmcb.read(RAX);
+        self.exited(shared)
+    }
+
+    fn idle(&mut self, shared: &CpuShared) {
+        // SAFETY: a CPU has run its guest before it is stopped; the two words
+        // that `idle_wait` looks at are the first of the shared part.
+        unsafe {
+            host::with_nmis(self.shared, || entry::idle_wait(&raw const shared.requests));
+        }
+    }
+
+    fn instruction_len(&self) -> Option<u8> {
+        let next = match self.vmcb.read(EXIT_CODE) {
+            exit::IO => self.vmcb.read(EXIT_INFO_2),
+            _ if self.caps.next_rip => self.vmcb.read(NEXT_RIP),
+            _ => return None,
+        };
+        Some(next.wrapping_sub(self.vmcb.read(RIP)) as u8)
+    }
+
+    fn advance_by(&mut self, len: u8) {
+        let rip = self.vmcb.read(RIP);
+        self.vmcb.write(RIP, rip.wrapping_add(u64::from(len)));
+        self.vmcb.write(INTERRUPT_SHADOW, 0);
+    }
+
+    fn inject(&mut self, event: Event) {
+        let (vector, has_code) = event.vector();
+        let code = if has_code { EVENT_HAS_CODE } else { 0 };
+        // SAFETY: an exception for the guest; nothing else is affected.
+        unsafe {
+            let event = u64::from(vector) | TYPE_EXCEPTION | code | EVENT_VALID;
+            self.vmcb.control(ENTRY_EVENT, event);
+        }
+    }
+
+    fn try_inject_nmi(&mut self) -> bool {
+        self.inject_nmi()
+    }
+
+    fn write_control_register(&mut self, _register: u8, _value: u64) -> bool {
+        // Never intercepted: SVM restricts no bits.
+        false
+    }
+
+    fn write_efer(&mut self, value: u64) -> bool {
+        let old = self.vmcb.read(EFER);
+        let switches_mode = (value ^ old) & EFER_LME != 0 && self.vmcb.read(CR0) & CR0_PG != 0;
+        if value & !self.caps.efer != 0 || switches_mode {
+            return false;
+        }
+        let value = value & !EFER_LMA | old & EFER_LMA;
+        self.vmcb.write(EFER, value | EFER_SVME);
+        true
+    }
+
+    fn flush(&mut self) {
+        if self.vmcb.read(TLB_CONTROL) == FLUSH_ALL {
+            return;
+        }
+        let what = if self.caps.flush_by_asid {
+            FLUSH_ASID
+        } else {
+            FLUSH_ALL
+        };
+        // SAFETY: flushing is always allowed, and comes before the guest's next
+        // instruction.
+        unsafe { self.vmcb.control(TLB_CONTROL, what) };
+    }
+
+    fn rip(&self) -> u64 {
+        self.vmcb.read(RIP)
+    }
+
+    fn paging(&self) -> Paging {
+        Paging {
+            cr0: self.vmcb.read(CR0),
+            cr3: self.vmcb.read(CR3),
+            cr4: self.vmcb.read(CR4),
+            efer: self.vmcb.read(EFER),
+        }
+    }
+
+    fn is_supervisor(&self) -> bool {
+        self.vmcb.read(CPL) == 0
+    }
+
+    fn lacks(&self) -> Lacks {
+        // Instructions need no controls of their own.
+        Lacks::empty()
+    }
+
+    fn code_width(&self) -> CpuMode {
+        const LONG: u64 = 1 << 9;
+        const DEFAULT: u64 = 1 << 10;
+        let access = self.vmcb.read(CS.access);
+        let long_mode = self.vmcb.read(EFER) & EFER_LMA != 0;
+        CpuMode::from_flags(long_mode, access & LONG != 0, access & DEFAULT != 0)
+    }
+}
+
+impl Svm {
+    fn write_controls(&mut self) {
+        let invlpgb = if self.caps.invlpgb {
+            ALLOW_INVLPGB
+        } else {
+            0
+        };
+        // SAFETY: what the monitor relies on is intercepted; addresses follow
+        // with `attach`, before the first entry. Interrupts are the guest's own,
+        // masked by its flag.
+        unsafe {
+            self.vmcb.control(EXCEPTION_INTERCEPTS, EXCEPTIONS);
+            self.vmcb.control(INTERCEPTS_1, ALWAYS_1);
+            self.vmcb.control(INTERCEPTS_2, ALWAYS_2);
+            self.vmcb.control(INTERRUPT_CONTROL, 0);
+            self.vmcb.control(NESTED_CONTROL, NESTED_PAGING | invlpgb);
+        }
+        if self.caps.spec_ctrl {
+            // SAFETY: the CPU has SPEC_CTRL if it keeps the guest's apart.
+            self.vmcb
+                .write(SPEC_CTRL, unsafe { registers::rdmsr(SPEC_CTRL_MSR) });
+        }
+    }
+
+    /// Before the first VMRUN on this CPU: from here on there is no way back but
+    /// by leaving.
+    fn take_over(&mut self) {
+        // SAFETY: SVM is on, and `run` is called on the area's own stack.
+        unsafe {
+            self.host.take_over();
+            if self.caps.spec_ctrl {
+                // The guest runs with both ORed together.
+                registers::wrmsr(SPEC_CTRL_MSR, 0);
+            }
+        }
+        self.taken_over = true;
+    }
+
+    /// Brings what stays in the CPU between exits into the VMCB.
+    fn save_rest(&self) {
+        if !self.to_load {
+            // SAFETY: SVM is on as long as this value is in use.
+            unsafe { host::vmsave(self.vmcb.address()) };
+        }
+    }
+
+    /// After an exit: the event that it interrupted is delivered again by the
+    /// next entry, all else is as the CPU has left it.
+    fn exited(&mut self, shared: &CpuShared) -> Exit {
+        let vectoring = self.vmcb.read(EXIT_EVENT) & EVENT_VALID != 0;
+        let event = exit::interrupted_event(&self.vmcb).unwrap_or(0);
+        // SAFETY: the guest's own event, as the CPU reported it.
+        unsafe {
+            self.vmcb.control(ENTRY_EVENT, event);
+            self.vmcb.control(TLB_CONTROL, 0);
+        }
+        let clean = if self.caps.clean_bits { ALL_CLEAN } else { 0 };
+        self.vmcb.set_clean(clean);
+        match self.vmcb.read(EXIT_CODE) {
+            exit::NMI => self.take_nmi(shared),
+            exit::IRET => self.step_over_iret(),
+            exit::DEBUG => self.debug_exception(),
+            _ => exit::decode(&self.vmcb, vectoring),
+        }
+    }
+}
+
+fn set_segment(vmcb: &mut Vmcb, fields: Segments, segment: &Segment) {
+    vmcb.write(fields.selector, u64::from(segment.selector));
+    // Bits 15:12 of ours are bits 11:8 there.
+    let access = segment.access & 0xff | segment.access >> 4 & 0xf00;
+    vmcb.write(fields.access, u64::from(access));
+    vmcb.write(fields.limit, u64::from(segment.limit));
+    vmcb.write(fields.base, segment.base);
+}
+
+fn segment(vmcb: &Vmcb, fields: Segments) -> Segment {
+    const PRESENT: u16 = 1 << 7;
+    let access = vmcb.read(fields.access) as u16;
+    let access = if access & PRESENT == 0 {
+        0
+    } else {
+        access & 0xff | (access & 0xf00) << 4
+    };
+    Segment {
+        selector: vmcb.read(fields.selector) as u16,
+        access,
+        limit: vmcb.read(fields.limit) as u32,
+        base: vmcb.read(fields.base),
+    }
+}
