@@ -105,8 +105,12 @@ fn acpi(tree: &Tree) {
     tree.file(&format!("{folder}/SRAT"), table(&[0; 12], &srat));
     let mcfg = [bytes![0xb000_0000u64, 0u16, 0u8, 63u8, 0u32]];
     tree.file(&format!("{folder}/MCFG"), table(&[0; 8], &mcfg));
-    // A unit for what is behind the root port (a path of one bridge), one for
-    // all else; memory for the drive, whose path leads through the port.
+    dmar(tree);
+}
+
+/// A unit for what is behind the root port (a path of one bridge), one for all
+/// else; memory for a function whose path leads through the port.
+fn dmar(tree: &Tree) {
     let dmar = [
         bytes![
             0u16,
@@ -142,7 +146,7 @@ fn acpi(tree: &Tree) {
             0u8
         ],
     ];
-    tree.file(&format!("{folder}/DMAR"), table(&[0; 12], &dmar));
+    tree.file("sys/firmware/acpi/tables/DMAR", table(&[0; 12], &dmar));
 }
 
 fn pci(tree: &Tree) {
@@ -182,6 +186,11 @@ fn pci(tree: &Tree) {
     );
     tree.link(&format!("{nic}/driver"), "sys/bus/pci/drivers/igb");
     tree.link(&format!("{nic}/iommu_group"), "sys/kernel/iommu_groups/4");
+    needs(tree, &nic);
+}
+
+/// A drive with the root file system, the network, a console.
+fn needs(tree: &Tree, nic: &str) {
     let drive = tree.function(
         "pci0000:00",
         "0000:00:02.0",
@@ -201,7 +210,7 @@ fn pci(tree: &Tree) {
         "proc/self/mountinfo",
         "22 1 253:0 / / rw - ext4 /dev/mapper/root rw\n",
     );
-    tree.link("sys/class/net/eth0/device", &nic);
+    tree.link("sys/class/net/eth0/device", nic);
     tree.file("sys/class/net/eth0/flags", "0x1003\n");
     tree.file("proc/consoles", "ttyS0  -W- (EC p a)  4:64\n");
     tree.file("sys/class/tty/ttyS0/port", "0x3F8\n");

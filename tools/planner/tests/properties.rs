@@ -140,6 +140,18 @@ proptest! {
     }
 
     #[test]
+    fn a_slice_for_each_free_core_is_always_found(host in hosts()) {
+        let online = |c: &u32| host.cpu(*c).is_some_and(|c| c.online);
+        let free = host.cores().into_values().filter(|cpus| !cpus.contains(&0) && cpus.iter().all(online));
+        let threads = host.cores().values().map(Vec::len).max().unwrap_or(1);
+        let wish = Wish { cpus: u32::try_from(threads).expect("few threads"), ..Wish::default() };
+        // Each takes 64 MiB, and every node has several times that for each core.
+        let all = slices(&free.map(|_| wish.clone()).collect::<Vec<_>>());
+        let plan = plan::plan(&host, &all, &Taken::default());
+        prop_assert!(plan.is_ok(), "{}", plan.expect_err("refused"));
+    }
+
+    #[test]
     fn one_more_slice_changes_nothing_for_those_before((host, wishes) in hosts().prop_flat_map(with_wishes)) {
         // What a file names comes first, whoever names it: wishes only.
         let wishes: Vec<Wish> = wishes.into_iter().filter(|w| w.vf.is_none() && w.list.is_none()).collect();

@@ -192,22 +192,16 @@ impl<'p, 'h> Choice<'p, 'h> {
 
     /// Adds CPUs of `node` until the slice has enough or the node has no more.
     fn take(&self, node: u32, cpus: &mut Vec<u32>) {
-        let wanted = self.slice.cpus.count;
-        let cores = self.whole.get(&node).map(Vec::as_slice).unwrap_or_default();
-        let mut rest = Vec::new();
-        for core in by_cache(cores, wanted - cpus.len()) {
-            if core.cpus.len() <= wanted - cpus.len() {
-                cpus.extend(&core.cpus);
-            } else {
-                rest.push(core);
-            }
-        }
+        let wanted = self.slice.cpus.count - cpus.len();
+        let cores = self.whole.get(&node).map(Vec::as_slice);
+        let (mut taken, rest) = fill(&by_cache(cores.unwrap_or_default(), wanted), wanted);
         if self.slice.cpus.split_siblings {
             let broken = self.broken.get(&node).into_iter().flatten().copied();
             let split = rest.iter().flat_map(|core| core.cpus.iter().copied());
-            let missing = wanted - cpus.len();
-            cpus.extend(broken.chain(split).take(missing));
+            let missing = wanted - taken.len();
+            taken.extend(broken.chain(split).take(missing));
         }
+        cpus.extend(taken);
         cpus.sort_unstable();
     }
 
@@ -286,11 +280,19 @@ impl<'p, 'h> Choice<'p, 'h> {
                 nodes.push(node);
             }
             if cpus.len() == self.slice.cpus.count {
-                let nodes: List = nodes.into_iter().collect();
-                return Some((cpus, format!("no node has so many, so over nodes {nodes}")));
+                return Some((cpus, over(nodes.into_iter())));
             }
         }
-        None
+        // Cores of different sizes: node by node, the last CPU may not have
+        // come out even.
+        let all: Vec<&Core> = self.whole.values().flatten().copied().collect();
+        let (mut cpus, _) = fill(&all, self.slice.cpus.count);
+        cpus.sort_unstable();
+        let nodes = cpus
+            .iter()
+            .filter_map(|c| self.pool.cpu(*c))
+            .map(|c| c.node);
+        (cpus.len() == self.slice.cpus.count).then(|| (cpus.clone(), over(nodes)))
     }
 
     /// Nodes with CPUs to give.
@@ -343,6 +345,40 @@ impl<'p, 'h> Choice<'p, 'h> {
         };
         (message, cause, help)
     }
+}
+
+/// Takes whole cores, in their order, up to `wanted` CPUs; also returns the
+/// cores that are left. Where cores have different numbers of CPUs and the
+/// order does not come out even, the larger ones go first.
+fn fill<'p>(cores: &[&'p Core], wanted: usize) -> (Vec<u32>, Vec<&'p Core>) {
+    let greedy = |cores: &[&'p Core]| {
+        let (mut cpus, mut rest) = (Vec::new(), Vec::new());
+        for core in cores {
+            if cpus.len() + core.cpus.len() <= wanted {
+                cpus.extend(&core.cpus);
+            } else {
+                rest.push(*core);
+            }
+        }
+        (cpus, rest)
+    };
+    let (cpus, rest) = greedy(cores);
+    if cpus.len() == wanted || rest.is_empty() {
+        return (cpus, rest);
+    }
+    let mut largest = cores.to_vec();
+    largest.sort_by_key(|core| std::cmp::Reverse(core.cpus.len()));
+    let (more, others) = greedy(&largest);
+    match more.len() > cpus.len() {
+        true => (more, others),
+        false => (cpus, rest),
+    }
+}
+
+/// Why CPUs of several nodes.
+fn over(nodes: impl Iterator<Item = u32>) -> String {
+    let nodes: List = nodes.collect();
+    format!("no node has so many, so over nodes {nodes}")
 }
 
 /// Orders cores so that a slice is behind as few caches as possible: first the
