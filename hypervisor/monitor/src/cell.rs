@@ -173,11 +173,12 @@ pub(crate) fn free_id() -> Option<CellId> {
         .find(|id| get(*id).is_none())
 }
 
-/// Moves `cell` into pages of the pool and makes it known; the cell back if the
-/// pool is empty.
-pub(crate) fn put(cell: Cell) -> Result<&'static Cell, Cell> {
+/// Moves `cell` into pages of the pool and makes it known. If the pool is empty
+/// the cell's pages go back as well.
+pub(crate) fn put(cell: Cell) -> Option<&'static Cell> {
     let Some(va) = pool::alloc_run(CELL_PAGES) else {
-        return Err(cell);
+        cell.free();
+        return None;
     };
     let id = cell.id;
     let place = va as *mut Cell;
@@ -187,7 +188,7 @@ pub(crate) fn put(cell: Cell) -> Result<&'static Cell, Cell> {
         slot.store(place, Ordering::Release);
     }
     // SAFETY: just written, and kept until `remove`.
-    Ok(unsafe { &*place })
+    Some(unsafe { &*place })
 }
 
 /// Forgets a cell and frees its pages.

@@ -36,7 +36,7 @@ pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Option<()> {
         }),
         guest: None,
     };
-    let root = cell::put(root).ok()?;
+    let root = cell::put(root)?;
     if plan.log_port != 0 {
         for port in 0..UART_PORTS as u16 {
             root.bitmaps.set_port(plan.log_port + port, true);

@@ -266,10 +266,7 @@ fn build<B: Backend>(
         life: Mutex::new(life),
         guest: Some(guest),
     };
-    cell::put(cell).map_err(|cell| {
-        cell.free();
-        no_memory()
-    })
+    cell::put(cell).ok_or_else(no_memory)
 }
 
 fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refusal> {
