@@ -1,15 +1,15 @@
 . /lib.sh
 
-ids='sed -n "s/^apicid.*: //p" /proc/cpuinfo | sort -n | tr "\n" " "'
+ids='sed -n "s/^apicid.*: //p" /proc/cpuinfo | sort -n | xargs echo'
 
 step on
-echo "root: apic ids $(eval "$ids")"
+echo "root: apic ids $(eval "$ids") end"
 echo "root: nodes $(cat /sys/devices/system/node/online)"
 monitor_on
 
 step far
 cell_up far /scenario/far.toml
-tell far 20 "echo \"cell: apic ids \$($ids)\""
+tell far 20 "echo \"cell: apic ids \$($ids) end\""
 [ -n "$(cat /sys/devices/system/node/node1/cpulist)" ] || echo "root: node 1 has no cpu left"
 
 step near

@@ -10,8 +10,13 @@ use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
 
-/// The scenario that is the main job.
-const SCENARIO: &str = "main";
+/// The scenario that is the main job on a lane.
+const fn scenario_of(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Kvm | Lane::QemuVmx | Lane::Qemu => "main",
+        Lane::Bochs => "bochs",
+    }
+}
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Args, Debug)]
@@ -34,7 +39,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let start = Instant::now();
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, options.lane)?;
-    let scenario = scenario::load(paths, SCENARIO)?;
+    let scenario = scenario::load(paths, scenario_of(lane))?;
     let parts = parts(paths, &ui, &scenario)?;
     eprintln!("\nThe main job on {} ({}):\n", lane.name(), lane.about());
     let mut screen = Screen::new(&ui, true);

@@ -65,6 +65,7 @@ pub(crate) struct Judge<'a> {
     scenario: &'a Scenario,
     slowness: u32,
     trouble: Vec<Regex>,
+    excused: Vec<Regex>,
     now: Option<Now<'a>>,
     next: usize,
     captured: BTreeMap<String, String>,
@@ -73,20 +74,25 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Waits for the first step; limits are multiplied by `slowness`.
+    /// Waits for the first step; limits are multiplied by `slowness`, and lines
+    /// that match `excused` are no trouble.
     ///
     /// # Errors
     ///
     /// A pattern of the scenario is no regular expression.
-    pub(crate) fn new(scenario: &'a Scenario, slowness: u32) -> Result<Self> {
+    pub(crate) fn new(scenario: &'a Scenario, slowness: u32, excused: &[&str]) -> Result<Self> {
         check(scenario)?;
+        let all = |texts: &[&str]| -> Result<Vec<Regex>> {
+            Ok(texts
+                .iter()
+                .map(|text| Regex::new(text))
+                .collect::<Result<_, _>>()?)
+        };
         Ok(Self {
             scenario,
             slowness,
-            trouble: TROUBLE
-                .iter()
-                .map(|text| Regex::new(text))
-                .collect::<Result<_, _>>()?,
+            trouble: all(TROUBLE)?,
+            excused: all(excused)?,
             now: None,
             next: 0,
             captured: BTreeMap::new(),
@@ -117,7 +123,8 @@ impl<'a> Judge<'a> {
             return Ok(Verdict::Failed(why.to_owned()));
         }
         let allowed = |now: &Now<'_>| now.allow.iter().any(|allow| allow.is_match(line));
-        let is_trouble = self.trouble.iter().any(|trouble| trouble.is_match(line));
+        let any = |list: &[Regex]| list.iter().any(|regex| regex.is_match(line));
+        let is_trouble = any(&self.trouble) && !any(&self.excused);
         if is_trouble && !self.now.as_ref().is_some_and(allowed) {
             return Ok(Verdict::Failed(format!("trouble: {line}")));
         }
@@ -353,7 +360,7 @@ mod tests {
 
     fn play(lines: &[&str]) -> Verdict {
         let scenario = scenario();
-        let mut judge = Judge::new(&scenario, 1).expect("patterns");
+        let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
         for line in lines {
             match judge.line(line, 1.0).expect("patterns") {
                 Verdict::Going => {}
@@ -423,7 +430,7 @@ mod tests {
     #[test]
     fn limits_run_from_the_begin_of_a_step() {
         let scenario = scenario();
-        let mut judge = Judge::new(&scenario, 2).expect("patterns");
+        let mut judge = Judge::new(&scenario, 2, &[]).expect("patterns");
         assert_eq!(judge.overdue(179.0), None);
         judge.line("step: before", 100.0).expect("patterns");
         judge.line("cpus=4", 101.0).expect("patterns");
@@ -438,7 +445,7 @@ mod tests {
     #[test]
     fn figure_takes_what_was_seen() {
         let scenario = scenario();
-        let mut judge = Judge::new(&scenario, 1).expect("patterns");
+        let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
         for line in ["step: before", "cpus=4", "step: after"] {
             judge.line(line, 3.0).expect("patterns");
         }

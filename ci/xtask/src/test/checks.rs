@@ -79,7 +79,7 @@ fn unit(paths: &Paths) -> Result<Verdict> {
         return Ok(Verdict::Passed(format!("{count} tests")));
     }
     let output = cargo(paths)
-        .words(&format!("nextest run {HOSTED} --no-fail-fast"))
+        .words(&format!("nextest run {HOSTED} --no-fail-fast --status-level fail --failure-output final"))
         .run(paths, "unit")?;
     let summary = output
         .lines()
