@@ -371,12 +371,16 @@ exception_common:
     call {fatal}
     ud2
 
-# The compiler calls these four.
+# The compiler calls these four. Whole words first: emulators do one at a time.
     .section .text.memcpy, "ax"
     .globl memcpy
 memcpy:
     mov rax, rdi
     mov rcx, rdx
+    shr rcx, 3
+    rep movsq
+    mov ecx, edx
+    and ecx, 7
     rep movsb
     ret
 
@@ -402,8 +406,14 @@ memmove:
     .globl memset
 memset:
     mov r8, rdi
-    mov eax, esi
+    movzx eax, sil
+    mov rcx, 0x0101010101010101
+    imul rax, rcx
     mov rcx, rdx
+    shr rcx, 3
+    rep stosq
+    mov ecx, edx
+    and ecx, 7
     rep stosb
     mov rax, r8
     ret

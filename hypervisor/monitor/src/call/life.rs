@@ -18,8 +18,8 @@ use cellvisor_core::paging::{Attr, MapError, Stale};
 use cellvisor_core::state::Event;
 use log::log;
 
-/// Bytes that one call scrubs: a few milliseconds of the root's CPU.
-const SCRUB_STEP: u64 = 4 << 20;
+/// Bytes that one call scrubs: less than a millisecond of the root's CPU.
+const SCRUB_STEP: u64 = 2 << 20;
 
 /// Starts a loadable cell. The root's view of its memory ends first.
 pub(super) fn start<B: Backend>(cpu: &mut Cpu<B>, start: &Start) -> Result<(), Refusal> {
