@@ -74,6 +74,9 @@ pub(super) fn power(
     words.extend(processor(cpu, machine));
     words.extend(topology(machine));
     words.extend(serial(dir));
+    if machine.uart_pair {
+        words.extend(uart_pair(dir));
+    }
     words.extend(devices(machine, dir)?);
 
     let mut command = Command::new(binary);
@@ -144,6 +147,20 @@ fn serial(dir: &Path) -> Vec<String> {
         "-serial".to_owned(),
         format!("file:{}", log.display()),
     ]
+}
+
+/// Two more ports, each the other's peer.
+fn uart_pair(dir: &Path) -> Vec<String> {
+    let socket = dir.join("uart-pair");
+    let end = |id: &str, role: &str| {
+        [
+            "-chardev".to_owned(),
+            format!("socket,id={id},path={},{role}", socket.display()),
+            "-serial".to_owned(),
+            format!("chardev:{id}"),
+        ]
+    };
+    [end("near", "server=on,wait=off"), end("far", "server=off")].concat()
 }
 
 fn devices(machine: &Machine, dir: &Path) -> Result<Vec<String>> {

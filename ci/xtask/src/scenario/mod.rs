@@ -64,6 +64,8 @@ pub(crate) struct Machine {
     pub(crate) igb: bool,
     /// An NVMe controller with SR-IOV.
     pub(crate) nvme: bool,
+    /// A third and a fourth serial port (3E8H, 2E8H), connected to each other.
+    pub(crate) uart_pair: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
     pub(crate) cpu_features: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Default for Machine {
             iommu: true,
             igb: false,
             nvme: false,
+            uart_pair: false,
             cpu_features: Vec::new(),
         }
     }
