@@ -84,9 +84,10 @@ impl Bitmaps {
 
     /// Intercepts every port.
     pub(crate) fn intercept_all_ports(&self) {
-        const BYTES: usize = 65_536 / 8;
-        // SAFETY: as in `set_port`.
-        unsafe { core::ptr::write_bytes(self.io as *mut u8, 0xff, BYTES) };
+        let bytes = self.sizes.io_pages * PAGE_SIZE;
+        // SAFETY: all of the bitmap is ours, beside the ports' bits those for
+        // what follows them.
+        unsafe { core::ptr::write_bytes(self.io as *mut u8, 0xff, bytes as usize) };
     }
 
     /// The I/O bitmap, one bit for each port.

@@ -11,11 +11,11 @@ use crate::mem::{map, pool};
 use crate::percpu::{self, Area};
 use crate::run::Cpu;
 use crate::sync::wait_for;
-use crate::vcpu::{Backend, EnterError, vmx::Vmx};
+use crate::vcpu::{Backend, EnterError, svm::Svm, vmx::Vmx};
 use crate::{cell, entry, facts, log, root, run, sync};
 use cellvisor_abi::plan::Inject;
 use cellvisor_abi::status::EnterStatus;
-use cellvisor_core::vcpu::CpuState;
+use cellvisor_core::vcpu::{CpuState, Regs};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How long CPUs wait for each other, in microseconds.
@@ -36,21 +36,31 @@ pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr
     // SAFETY: the entry has just pushed the frame on Linux's stack, which stays
     // as it is until this call returns.
     let (state, regs) = linux::capture(unsafe { &*frame }, linux_cr3);
-    let result = share(area).and_then(|()| prepare::<Vmx>(area, &state));
-    let error = match result {
-        Ok(cpu) => run::run(cpu, regs),
-        Err(error) => error,
+    let error = if Vmx::present() {
+        enter_on::<Vmx>(area, &state, regs)
+    } else if Svm::present() {
+        enter_on::<Svm>(area, &state, regs)
+    } else {
+        EnterStatus::NoVirtualization.into()
     };
     u64::from(error.status.code()) | u64::from(error.detail) << 32
 }
 
+/// Enters with the back end that the CPU has; why it could not.
+fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError {
+    match share::<B>(area).and_then(|()| prepare::<B>(area, state)) {
+        Ok(cpu) => run::run(cpu, regs),
+        Err(error) => error,
+    }
+}
+
 /// The part that is done once, by the first CPU, while the others wait.
-fn share(area: Area) -> Result<(), EnterError> {
+fn share<B: Backend>(area: Area) -> Result<(), EnterError> {
     let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
     if area.shared().area.load(Ordering::Relaxed) == 0 {
         // SAFETY: the other CPUs wait for this one.
         let result = everyone_here()
-            .and_then(|()| unsafe { entry::on_large_stack(prepare_shared) }.unwrap_or(Ok(())));
+            .and_then(|()| unsafe { entry::on_large_stack(prepare_shared::<B>) }.unwrap_or(Ok(())));
         SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);
         return result;
     }
@@ -77,7 +87,7 @@ fn everyone_here() -> Result<(), EnterError> {
     })
 }
 
-fn prepare_shared() -> Result<(), EnterError> {
+fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
     let info = entry::boot_info();
     if info.abi_version != cellvisor_abi::ABI_VERSION {
         return Err(EnterError {
@@ -94,8 +104,8 @@ fn prepare_shared() -> Result<(), EnterError> {
     };
     pool::init().ok_or(no_memory)?;
     map::init().ok_or(no_memory)?;
-    facts::init(&plan)?;
-    root::init::<Vmx>(&plan).ok_or(no_memory)?;
+    facts::init::<B>(&plan)?;
+    root::init::<B>(&plan).ok_or(no_memory)?;
     log::set_port(plan.log_port);
     Ok(())
 }

@@ -193,6 +193,59 @@ vmx_exit:
     xor eax, eax
     jmp vmx_return
 
+# extern "C" fn svm_run(regs, vmcb): enters the guest and comes back with its
+# exit. RAX and RSP are exchanged by the CPU. The global interrupt flag is clear
+# here and set in the guest, so no NMI and no request is slept over.
+    .globl svm_run
+svm_run:
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    push rdi
+    mov rax, rsi
+    mov rcx, [rdi + 0x08]
+    mov rdx, [rdi + 0x10]
+    mov rbx, [rdi + 0x18]
+    mov rbp, [rdi + 0x28]
+    mov rsi, [rdi + 0x30]
+    mov r8,  [rdi + 0x40]
+    mov r9,  [rdi + 0x48]
+    mov r10, [rdi + 0x50]
+    mov r11, [rdi + 0x58]
+    mov r12, [rdi + 0x60]
+    mov r13, [rdi + 0x68]
+    mov r14, [rdi + 0x70]
+    mov r15, [rdi + 0x78]
+    mov rdi, [rdi + 0x38]
+    vmrun rax
+    push rdi
+    mov rdi, [rsp + 8]
+    mov [rdi + 0x08], rcx
+    mov [rdi + 0x10], rdx
+    mov [rdi + 0x18], rbx
+    mov [rdi + 0x28], rbp
+    mov [rdi + 0x30], rsi
+    pop qword ptr [rdi + 0x38]
+    mov [rdi + 0x40], r8
+    mov [rdi + 0x48], r9
+    mov [rdi + 0x50], r10
+    mov [rdi + 0x58], r11
+    mov [rdi + 0x60], r12
+    mov [rdi + 0x68], r13
+    mov [rdi + 0x70], r14
+    mov [rdi + 0x78], r15
+    pop rdi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+
 # extern "C" fn idle_wait(requests): sleeps until an NMI comes, unless a request
 # or an NMI is there already. The IRETQ ends the blocking of NMIs that an NMI
 # exit leaves behind.

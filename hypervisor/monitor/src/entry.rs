@@ -102,6 +102,8 @@ unsafe extern "C" {
         requests: *const core::sync::atomic::AtomicU32,
     ) -> u64;
     /// See `entry.S`.
+    pub(crate) fn svm_run(regs: *mut cellvisor_core::vcpu::Regs, vmcb: u64);
+    /// See `entry.S`.
     pub(crate) fn idle_wait(requests: *const core::sync::atomic::AtomicU32);
     fn call_on_stack(
         argument: *mut core::ffi::c_void,

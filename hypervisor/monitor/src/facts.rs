@@ -3,7 +3,7 @@
 use crate::cpu::{apic, exceptions};
 use crate::entry;
 use crate::sync::Once;
-use crate::vcpu::{EnterError, vmx};
+use crate::vcpu::{Backend, EnterError};
 use cellvisor_abi::image::BASE;
 use cellvisor_abi::plan::SystemPlan;
 use cellvisor_abi::status::EnterStatus;
@@ -55,20 +55,17 @@ pub(crate) fn plan() -> Option<SystemPlan<'static>> {
 }
 
 /// Finds the facts.
-pub(crate) fn init(plan: &SystemPlan<'_>) -> Result<(), EnterError> {
+pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Result<(), EnterError> {
     let root_apic = apic::mode().ok_or(EnterStatus::ApicMode)?;
     let cpuid = raw_cpuid::CpuId::new();
     let x2apic = cpuid.get_feature_info().is_some_and(|f| f.has_x2apic());
     if !x2apic {
         return Err(cellvisor_abi::status::MissingFeature::X2apic.into());
     }
-    if !vmx::caps::present() {
-        return Err(EnterStatus::NoVirtualization.into());
-    }
     let bits = cpuid
         .get_processor_capacity_feature_info()
         .map_or(36, |i| i.physical_address_bits());
-    let largest_page = if vmx::caps::has_1g_pages() {
+    let largest_page = if B::has_1g_pages() {
         PageSize::Size1G
     } else {
         PageSize::Size2M

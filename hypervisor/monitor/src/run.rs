@@ -64,9 +64,7 @@ pub(crate) fn run<B: Backend>(mut cpu: Cpu<B>, regs: Regs) -> ! {
     loop {
         cpu.serve();
         if cpu.shared.activity() != Activity::Running {
-            // SAFETY: the two words that `idle_wait` looks at are the first of
-            // the shared part.
-            unsafe { entry::idle_wait(&raw const cpu.shared.requests) };
+            cpu.vcpu.idle(cpu.shared);
             continue;
         }
         if cpu.nmi_pending && cpu.vcpu.try_inject_nmi() {
@@ -201,9 +199,14 @@ impl<B: Backend> Cpu<B> {
         }
     }
 
-    /// Steps over the instruction.
+    /// Steps over the instruction that exited. One that cannot be found any more
+    /// was changed while it ran: the guest gets #UD.
     pub(crate) fn advance(&mut self) {
-        self.vcpu.advance(&self.regs);
+        let told = self.vcpu.instruction_len();
+        match told.or_else(|| exits::memory::instruction_len(self)) {
+            Some(len) => self.vcpu.advance_by(len),
+            None => self.vcpu.inject(Event::InvalidOpcode),
+        }
     }
 
     /// Answers with #GP.

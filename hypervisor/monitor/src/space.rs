@@ -1,14 +1,17 @@
 //! Guest-physical address spaces: second-level tables in the format of the back
 //! end that runs.
 
+use crate::entry;
 use crate::mem::pool::PoolTables;
 use cellvisor_core::addr::{Gpa, Hpa};
-use cellvisor_core::paging::{Attr, Ept, MapError, Mapping, PageSize, Stale, Tables};
+use cellvisor_core::paging::{Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables};
 
 /// Second-level tables.
 pub(crate) enum Space {
     /// Intel's format.
     Ept(Tables<Ept>),
+    /// AMD's.
+    Npt(Tables<Npt>),
 }
 
 /// Calls a method of whatever tables a space has.
@@ -16,6 +19,7 @@ macro_rules! tables {
     ($space:expr, $tables:ident => $call:expr) => {
         match $space {
             Space::Ept($tables) => $call,
+            Space::Npt($tables) => $call,
         }
     };
 }
@@ -24,6 +28,17 @@ impl Space {
     /// Empty tables for VT-x. `None` without a page for the root.
     pub(crate) fn ept(largest: PageSize) -> Option<Self> {
         Tables::new(&mut PoolTables, largest).map(Self::Ept)
+    }
+
+    /// Empty tables for AMD-V, with as many levels as the monitor's own. `None`
+    /// without a page for the root.
+    pub(crate) fn npt(largest: PageSize) -> Option<Self> {
+        let format = if entry::boot_info().la57 != 0 {
+            Npt::Level5
+        } else {
+            Npt::Level4
+        };
+        Tables::with_format(format, &mut PoolTables, largest).map(Self::Npt)
     }
 
     /// Root of the tables.

@@ -24,6 +24,8 @@ const EXCEPTIONS: usize = 22;
 const INTERRUPTS: usize = 32;
 const VECTORS: usize = 256;
 const NMI: usize = 2;
+/// Limit for LIDT.
+pub(crate) const IDT_LIMIT: u16 = (VECTORS * 16 - 1) as u16;
 
 /// A global descriptor table.
 #[repr(C, align(16))]

@@ -12,7 +12,7 @@ use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::insn::{self, MAX_LEN, MmioInsn, Op};
-use cellvisor_core::vcpu::RSP;
+use cellvisor_core::vcpu::{CpuState, RSP};
 use cellvisor_core::{icr, walk};
 use core::sync::atomic::Ordering;
 
@@ -135,6 +135,26 @@ fn instruction<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> Option<Mmi
     if access.indirect {
         return None;
     }
+    let mut bytes = [0; MAX_LEN];
+    let (state, mode, len) = current_instruction(cpu, &mut bytes);
+    let mut regs = cpu.regs.0;
+    regs[RSP] = state.rsp;
+    insn::decode(bytes.get(..len)?, mode, &regs)
+}
+
+/// Length in bytes of the intercepted instruction that the guest is at; `None`
+/// if it cannot be read or is none that is intercepted.
+pub(crate) fn instruction_len<B: Backend>(cpu: &mut Cpu<B>) -> Option<u8> {
+    let mut bytes = [0; MAX_LEN];
+    let (_, mode, len) = current_instruction(cpu, &mut bytes);
+    insn::length(bytes.get(..len)?, mode)
+}
+
+/// Reads the code that the guest is at; how many bytes could be read.
+fn current_instruction<B: Backend>(
+    cpu: &mut Cpu<B>,
+    bytes: &mut [u8; MAX_LEN],
+) -> (CpuState, insn::CpuMode, usize) {
     let state = cpu.vcpu.state();
     let mode = cpu.vcpu.code_width();
     let base = if mode == insn::CpuMode::Bits64 {
@@ -142,11 +162,8 @@ fn instruction<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> Option<Mmi
     } else {
         state.cs.base
     };
-    let mut bytes = [0; MAX_LEN];
-    let len = fetch(cpu, base.wrapping_add(state.rip), &mut bytes);
-    let mut regs = cpu.regs.0;
-    regs[RSP] = state.rsp;
-    insn::decode(bytes.get(..len)?, mode, &regs)
+    let len = fetch(cpu, base.wrapping_add(state.rip), bytes);
+    (state, mode, len)
 }
 
 /// Copies instruction bytes from the guest's linear address; how many could be

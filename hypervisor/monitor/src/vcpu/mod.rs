@@ -3,6 +3,7 @@
 //! A back end runs one guest on one CPU and translates: its exits become
 //! [`Exit`], neutral state becomes its own. It decides nothing.
 
+pub(crate) mod svm;
 pub(crate) mod vmx;
 
 use cellvisor_abi::call;
@@ -82,6 +83,13 @@ pub(crate) trait Backend: Sized {
     /// MSR policy of cells.
     const CELL_MSRS: Policy;
 
+    /// True if this CPU has it.
+    fn present() -> bool;
+
+    /// True if second-level tables can map pages of 1 GiB. Only where it is
+    /// present.
+    fn has_1g_pages() -> bool;
+
     /// Empty second-level tables. `None` if the pool is empty.
     fn new_space(largest: PageSize) -> Option<Space>;
 
@@ -108,10 +116,14 @@ pub(crate) trait Backend: Sized {
     /// Runs the guest until it exits or `shared` has a request.
     fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit;
 
-    /// Steps over the instruction that exited.
-    fn advance(&mut self, regs: &Regs);
+    /// Sleeps until an NMI comes, unless `shared` has a request or one has come.
+    fn idle(&mut self, shared: &CpuShared);
 
-    /// Steps over `len` bytes, for instructions whose length the caller knows.
+    /// Length in bytes of the instruction that exited; `None` if the CPU does
+    /// not tell.
+    fn instruction_len(&self) -> Option<u8>;
+
+    /// Steps over the `len` bytes of an instruction.
     fn advance_by(&mut self, len: u8);
 
     /// Delivers an exception with the next entry.

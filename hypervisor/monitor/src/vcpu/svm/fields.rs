@@ -85,7 +85,8 @@ pub(super) const S_CET: Field<u64, Guest> = field(0x5e0, SHADOW_STACKS);
 pub(super) const SSP: Field<u64, Guest> = field(0x5e8, SHADOW_STACKS);
 pub(super) const SSP_TABLE: Field<u64, Guest> = field(0x5f0, SHADOW_STACKS);
 pub(super) const RAX: Field<u64, Guest> = field(0x5f8, 0);
-pub(super) const SYSENTER: [Field<u64, Guest>; 3] = [field(0x628, 0), field(0x630, 0), field(0x638, 0)];
+pub(super) const SYSENTER: [Field<u64, Guest>; 3] =
+    [field(0x628, 0), field(0x630, 0), field(0x638, 0)];
 pub(super) const CR2: Field<u64, Guest> = field(0x640, FAULT_ADDRESS);
 pub(super) const PAT: Field<u64, Guest> = field(0x668, NESTED);
 pub(super) const SPEC_CTRL: Field<u64, Guest> = field(0x6e0, 0);

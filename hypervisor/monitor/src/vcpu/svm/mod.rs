@@ -20,7 +20,9 @@ use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::paging::PageSize;
-use cellvisor_core::vcpu::{self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs, Segment, Table};
+use cellvisor_core::vcpu::{
+    self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs, Segment, Table,
+};
 use cellvisor_core::walk::Paging;
 use core::sync::atomic::Ordering;
 use fields::*;
@@ -259,7 +261,8 @@ impl Backend for Svm {
         }
         // A request that comes after this comes with an NMI, which makes VMRUN
         // exit at once.
-        let asked = shared.requests.load(Ordering::Acquire) | shared.nmi_seen.load(Ordering::Acquire);
+        let asked =
+            shared.requests.load(Ordering::Acquire) | shared.nmi_seen.load(Ordering::Acquire);
         if asked != 0 {
             return Exit::Aborted;
         }
@@ -286,6 +289,11 @@ impl Backend for Svm {
         unsafe {
             host::with_nmis(self.shared, || entry::idle_wait(&raw const shared.requests));
         }
+    }
+
+    fn interruptible(&mut self, work: fn()) {
+        // SAFETY: as in `idle`.
+        unsafe { host::with_nmis(self.shared, work) };
     }
 
     fn instruction_len(&self) -> Option<u8> {
@@ -380,11 +388,7 @@ impl Backend for Svm {
 
 impl Svm {
     fn write_controls(&mut self) {
-        let invlpgb = if self.caps.invlpgb {
-            ALLOW_INVLPGB
-        } else {
-            0
-        };
+        let invlpgb = if self.caps.invlpgb { ALLOW_INVLPGB } else { 0 };
         // SAFETY: what the monitor relies on is intercepted; addresses follow
         // with `attach`, before the first entry. Interrupts are the guest's own,
         // masked by its flag.

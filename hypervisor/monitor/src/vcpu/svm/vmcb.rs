@@ -46,7 +46,13 @@ impl Vmcb {
     /// Reads a field.
     pub(super) fn read<W: Word, K>(&self, field: Field<W, K>) -> u64 {
         // SAFETY: all fields lie inside the page, at multiples of their size.
-        unsafe { self.0.add(usize::from(field.offset)).cast::<W>().read_volatile() }.into()
+        unsafe {
+            self.0
+                .add(usize::from(field.offset))
+                .cast::<W>()
+                .read_volatile()
+        }
+        .into()
     }
 
     /// Writes guest state; a bad value fails the next VMRUN, no more.
@@ -72,7 +78,6 @@ impl Vmcb {
         self.put(CLEAN, u64::from(clean));
     }
 
-
     fn put<W: Word, K>(&mut self, field: Field<W, K>, value: u64) {
         let place = |offset: u16| {
             // SAFETY: all fields lie inside the page.
@@ -85,7 +90,9 @@ impl Vmcb {
                 let clean = place(CLEAN.offset).cast::<u32>();
                 clean.write_volatile(clean.read_volatile() & !field.clean);
             }
-            place(field.offset).cast::<W>().write_volatile(W::truncate(value));
+            place(field.offset)
+                .cast::<W>()
+                .write_volatile(W::truncate(value));
         }
     }
 }

@@ -67,6 +67,14 @@ impl Backend for Vmx {
     const ROOT_MSRS: Policy = Policy::ROOT_VMX;
     const CELL_MSRS: Policy = Policy::CELL_VMX;
 
+    fn present() -> bool {
+        caps::present()
+    }
+
+    fn has_1g_pages() -> bool {
+        caps::has_1g_pages()
+    }
+
     fn new_space(largest: PageSize) -> Option<Space> {
         Space::ept(largest)
     }
@@ -251,9 +259,14 @@ impl Backend for Vmx {
         }
     }
 
-    fn advance(&mut self, _regs: &Regs) {
-        let len = self.vmcs.info(INSTRUCTION_LEN);
-        self.advance_by(len as u8);
+    fn idle(&mut self, shared: &CpuShared) {
+        // SAFETY: the two words that `idle_wait` looks at are the first of the
+        // shared part.
+        unsafe { entry::idle_wait(&raw const shared.requests) };
+    }
+
+    fn instruction_len(&self) -> Option<u8> {
+        Some(self.vmcs.info(INSTRUCTION_LEN) as u8)
     }
 
     fn advance_by(&mut self, len: u8) {
