@@ -149,7 +149,7 @@ pub(crate) struct Step {
 
 /// Lanes of a scenario that names none.
 fn standard() -> Vec<Lane> {
-    vec![Lane::Kvm, Lane::QemuVmx]
+    vec![Lane::Kvm, Lane::QemuVmx, Lane::Qemu]
 }
 
 const fn yes() -> bool {
