@@ -6,10 +6,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+/// How steps are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// A spinner, then a line.
+    Spinner,
+    /// A line at the begin, one at the end.
+    Lines,
+    /// Not at all.
+    Nothing,
+}
+
 /// The terminal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
-    fancy: bool,
+    style: Style,
     /// Serial consoles are shown while they run.
     pub(crate) verbose: bool,
 }
@@ -17,6 +28,7 @@ pub(crate) struct Ui {
 /// A step under way.
 #[derive(Debug)]
 pub(crate) struct Step {
+    style: Style,
     bar: Option<ProgressBar>,
     title: String,
     start: Instant,
@@ -26,13 +38,22 @@ impl Ui {
     /// Spinners if standard error is a terminal and nothing else is shown.
     pub(crate) fn new(verbose: bool) -> Self {
         let fancy = !verbose && std::io::stderr().is_terminal();
-        Self { fancy, verbose }
+        let style = if fancy { Style::Spinner } else { Style::Lines };
+        Self { style, verbose }
+    }
+
+    /// The same without a word about steps.
+    pub(crate) fn silent(self) -> Self {
+        Self {
+            style: Style::Nothing,
+            ..self
+        }
     }
 
     /// Starts a step.
     pub(crate) fn start(&self, title: impl Into<String>) -> Step {
         let title = title.into();
-        let bar = self.fancy.then(|| {
+        let bar = (self.style == Style::Spinner).then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} ({elapsed})") {
                 bar.set_style(style);
@@ -41,10 +62,11 @@ impl Ui {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        if bar.is_none() {
+        if self.style == Style::Lines {
             eprintln!("  ..  {title}");
         }
         Step {
+            style: self.style,
             bar,
             title,
             start: Instant::now(),
@@ -81,13 +103,9 @@ impl Step {
     pub(crate) fn note(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(format!("{}: {text}", self.title)),
-            None => eprintln!("      {}: {text}", self.title),
+            None if self.style == Style::Lines => eprintln!("      {}: {text}", self.title),
+            None => {}
         }
-    }
-
-    /// Seconds so far.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
     }
 
     /// Ends well; `note` may tell more.
@@ -100,16 +118,15 @@ impl Step {
         self.end("FAILED", "");
     }
 
-    /// Ends with another word for its outcome.
-    pub(crate) fn end(self, word: &str, note: &str) {
+    fn end(self, word: &str, note: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        if self.style == Style::Nothing {
+            return;
+        }
         let gap = if note.is_empty() { "" } else { ": " };
-        eprintln!(
-            "{word:>6}  {}{gap}{note} ({:.1} s)",
-            self.title,
-            self.seconds()
-        );
+        let seconds = self.start.elapsed().as_secs_f64();
+        eprintln!("{word:>6}  {}{gap}{note} ({seconds:.1} s)", self.title);
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn patched(paths: &Paths) -> Result<PathBuf> {
     }
     let built = patched_path(paths);
     if !built.is_file() {
-        bail!("the patched QEMU is not built: run `cargo xtask setup`");
+        bail!("the patched QEMU is not built: `cargo xtask setup` builds it, or says why not");
     }
     Ok(built)
 }

@@ -7,9 +7,8 @@ use crate::lane::{self, Lane};
 use crate::paths::Paths;
 use crate::scenario::judge::Record;
 use crate::scenario::{self, Scenario};
-use crate::setup;
 use crate::ui::Ui;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 /// Nobody watches, unless consoles were asked for.
 struct Quiet<'a>(&'a Ui);
@@ -50,16 +49,11 @@ pub(super) fn all(paths: &Paths) -> Result<Vec<Check>> {
 }
 
 fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdict> {
-    if lane == Lane::QemuVmx
-        && let Err(why) = setup::patched::ensure(paths, ui)
-    {
-        return Ok(Verdict::Skipped(format!("{why:#}")));
-    }
     if let Err(why) = lane::available(paths, lane) {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
     let parts = if scenario.parts {
-        build::all(paths, ui, &[scenario.root.kernel])?
+        build::all(paths, &ui.silent(), &[scenario.root.kernel]).map_err(short)?
     } else {
         Parts::default()
     };
@@ -74,4 +68,12 @@ fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdi
             outcome.dir.display()
         ),
     }
+}
+
+/// A build's failure without the compiler's output, which a check of its own
+/// shows.
+fn short(why: anyhow::Error) -> anyhow::Error {
+    let text = format!("{why:#}");
+    let first = text.lines().next().unwrap_or_default();
+    anyhow!("its parts do not build: {first}")
 }

@@ -3,12 +3,11 @@
 
 use super::{Check, Verdict, passed};
 use crate::build::{self, cargo, monitor};
-use crate::lane;
+use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::{Cmd, find_program};
-use crate::ui::Ui;
-use crate::{header, setup, size};
+use crate::{header, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
@@ -56,7 +55,9 @@ pub(super) fn all() -> Vec<Check> {
             },
         ));
     }
-    checks.push(Check::new("qemu-vmx-bare-metal", bare_metal));
+    checks.push(Check::new("qemu-vmx-bare-metal", |paths, _| {
+        bare_metal(paths)
+    }));
     checks
 }
 
@@ -79,7 +80,9 @@ fn unit(paths: &Paths) -> Result<Verdict> {
         return Ok(Verdict::Passed(format!("{count} tests")));
     }
     let output = cargo(paths)
-        .words(&format!("nextest run {HOSTED} --no-fail-fast --status-level fail --failure-output final"))
+        .words(&format!(
+            "nextest run {HOSTED} --no-fail-fast --status-level fail --failure-output final"
+        ))
         .run(paths, "unit")?;
     let summary = output
         .lines()
@@ -105,8 +108,8 @@ fn image(paths: &Paths) -> Result<Verdict> {
 }
 
 /// The test that the emulation of VT-x was made with, outside of any Linux.
-fn bare_metal(paths: &Paths, ui: &Ui) -> Result<Verdict> {
-    if let Err(why) = setup::patched::ensure(paths, ui) {
+fn bare_metal(paths: &Paths) -> Result<Verdict> {
+    if let Err(why) = lane::available(paths, Lane::QemuVmx) {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
     let dir = paths.target.join("vmxtest");

@@ -4,6 +4,7 @@
 mod boots;
 mod checks;
 
+use crate::lane::Lane;
 use crate::paths::{Paths, make_dir};
 use crate::report;
 use crate::setup;
@@ -89,6 +90,13 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         return Ok(());
     }
     setup::ensure(paths, &ui, false)?;
+    if checks
+        .iter()
+        .any(|check| check.name.contains(Lane::QemuVmx.name()))
+        && let Err(why) = setup::patched::ensure(paths, &ui)
+    {
+        eprintln!("{why:#}");
+    }
     let mut suite = TestSuite::new("cellvisor");
     let mut counts = Counts::default();
     let mut bad = Vec::new();
