@@ -48,10 +48,17 @@ pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr
 
 /// Enters with the back end that the CPU has; why it could not.
 fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError {
-    match share::<B>(area).and_then(|()| prepare::<B>(area, state)) {
-        Ok(cpu) => run::run(cpu, regs),
-        Err(error) => error,
-    }
+    let cpu = match share::<B>(area).and_then(|()| prepare::<B>(area, state)) {
+        Ok(cpu) => cpu,
+        Err(error) => return error,
+    };
+    let index = u64::from(area.shared().area.load(Ordering::Relaxed));
+    let distance = map::guarded_stack(index);
+    // SAFETY: `map::init` has mapped this CPU's stack there; areas and guarded
+    // stacks are whole pages apart.
+    unsafe { entry::on_guarded_stack::<_, ()>(distance, || run::run(cpu, regs)) };
+    // `run` leaves by leaving the monitor.
+    EnterStatus::EntryFailed.into()
 }
 
 /// The part that is done once, by the first CPU, while the others wait.

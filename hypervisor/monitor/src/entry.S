@@ -280,6 +280,18 @@ call_on_stack:
     pop rbp
     ret
 
+# extern "C" u64 call_on_alias(argument, function, distance): calls function on
+# the same stack, mapped `distance` bytes further on.
+    .globl call_on_alias
+call_on_alias:
+    push rbp
+    mov rbp, rsp
+    add rsp, rdx
+    call rsi
+    mov rsp, rbp
+    pop rbp
+    ret
+
 # extern "C" u64 rdmsr_checked(index, &mut u64): 0, or 1 after #GP.
     .globl rdmsr_checked
 rdmsr_checked:

@@ -163,6 +163,11 @@ pub(crate) fn areas_start() -> u64 {
     page_up(BASE + info.plan_offset.saturating_add(info.plan_len))
 }
 
+/// The stack of the CPU with this area index.
+pub(crate) fn stack(cpu: u64) -> u64 {
+    areas_start() + cpu * AREA_SIZE as u64
+}
+
 static ARRIVED: AtomicU32 = AtomicU32::new(0);
 
 /// CPUs that have arrived at the entry.

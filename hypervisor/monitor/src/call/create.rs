@@ -1,12 +1,10 @@
 //! Making a cell: everything is checked and taken step by step, and given back
 //! in reverse if a step fails.
 
-use super::Refusal;
+use super::{Caller, Refusal, Vendor};
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life, MAX_CELL_CPUS};
 use crate::devices::Devices;
 use crate::percpu::{self, Activity, CpuShared, request};
-use crate::run::Cpu;
-use crate::vcpu::Backend;
 use crate::{facts, kick, log, owners};
 use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource, State};
 use cellvisor_abi::plan::{CellPlan, Memory};
@@ -23,7 +21,7 @@ use spin::Mutex;
 /// Makes the cell of a framed plan.
 ///
 /// After an error everything is as it was.
-pub(super) fn create<B: Backend>(cpu: &mut Cpu<B>, frame: &[u8]) -> Result<CellId, Refusal> {
+pub(super) fn create(caller: &Caller<'_>, frame: &[u8]) -> Result<CellId, Refusal> {
     let plan: CellPlan<'_> = wire::open(frame)
         .and_then(wire::decode)
         .map_err(|_| Refusal::from(CallStatus::Malformed))?;
@@ -38,11 +36,11 @@ pub(super) fn create<B: Backend>(cpu: &mut Cpu<B>, frame: &[u8]) -> Result<CellI
         ));
     }
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
-    let cpus = cpus(&plan, cpu.shared)?;
+    let cpus = cpus(&plan, caller.shared)?;
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
         .and_then(|()| take_ports(&plan, owner))
-        .and_then(|()| build(&cpu.vcpu, id, name, &plan, &cpus))
+        .and_then(|()| build(&caller.vendor, id, name, &plan, &cpus))
         .and_then(|cell| assign(cell, &cpus));
     if let Err(refusal) = result {
         release(owner);
@@ -212,8 +210,8 @@ pub(super) fn release(owner: Owner) {
 }
 
 /// Puts the cell together, and frees what was made if a part is missing.
-fn build<B: Backend>(
-    vcpu: &B,
+fn build(
+    vendor: &Vendor,
     id: CellId,
     name: Name,
     plan: &CellPlan<'_>,
@@ -221,12 +219,12 @@ fn build<B: Backend>(
 ) -> Result<&'static Cell, Refusal> {
     let no_memory = || Refusal::from(CallStatus::NoMemory);
     let (_, free_before) = crate::mem::pool::usage();
-    let mut space = B::new_space(facts::get().largest_page).ok_or_else(no_memory)?;
+    let mut space = (vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
     if let Err(refusal) = map(plan, &mut space) {
         space.destroy();
         return Err(refusal);
     }
-    let Some(bitmaps) = bitmaps::<B>(plan) else {
+    let Some(bitmaps) = bitmaps(vendor, plan) else {
         space.destroy();
         return Err(no_memory());
     };
@@ -244,7 +242,7 @@ fn build<B: Backend>(
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len() as u32).without(vcpu.lacks()),
+        cpuid: Table::build(native, cpus.len() as u32).without(vendor.lacks),
         layout: plan.devices,
         devices: Mutex::new(devices),
         boot: Mutex::new(None),
@@ -283,9 +281,9 @@ fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refus
 }
 
 /// Only the cell's own ports and the MSRs of its policy are direct.
-fn bitmaps<B: Backend>(plan: &CellPlan<'_>) -> Option<Bitmaps> {
-    let bitmaps = Bitmaps::new(&B::BITMAPS)?;
-    B::fill_msr_bitmap(B::CELL_MSRS, bitmaps.msr);
+fn bitmaps(vendor: &Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
+    let bitmaps = Bitmaps::new(vendor.bitmaps)?;
+    (vendor.fill_cell_msrs)(bitmaps.msr);
     bitmaps.intercept_all_ports();
     for ports in plan.ports.iter().flatten() {
         for offset in 0..ports.count {

@@ -1,13 +1,11 @@
 //! Starting, stopping, reloading and destroying cells.
 
 use super::create::{assign_all, give_back, release, stop_all};
-use super::{Refusal, find};
+use super::{Caller, Refusal, find};
 use crate::cell::{self, Cell};
 use crate::percpu::{Activity, CpuShared, request};
-use crate::run::Cpu;
 use crate::space::Space;
 use crate::sync::tsc;
-use crate::vcpu::Backend;
 use crate::{facts, kick, log, owners};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Progress, Start, State, StopReason};
@@ -22,13 +20,13 @@ use log::log;
 const SCRUB_STEP: u64 = 2 << 20;
 
 /// Starts a loadable cell. The root's view of its memory ends first.
-pub(super) fn start<B: Backend>(cpu: &mut Cpu<B>, start: &Start) -> Result<(), Refusal> {
+pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusal> {
     let cell = find(start.cell)?;
     let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
     if cell.state() != State::Loadable {
         return Err(CallStatus::WrongState.into());
     }
-    hide(cpu, cell)?;
+    hide(caller, cell)?;
     let clock = Clock::new(facts::get().tsc_khz, tsc(), 0);
     {
         let mut devices = guest.devices.lock();
@@ -68,12 +66,12 @@ pub(super) fn stop(cell: &Cell) -> Result<(), Refusal> {
 type Step = Result<(CallStatus, Progress), Refusal>;
 
 /// Scrubs a step; the cell is loadable when all is done.
-pub(super) fn reload<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
+pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     match cell.state() {
         State::Stopped(_) | State::Failed => {}
         _ => return Err(CallStatus::WrongState.into()),
     }
-    let (status, progress) = scrub(cpu, cell)?;
+    let (status, progress) = scrub(caller, cell)?;
     if status == CallStatus::Ok {
         show(cell)?;
         cell.apply(Event::Reload);
@@ -82,12 +80,12 @@ pub(super) fn reload<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
 }
 
 /// Scrubs a step; the cell is gone when all is done.
-pub(super) fn destroy<B: Backend>(cpu: &mut Cpu<B>, cell: &'static Cell) -> Step {
+pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     let progress = match cell.state() {
         State::Running => return Err(CallStatus::WrongState.into()),
         // What a loadable cell has in its memory is the root's.
         State::Loadable => Progress { done: 0, total: 0 },
-        State::Stopped(_) | State::Failed => match scrub(cpu, cell)? {
+        State::Stopped(_) | State::Failed => match scrub(caller, cell)? {
             (CallStatus::Ok, progress) => progress,
             again => return Ok(again),
         },
@@ -106,7 +104,7 @@ pub(super) fn destroy<B: Backend>(cpu: &mut Cpu<B>, cell: &'static Cell) -> Step
 }
 
 /// Zeroes the next part of a cell's memory. `Again` until all is done.
-fn scrub<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
+fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     if cell.cpus().any(|cpu| cpu.activity() == Activity::Running) && !stop_all(cell.cpus()) {
         return Err(CallStatus::CpuStuck.into());
     }
@@ -116,7 +114,7 @@ fn scrub<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Step {
     let mut at = done;
     while at < end {
         let page = nth_page(cell, at).ok_or(CallStatus::BadResource)?;
-        cpu.window.zero(page);
+        caller.window.zero(page);
         at += PAGE_SIZE;
     }
     cell.life.lock().scrubbed = end;
@@ -144,14 +142,14 @@ fn nth_page(cell: &Cell, offset: u64) -> Option<Hpa> {
 }
 
 /// Ends the root's view of a cell's memory, on all CPUs of the root.
-fn hide<B: Backend>(cpu: &mut Cpu<B>, cell: &Cell) -> Result<(), Refusal> {
+fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
     let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     if !cell.life.lock().visible {
         return Ok(());
     }
     let (mut stale, result) = unmap_all(root, cell);
-    let flushed = kick::flush(root_cpus(), cpu.shared);
-    cpu.vcpu.flush();
+    let flushed = kick::flush(root_cpus(), caller.shared);
+    (caller.flush)();
     match (stale.take(), flushed) {
         (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
         // Tables that a CPU may still walk are lost rather than used again.

@@ -8,17 +8,22 @@ mod leave;
 mod life;
 
 use crate::cell::{self, Cell};
+use crate::mem::map::Window;
+use crate::percpu::CpuShared;
 use crate::run::Cpu;
-use crate::vcpu::Backend;
+use crate::space::Space;
+use crate::vcpu::{Backend, BitmapSizes};
 use crate::{entry, facts, log, mem, owners, percpu};
 use cellvisor_abi::call::{
-    CellId, Code, Conflict, ConsoleWrite, Info, Owner, ReadRequest, ReadResponse, Stats,
-    StatsRequest,
+    Backend as Kind, CellId, Code, Conflict, ConsoleWrite, Info, Owner, ReadRequest, ReadResponse,
+    Stats, StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::cpuid::Lacks;
+use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
@@ -54,6 +59,44 @@ impl Refusal {
     }
 }
 
+/// What a call needs of the CPU that makes it. Calls are no hot path: one copy
+/// of their code serves all back ends.
+struct Caller<'a> {
+    window: &'a mut Window,
+    shared: &'static CpuShared,
+    /// Forgets this CPU's second-level translations.
+    flush: &'a mut dyn FnMut(),
+    vendor: Vendor,
+}
+
+/// What a call needs to know of the back end.
+struct Vendor {
+    kind: Kind,
+    bitmaps: &'static BitmapSizes,
+    lacks: Lacks,
+    new_space: fn(PageSize) -> Option<Space>,
+    fill_cell_msrs: fn(u64),
+}
+
+impl Vendor {
+    fn of<B: Backend>(vcpu: &B) -> Self {
+        Self {
+            kind: B::KIND,
+            bitmaps: &B::BITMAPS,
+            lacks: vcpu.lacks(),
+            new_space: B::new_space,
+            fill_cell_msrs: |bitmap| B::fill_msr_bitmap(B::CELL_MSRS, bitmap),
+        }
+    }
+}
+
+/// Where the caller's buffer is, what is in it, and what fits.
+struct Span {
+    at: u64,
+    len: usize,
+    capacity: usize,
+}
+
 /// Serves the call in the CPU's registers; the value for RAX.
 pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
     let regs = cpu.regs.0;
@@ -66,24 +109,37 @@ pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
     let Some(mut guard) = BUFFER.try_lock() else {
         return u64::from(CallStatus::Busy.code());
     };
+    let vendor = Vendor::of(&cpu.vcpu);
+    let vcpu = &mut cpu.vcpu;
+    let mut caller = Caller {
+        window: &mut cpu.window,
+        shared: cpu.shared,
+        flush: &mut || vcpu.flush(),
+        vendor,
+    };
+    let span = Span {
+        at: regs[RDI],
+        len: regs[RSI] as usize,
+        capacity: regs[RDX] as usize,
+    };
     // SAFETY: the lock is held, and setting up is over.
-    let result = unsafe { entry::on_large_stack(|| exchange(cpu, code, &mut guard)) };
+    let result =
+        unsafe { entry::on_large_stack(|| exchange(&mut caller, code, &span, &mut guard)) };
     result.unwrap_or(u64::from(CallStatus::Busy.code()))
 }
 
 /// Copies the request in, serves it, copies the response out.
-fn exchange<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE]) -> u64 {
-    let regs = cpu.regs.0;
-    let (at, len, capacity) = (regs[RDI], regs[RSI] as usize, regs[RDX] as usize);
+fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; SIZE]) -> u64 {
+    let &Span { at, len, capacity } = span;
     if len > SIZE || capacity > SIZE || !is_roots(at, len.max(capacity)) {
         return u64::from(CallStatus::Malformed.code());
     }
     copy(at, len, |hpa, offset, size| {
         if let Some(part) = buffer.get_mut(offset..offset + size) {
-            cpu.window.read(hpa, part);
+            caller.window.read(hpa, part);
         }
     });
-    let (status, response) = serve(cpu, code, buffer, len).unwrap_or_else(|refusal| {
+    let (status, response) = serve(caller, code, buffer, len).unwrap_or_else(|refusal| {
         let conflict = refusal.conflict.and_then(|c| reply(buffer, &c).ok());
         (refusal.status, conflict.unwrap_or(0))
     });
@@ -92,7 +148,7 @@ fn exchange<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE]) -
     }
     copy(at, response, |hpa, offset, size| {
         if let Some(part) = buffer.get(offset..offset + size) {
-            cpu.window.write(hpa, part);
+            caller.window.write(hpa, part);
         }
     });
     u64::from(status.code()) | (response as u64) << 32
@@ -125,15 +181,15 @@ fn copy(at: u64, len: usize, mut part: impl FnMut(Hpa, usize, usize)) {
 
 type Reply = Result<(CallStatus, usize), Refusal>;
 
-fn serve<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
+fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
     match code {
-        Code::Info => done(buffer, &info::<B>()),
+        Code::Info => done(buffer, &info(&caller.vendor)),
         Code::CellCreate => {
-            let id = create::create(cpu, request_bytes(buffer, len)?)?;
+            let id = create::create(caller, request_bytes(buffer, len)?)?;
             done(buffer, &id)
         }
         Code::CellStart => {
-            life::start(cpu, &request(buffer, len)?)?;
+            life::start(caller, &request(buffer, len)?)?;
             done(buffer, &())
         }
         Code::CellStop => {
@@ -141,11 +197,11 @@ fn serve<B: Backend>(cpu: &mut Cpu<B>, code: Code, buffer: &mut [u8; SIZE], len:
             done(buffer, &())
         }
         Code::CellReload => {
-            let (status, progress) = life::reload(cpu, find(request(buffer, len)?)?)?;
+            let (status, progress) = life::reload(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))
         }
         Code::CellDestroy => {
-            let (status, progress) = life::destroy(cpu, find(request(buffer, len)?)?)?;
+            let (status, progress) = life::destroy(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))
         }
         Code::CellStatus => {
@@ -240,11 +296,11 @@ fn find(id: CellId) -> Result<&'static Cell, Refusal> {
         .ok_or(CallStatus::NoSuchCell.into())
 }
 
-fn info<B: Backend>() -> Info {
+fn info(vendor: &Vendor) -> Info {
     let (pool_pages, pool_free) = mem::pool::usage();
     Info {
         abi_version: cellvisor_abi::ABI_VERSION,
-        backend: B::KIND,
+        backend: vendor.kind,
         cpus: entry::boot_info().cpu_count,
         cells: cell::all().count() as u32,
         pool_pages,

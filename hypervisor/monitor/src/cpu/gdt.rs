@@ -5,6 +5,7 @@
 
 use crate::entry;
 use crate::sync::Once;
+use core::cell::UnsafeCell;
 use x86::dtables::DescriptorTablePointer;
 
 /// Selector of the code segment.
@@ -24,6 +25,10 @@ const EXCEPTIONS: usize = 22;
 const INTERRUPTS: usize = 32;
 const VECTORS: usize = 256;
 const NMI: usize = 2;
+const DOUBLE_FAULT: usize = 8;
+const PAGE_FAULT: usize = 14;
+/// In a gate: use the first entry of the interrupt stack table.
+const IST1: u64 = 1 << 32;
 /// Limit for LIDT.
 pub(crate) const IDT_LIMIT: u16 = (VECTORS * 16 - 1) as u16;
 
@@ -51,9 +56,25 @@ impl Gdt {
     pub(crate) const LIMIT: u16 = (ENTRIES * 8 - 1) as u16;
 }
 
-/// The task state segment: no stacks of its own are used.
+/// The task state segment: all that is used of it is the stack for faults that
+/// the monitor's own stack cannot take.
 #[repr(C, align(128))]
-struct Tss([u8; 104]);
+struct Tss([u32; TSS_WORDS]);
+
+const TSS_WORDS: usize = 26;
+/// Low word of the first entry of the interrupt stack table.
+const TSS_IST1: usize = 9;
+
+/// The stack of such faults. They are fatal, so all CPUs may share it.
+#[repr(C, align(16))]
+struct EmergencyStack(UnsafeCell<[u8; EMERGENCY_STACK]>);
+
+const EMERGENCY_STACK: usize = 4096;
+
+// SAFETY: only the CPU uses it, and no Rust code looks at its contents.
+unsafe impl Sync for EmergencyStack {}
+
+static EMERGENCY: EmergencyStack = EmergencyStack(UnsafeCell::new([0; EMERGENCY_STACK]));
 
 /// An interrupt gate.
 #[repr(C)]
@@ -66,11 +87,16 @@ pub(crate) struct DescriptorTables {
     idt: [Gate; VECTORS],
 }
 
-static TASK_STATE: Tss = Tss([0; 104]);
+static TASK_STATE: Once<Tss> = Once::new();
 static TABLES: Once<DescriptorTables> = Once::new();
 
 /// Fills the tables.
 pub(crate) fn init() {
+    let mut tss = [0; TSS_WORDS];
+    let top = EMERGENCY.0.get() as u64 + EMERGENCY_STACK as u64;
+    tss[TSS_IST1] = top as u32;
+    tss[TSS_IST1 + 1] = (top >> 32) as u32;
+    TASK_STATE.set(Tss(tss));
     let gate = |target: u64| {
         let low =
             (target & 0xffff) | u64::from(CODE) << 16 | 0x8e << 40 | (target >> 16 & 0xffff) << 48;
@@ -79,6 +105,9 @@ pub(crate) fn init() {
     let mut idt = [Gate(0, 0); VECTORS];
     for (vector, entry) in idt.iter_mut().enumerate().take(EXCEPTIONS) {
         *entry = gate(entry::exception_stubs_address() + 16 * vector as u64);
+    }
+    for vector in [DOUBLE_FAULT, PAGE_FAULT] {
+        idt[vector].0 |= IST1;
     }
     idt[INTERRUPTS..].fill(gate(entry::host_interrupt_address()));
     idt[NMI] = gate(entry::host_nmi_address());
@@ -90,7 +119,9 @@ pub(crate) fn init() {
 
 /// Address of the task state segment.
 pub(crate) fn tss_base() -> u64 {
-    &raw const TASK_STATE as u64
+    TASK_STATE
+        .get()
+        .map_or(0, |tss| core::ptr::from_ref(tss) as u64)
 }
 
 /// Addresses of GDT and IDT; zero before [`init`].

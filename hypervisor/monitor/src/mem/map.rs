@@ -6,6 +6,7 @@
 
 use super::{hpa_of, memory_size, pool};
 use crate::entry;
+use crate::percpu;
 use crate::sync::Once;
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
@@ -17,6 +18,10 @@ const GIB: u64 = 1 << 30;
 const WINDOWS: u64 = BASE + GIB;
 /// Device registers, mapped uncacheable.
 const DEVICES: u64 = BASE + 2 * GIB;
+/// Stacks once more, with an unmapped page before each.
+const STACKS: u64 = BASE + 3 * GIB;
+/// From one such stack to the next.
+const STACK_STRIDE: u64 = PAGE_SIZE + percpu::STACK_SIZE as u64;
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
@@ -87,6 +92,7 @@ pub(crate) fn init() -> Option<()> {
     }
     for cpu in 0..u64::from(entry::boot_info().cpu_count) {
         map_small(&tables, WINDOWS + cpu * PAGE_SIZE, Hpa(0), 0)?;
+        map_stack(&tables, cpu)?;
     }
     map_small(&tables, DEVICES, Hpa(0), 0)?;
     share_with_bridge(&tables);
@@ -95,11 +101,32 @@ pub(crate) fn init() -> Option<()> {
     Some(())
 }
 
+/// Maps the stack of the CPU with this area index behind a page that is not
+/// there: what overflows it faults instead of writing over another CPU's VMCS.
+fn map_stack(tables: &Tables, cpu: u64) -> Option<()> {
+    for offset in (0..percpu::STACK_SIZE as u64).step_by(PAGE_SIZE as usize) {
+        let hpa = hpa_of(percpu::stack(cpu) + offset);
+        let va = percpu::stack(cpu) + guarded_stack(cpu) + offset;
+        map_small(
+            tables,
+            va,
+            hpa,
+            PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY,
+        )?;
+    }
+    Some(())
+}
+
+/// How far behind its place in the area the guarded stack of this CPU is.
+pub(crate) fn guarded_stack(cpu: u64) -> u64 {
+    STACKS + cpu * STACK_STRIDE + PAGE_SIZE - percpu::stack(cpu)
+}
+
 /// Windows and device registers are there under the bridge tables as well, under
 /// which CPUs prepare themselves.
 fn share_with_bridge(tables: &Tables) {
     let bridge_level3 = entry::bridge_tables() + 2 * PAGE_SIZE;
-    for va in [WINDOWS, DEVICES] {
+    for va in [WINDOWS, DEVICES, STACKS] {
         let index = va >> 30 & 0x1ff;
         write(bridge_level3, index, read(tables.level3, index));
     }

@@ -7,6 +7,7 @@ mod exit;
 mod fields;
 mod host;
 mod nmi;
+mod state;
 mod vmcb;
 
 use super::{Attachment, Backend, BitmapSizes, EnterError};
@@ -20,9 +21,7 @@ use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::paging::PageSize;
-use cellvisor_core::vcpu::{
-    self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs, Segment, Table,
-};
+use cellvisor_core::vcpu::{self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs};
 use cellvisor_core::walk::Paging;
 use core::sync::atomic::Ordering;
 use fields::*;
@@ -59,7 +58,6 @@ const fn event_type(event: u64) -> u64 {
     event & 7 << 8
 }
 
-const DR6_RESET: u64 = 0xffff_0ff0;
 const SPEC_CTRL_MSR: u32 = 0x48;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
 
@@ -178,44 +176,11 @@ impl Backend for Svm {
 
     fn set_state(&mut self, state: &CpuState) {
         self.save_rest();
-        let v = &mut self.vmcb;
-        v.write(RIP, state.rip);
-        v.write(RSP, state.rsp);
-        v.write(RFLAGS, state.rflags | 2);
-        v.write(CR0, state.cr0);
-        v.write(CR2, crate::handover::cr2());
-        v.write(CR3, state.cr3);
-        v.write(CR4, state.cr4);
-        v.write(EFER, state.efer | EFER_SVME);
-        v.write(PAT, state.pat);
-        v.write(DR7, state.dr7);
-        v.write(DR6, DR6_RESET);
-        for (field, value) in SYSENTER.into_iter().zip(state.sysenter) {
-            v.write(field, value);
-        }
-        for (fields, table) in [(GDTR, &state.gdtr), (IDTR, &state.idtr)] {
-            v.write(fields.base, table.base);
-            v.write(fields.limit, u64::from(table.limit));
-        }
-        let segments = [
-            (ES, &state.es),
-            (CS, &state.cs),
-            (SS, &state.ss),
-            (DS, &state.ds),
-            (FS, &state.fs),
-            (GS, &state.gs),
-            (LDTR, &state.ldtr),
-            (TR, &state.tr),
-        ];
-        for (fields, segment) in segments {
-            set_segment(v, fields, segment);
-        }
-        v.write(CPL, u64::from(state.ss.access >> 5 & 3));
-        v.write(INTERRUPT_SHADOW, 0);
+        state::write(&mut self.vmcb, state);
         // SAFETY: no event is pending for a new state. DEBUGCTL is the guest's
         // even while the monitor runs, which has no branches to hide.
         unsafe {
-            v.control(ENTRY_EVENT, 0);
+            self.vmcb.control(ENTRY_EVENT, 0);
             registers::wrmsr(registers::IA32_DEBUGCTL, state.debugctl);
         }
         self.open_nmis();
@@ -224,34 +189,10 @@ impl Backend for Svm {
 
     fn state(&self) -> CpuState {
         self.save_rest();
-        let v = &self.vmcb;
-        let table = |fields: Segments| Table {
-            base: v.read(fields.base),
-            limit: v.read(fields.limit) as u16,
-        };
         CpuState {
-            rip: v.read(RIP),
-            rsp: v.read(RSP),
-            rflags: v.read(RFLAGS),
-            cr0: v.read(CR0),
-            cr3: v.read(CR3),
-            cr4: v.read(CR4),
-            efer: v.read(EFER) & !EFER_SVME,
-            pat: v.read(PAT),
-            dr7: v.read(DR7),
             // SAFETY: every CPU with SVM has it.
             debugctl: unsafe { registers::rdmsr(registers::IA32_DEBUGCTL) },
-            sysenter: SYSENTER.map(|field| v.read(field)),
-            es: segment(v, ES),
-            cs: segment(v, CS),
-            ss: segment(v, SS),
-            ds: segment(v, DS),
-            fs: segment(v, FS),
-            gs: segment(v, GS),
-            ldtr: segment(v, LDTR),
-            tr: segment(v, TR),
-            gdtr: table(GDTR),
-            idtr: table(IDTR),
+            ..state::read(&self.vmcb)
         }
     }
 
@@ -446,30 +387,5 @@ impl Svm {
             exit::DEBUG => self.debug_exception(),
             _ => exit::decode(&self.vmcb, vectoring),
         }
-    }
-}
-
-fn set_segment(vmcb: &mut Vmcb, fields: Segments, segment: &Segment) {
-    vmcb.write(fields.selector, u64::from(segment.selector));
-    // Bits 15:12 of ours are bits 11:8 there.
-    let access = segment.access & 0xff | segment.access >> 4 & 0xf00;
-    vmcb.write(fields.access, u64::from(access));
-    vmcb.write(fields.limit, u64::from(segment.limit));
-    vmcb.write(fields.base, segment.base);
-}
-
-fn segment(vmcb: &Vmcb, fields: Segments) -> Segment {
-    const PRESENT: u16 = 1 << 7;
-    let access = vmcb.read(fields.access) as u16;
-    let access = if access & PRESENT == 0 {
-        0
-    } else {
-        access & 0xff | (access & 0xf00) << 4
-    };
-    Segment {
-        selector: vmcb.read(fields.selector) as u16,
-        access,
-        limit: vmcb.read(fields.limit) as u32,
-        base: vmcb.read(fields.base),
     }
 }

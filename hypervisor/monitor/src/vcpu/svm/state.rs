@@ -1,0 +1,102 @@
+//! A guest's state in the VMCB.
+
+use super::caps::EFER_SVME;
+use super::fields::*;
+use super::vmcb::Vmcb;
+use cellvisor_core::vcpu::{CpuState, Segment, Table};
+
+const DR6_RESET: u64 = 0xffff_0ff0;
+
+/// Writes all of `state` but DEBUGCTL, which is in the CPU. CR2 becomes what the
+/// CPU has: the guest's own or, for a new owner, zero.
+pub(super) fn write(v: &mut Vmcb, state: &CpuState) {
+    v.write(RIP, state.rip);
+    v.write(RSP, state.rsp);
+    v.write(RFLAGS, state.rflags | 2);
+    v.write(CR0, state.cr0);
+    v.write(CR2, crate::handover::cr2());
+    v.write(CR3, state.cr3);
+    v.write(CR4, state.cr4);
+    v.write(EFER, state.efer | EFER_SVME);
+    v.write(PAT, state.pat);
+    v.write(DR7, state.dr7);
+    v.write(DR6, DR6_RESET);
+    for (field, value) in SYSENTER.into_iter().zip(state.sysenter) {
+        v.write(field, value);
+    }
+    for (fields, table) in [(GDTR, &state.gdtr), (IDTR, &state.idtr)] {
+        v.write(fields.base, table.base);
+        v.write(fields.limit, u64::from(table.limit));
+    }
+    let segments = [
+        (ES, &state.es),
+        (CS, &state.cs),
+        (SS, &state.ss),
+        (DS, &state.ds),
+        (FS, &state.fs),
+        (GS, &state.gs),
+        (LDTR, &state.ldtr),
+        (TR, &state.tr),
+    ];
+    for (fields, segment) in segments {
+        set_segment(v, fields, segment);
+    }
+    v.write(CPL, u64::from(state.ss.access >> 5 & 3));
+    v.write(INTERRUPT_SHADOW, 0);
+}
+
+/// Reads it, with SVME hidden and DEBUGCTL zero.
+pub(super) fn read(v: &Vmcb) -> CpuState {
+    let table = |fields: Segments| Table {
+        base: v.read(fields.base),
+        limit: v.read(fields.limit) as u16,
+    };
+    CpuState {
+        rip: v.read(RIP),
+        rsp: v.read(RSP),
+        rflags: v.read(RFLAGS),
+        cr0: v.read(CR0),
+        cr3: v.read(CR3),
+        cr4: v.read(CR4),
+        efer: v.read(EFER) & !EFER_SVME,
+        pat: v.read(PAT),
+        dr7: v.read(DR7),
+        debugctl: 0,
+        sysenter: SYSENTER.map(|field| v.read(field)),
+        es: segment(v, ES),
+        cs: segment(v, CS),
+        ss: segment(v, SS),
+        ds: segment(v, DS),
+        fs: segment(v, FS),
+        gs: segment(v, GS),
+        ldtr: segment(v, LDTR),
+        tr: segment(v, TR),
+        gdtr: table(GDTR),
+        idtr: table(IDTR),
+    }
+}
+
+fn set_segment(vmcb: &mut Vmcb, fields: Segments, segment: &Segment) {
+    vmcb.write(fields.selector, u64::from(segment.selector));
+    // Bits 15:12 of ours are bits 11:8 there.
+    let access = segment.access & 0xff | segment.access >> 4 & 0xf00;
+    vmcb.write(fields.access, u64::from(access));
+    vmcb.write(fields.limit, u64::from(segment.limit));
+    vmcb.write(fields.base, segment.base);
+}
+
+fn segment(vmcb: &Vmcb, fields: Segments) -> Segment {
+    const PRESENT: u16 = 1 << 7;
+    let access = vmcb.read(fields.access) as u16;
+    let access = if access & PRESENT == 0 {
+        0
+    } else {
+        access & 0xff | (access & 0xf00) << 4
+    };
+    Segment {
+        selector: vmcb.read(fields.selector) as u16,
+        access,
+        limit: vmcb.read(fields.limit) as u32,
+        base: vmcb.read(fields.base),
+    }
+}
