@@ -59,7 +59,7 @@ fn build(journal: &mut Journal<'_>, machine: Machine<'_>, record: &mut CellRecor
     for share in &record.assignment.memory {
         host.extend(take_memory(journal, machine, share)?);
     }
-    record.memory = layout::place(&host)?;
+    record.memory = layout::place(&host, layout::HOLE)?;
     let frame = plan(record)?;
     let step = |id| Step::Cell {
         name: record.name.clone(),

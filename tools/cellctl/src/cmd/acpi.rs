@@ -4,9 +4,10 @@ use super::{Context, planning};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::output::say;
-use crate::tables;
+use crate::tables::{self, Surroundings};
+use acpi_tables::Tables;
 use cellvisor_planner::config;
-use cellvisor_planner::plan::{self, CellAssignment};
+use cellvisor_planner::plan;
 use std::fs;
 use std::path::Path;
 
@@ -16,16 +17,17 @@ pub(super) fn acpi(context: &Context<'_>, options: &cli::Acpi) -> Result<()> {
     let ground = planning::ground(context, options.host.as_deref())?;
     let plan = plan::plan(&ground.host, &slices, &ground.taken)?;
     for cell in &plan.cells {
-        write(cell, &options.out.join(&cell.name))?;
+        let around = Surroundings::of(cell, &ground.host)?;
+        let tables = tables::build(cell, &around)?;
+        write(&tables, &options.out.join(&cell.name))?;
     }
     Ok(())
 }
 
 /// Writes each table of a cell to a file that bears its name.
-fn write(cell: &CellAssignment, dir: &Path) -> Result<()> {
+fn write(tables: &Tables, dir: &Path) -> Result<()> {
     let help = "name a folder that can be written to: --out DIR";
     let failed = |e| Error::file("cannot write to", dir, &e, help);
-    let tables = tables::build(cell)?;
     fs::create_dir_all(dir).map_err(failed)?;
     for entry in &tables.entries {
         let name = String::from_utf8_lossy(&entry.signature)
@@ -50,7 +52,8 @@ mod tests {
     #[test]
     fn every_table_has_its_file() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        write(&record("a").assignment, &dir.path().join("a")).expect("writes");
+        let tables = tables::build(&record("a").assignment, &Surroundings::default());
+        write(&tables.expect("builds"), &dir.path().join("a")).expect("writes");
         for name in ["rsd.dat", "xsdt.dat", "facp.dat", "apic.dat", "dsdt.dat"] {
             assert!(dir.path().join("a").join(name).exists(), "{name}");
         }

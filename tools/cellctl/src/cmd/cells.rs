@@ -10,13 +10,14 @@ use crate::journal;
 use crate::output::{self, say, size};
 use crate::power;
 use crate::state::{CellRecord, Payload, Policy};
-use cellvisor_planner::config::{self, OnFailure, OnReboot, Slice};
+use cellvisor_planner::config::{self, Console, OnFailure, OnReboot, Slice};
 use cellvisor_planner::plan::{CellAssignment, Taken};
 use std::path::{Path, PathBuf};
 
 /// `create`.
 pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()> {
     let slices = config::load(&options.files)?;
+    refuse_functions(&slices)?;
     let _lock = context.state.lock()?;
     let existing = context.state.cells()?;
     refuse_existing(&slices, &existing)?;
@@ -80,6 +81,30 @@ fn tell_created(cell: &CellRecord) {
         size(cell.ram_bytes()),
         cell.name
     ));
+}
+
+/// Refuses slices with PCI functions, before anything is touched: the monitor
+/// would refuse them later.
+fn refuse_functions(slices: &[Slice]) -> Result<()> {
+    let uart = |s: &Slice| matches!(s.console, Console::UartPci(_));
+    let Some(slice) = slices.iter().find(|s| !s.pci.is_empty() || uart(s)) else {
+        return Ok(());
+    };
+    let key = if slice.pci.is_empty() {
+        "console.pci"
+    } else {
+        "pci.0"
+    };
+    let place = slice.place(key);
+    Err(Error::new(
+        format!("cannot create cell \"{}\"", slice.name),
+        format!(
+            "{}:{} gives it a PCI function, which this version of the monitor cannot hand to cells",
+            place.file.display(),
+            place.line
+        ),
+        "leave out [[pci]] and a console with pci; `check`, `plan` and `acpi` take them already",
+    ))
 }
 
 fn refuse_existing(slices: &[Slice], existing: &[CellRecord]) -> Result<()> {
@@ -161,5 +186,31 @@ pub(super) fn destroy(context: &Context<'_>, names: &[String]) -> Result<()> {
 pub(super) fn say_unless_json(context: &Context<'_>, line: String) {
     if !context.cli.json {
         say(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slices(extra: &str) -> Vec<Slice> {
+        let text = format!(
+            "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n\
+             kernel.image = \"vmlinuz\"\n{extra}"
+        );
+        config::parse(&text, Path::new("a.toml")).expect("a slice file")
+    }
+
+    #[test]
+    fn functions_are_refused_with_their_line() {
+        refuse_functions(&slices("")).expect("nothing to refuse");
+        for extra in [
+            "pci = [{ address = \"0000:02:00.0\" }]",
+            "console = { kind = \"uart\", pci = \"0000:02:00.0\" }",
+        ] {
+            let error = refuse_functions(&slices(extra)).expect_err("a function");
+            let text = error.to_string();
+            assert!(text.contains("a.toml:6 gives it a PCI function"), "{text}");
+        }
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn start_cell(
             ));
         }
     }
-    let boot = load(driver, record)?;
+    let boot = load(context, driver, record)?;
     context.state.save_cell(&CellRecord {
         console_from: monitor.status(id)?.console_written,
         ..record.clone()
@@ -122,8 +122,18 @@ pub(super) fn start_cell(
 
 /// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
 /// a running cell's memory is out of the root's sight.
-fn load(driver: &dyn Driver, record: &CellRecord) -> Result<cellvisor_abi::plan::Boot> {
-    let acpi = tables::image(&record.assignment)?;
+fn load(
+    context: &Context<'_>,
+    driver: &dyn Driver,
+    record: &CellRecord,
+) -> Result<cellvisor_abi::plan::Boot> {
+    let cell = &record.assignment;
+    let around = if tables::stands_alone(cell) {
+        tables::Surroundings::default()
+    } else {
+        tables::Surroundings::of(cell, &context.host()?)?
+    };
+    let acpi = tables::image(cell, &around)?;
     let disk = record.payload.initrd.as_ref();
     let disk_size = disk.and_then(|p| p.metadata().ok()).map_or(0, |m| m.len());
     let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE;

@@ -17,6 +17,7 @@
 
 use crate::error::{Error, Result};
 use crate::output::size;
+use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::plan::{Memory, Range};
 
 /// Boot parameters, one page.
@@ -78,14 +79,21 @@ impl Ram {
     }
 }
 
-/// Lays host ranges out from guest-physical 0 up, in their order; the hole is
-/// left out. Ranges stay apart even if they touch, because the driver maps no
+/// Start of the hole of a cell that must keep RAM off the ranges `taken`: it is
+/// lower than [`HOLE`] if one of them lies in between.
+pub(crate) fn hole(taken: &[Range]) -> u64 {
+    let below = taken.iter().map(|t| t.start).filter(|start| *start >= HIGH);
+    below.fold(HOLE, u64::min) / CHUNK_SIZE * CHUNK_SIZE
+}
+
+/// Lays host ranges out from guest-physical 0 up, in their order; from `hole`
+/// to [`HOLE_END`] there is none. Ranges stay apart even if they touch, because the driver maps no
 /// range across two pins.
 ///
 /// # Errors
 ///
 /// Less than [`LEAST`] bytes, or more than a CPU can address.
-pub(crate) fn place(host: &[Range]) -> Result<Vec<Memory>> {
+pub(crate) fn place(host: &[Range], hole: u64) -> Result<Vec<Memory>> {
     let total: u64 = host.iter().map(|r| r.size).sum();
     if total < LEAST {
         return Err(Error::new(
@@ -103,14 +111,14 @@ pub(crate) fn place(host: &[Range]) -> Result<Vec<Memory>> {
     for range in host {
         let (mut hpa, mut left) = (range.start, range.size);
         while left > 0 {
-            let size = if gpa < HOLE {
-                left.min(HOLE - gpa)
+            let size = if gpa < hole {
+                left.min(hole - gpa)
             } else {
                 left
             };
             placed.push(Memory { gpa, hpa, size });
             (gpa, hpa, left) = (gpa + size, hpa + size, left - size);
-            if gpa == HOLE {
+            if gpa == hole {
                 gpa = HOLE_END;
             }
         }
@@ -174,7 +182,7 @@ mod tests {
             },
         ];
         assert_eq!(
-            place(&host).expect("fits"),
+            place(&host, HOLE).expect("fits"),
             [
                 Memory {
                     gpa: 0,
@@ -209,11 +217,11 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_refused() {
-        let error = place(&[Range {
+        let little = Range {
             start: 0,
             size: MIB,
-        }])
-        .expect_err("1 MiB");
+        };
+        let error = place(&[little], HOLE).expect_err("1 MiB");
         assert!(
             error.to_string().contains("1 MiB is less than the 2 MiB"),
             "{error}"

@@ -1,10 +1,15 @@
 //! A cell's ACPI tables and virtual devices, from its assignment.
 
+mod surroundings;
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, Result};
 use acpi_tables::{CellAcpi, Tables};
 use cellvisor_abi::plan::Devices;
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::CellAssignment;
+pub(crate) use surroundings::{Surroundings, stands_alone};
 
 /// A cell's virtual devices: a physical UART takes the place of the virtual
 /// one when it has the same ports.
@@ -19,8 +24,8 @@ pub(crate) fn devices(cell: &CellAssignment) -> Devices {
     }
 }
 
-/// The tables, each with its name.
-pub(crate) fn build(cell: &CellAssignment) -> Result<Tables> {
+/// The tables of a cell in its surroundings, each with its name.
+pub(crate) fn build(cell: &CellAssignment, around: &Surroundings) -> Result<Tables> {
     let what = format!("cannot make the ACPI tables of cell \"{}\"", cell.name);
     let cpus = u32::try_from(cell.cpus.len()).map_err(|e| Error::internal(&what, e))?;
     let uart = match cell.console {
@@ -30,6 +35,9 @@ pub(crate) fn build(cell: &CellAssignment) -> Result<Tables> {
     acpi_tables::build(&CellAcpi {
         devices: devices(cell),
         uarts: uart.as_slice(),
+        ecam: &around.ecam,
+        bridges: &around.bridges(),
+        numa: around.numa(),
         ..CellAcpi::new(cpus)
     })
     .map_err(|e| {
@@ -40,33 +48,6 @@ pub(crate) fn build(cell: &CellAssignment) -> Result<Tables> {
 
 /// The bytes that go to [`crate::loader::layout::ACPI`]: RSDP first, code for
 /// a reset last.
-pub(crate) fn image(cell: &CellAssignment) -> Result<Vec<u8>> {
-    Ok(build(cell)?.with_reset_code(&devices(cell)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fake::record;
-
-    #[test]
-    fn tables_begin_with_the_rsdp_and_fill_the_first_mib() {
-        let image = image(&record("a").assignment).expect("builds");
-        assert!(image.starts_with(b"RSD PTR "));
-        let room = crate::loader::layout::HIGH - crate::loader::layout::ACPI;
-        assert_eq!(image.len() as u64, room);
-    }
-
-    #[test]
-    fn physical_uart_replaces_the_virtual_one_at_the_same_ports() {
-        let mut cell = record("a").assignment;
-        for (port, left) in [(0x3f8, 0), (0x2f8, 0x3f8)] {
-            cell.console = Console::UartPort(port);
-            assert_eq!(devices(&cell).uart_port, left);
-            let tables = build(&cell).expect("builds");
-            let dsdt = tables.table(b"DSDT").expect("a DSDT");
-            let bytes = port.to_le_bytes();
-            assert!(dsdt.windows(2).any(|w| w == bytes), "{port:#x}");
-        }
-    }
+pub(crate) fn image(cell: &CellAssignment, around: &Surroundings) -> Result<Vec<u8>> {
+    Ok(build(cell, around)?.with_reset_code(&devices(cell)))
 }

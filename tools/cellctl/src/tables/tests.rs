@@ -1,0 +1,273 @@
+//! The tables of planned cells, read back byte by byte and by ACPICA's own
+//! compiler.
+
+use super::*;
+use crate::fake::record;
+use crate::loader::layout;
+use cellvisor_planner::config;
+use cellvisor_planner::host::Host;
+use cellvisor_planner::plan::{self, AssignedCpu, MemoryShare, Taken};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const GIB: u64 = 1 << 30;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+fn host(name: &str) -> Host {
+    Host::load(&configs().join("hosts").join(name)).expect("a saved host")
+}
+
+/// The cell that `file` describes, planned on `host`.
+fn planned(file: &str, host: &Host) -> CellAssignment {
+    let slices = config::load(&[configs().join(file)]).expect("a slice file");
+    let plan = plan::plan(host, &slices, &Taken::default()).expect("a plan");
+    plan.cells.into_iter().next().expect("a cell")
+}
+
+fn tables_of(file: &str, machine: &str) -> Tables {
+    let host = host(machine);
+    let cell = planned(file, &host);
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    build(&cell, &around).expect("builds")
+}
+
+#[test]
+fn tables_begin_with_the_rsdp_and_fill_the_first_mib() {
+    let image = image(&record("a").assignment, &Surroundings::default()).expect("builds");
+    assert!(image.starts_with(b"RSD PTR "));
+    let room = layout::HIGH - layout::ACPI;
+    assert_eq!(image.len() as u64, room);
+}
+
+#[test]
+fn physical_uart_replaces_the_virtual_one_at_the_same_ports() {
+    let mut cell = record("a").assignment;
+    for (port, left) in [(0x3f8, 0), (0x2f8, 0x3f8)] {
+        cell.console = Console::UartPort(port);
+        assert_eq!(devices(&cell).uart_port, left);
+        let tables = build(&cell, &Surroundings::default()).expect("builds");
+        let dsdt = tables.table(b"DSDT").expect("a DSDT");
+        let bytes = port.to_le_bytes();
+        assert!(dsdt.windows(2).any(|w| w == bytes), "{port:#x}");
+    }
+}
+
+/// One address descriptor of a `_CRS`: kind (0 memory, 1 I/O, 2 buses), first,
+/// last, length.
+type Descriptor = (u8, u64, u64, u64);
+
+/// All word, double word and quad word address descriptors that follow each
+/// other from `bytes` on.
+fn descriptors(mut bytes: &[u8]) -> Vec<Descriptor> {
+    let mut found = Vec::new();
+    loop {
+        let width = match bytes.first() {
+            Some(0x88) => 2,
+            Some(0x87) => 4,
+            Some(0x8a) => 8,
+            _ => return found,
+        };
+        // Tag, length (2), kind, flags (2), granularity, first, last, offset,
+        // length.
+        let field = |n: usize| {
+            let at = 6 + n * width;
+            let mut value = [0; 8];
+            value[..width].copy_from_slice(&bytes[at..at + width]);
+            u64::from_le_bytes(value)
+        };
+        assert_eq!((field(0), field(3)), (0, 0), "granularity and offset");
+        found.push((bytes[3], field(1), field(2), field(4)));
+        bytes = &bytes[6 + 5 * width..];
+    }
+}
+
+/// The descriptors of each root bridge in `dsdt`: every run that begins with
+/// bus numbers.
+fn bridges(dsdt: &[u8]) -> Vec<Vec<Descriptor>> {
+    let starts = dsdt.windows(4).enumerate();
+    starts
+        .filter(|(_, w)| *w == [0x88, 0x0d, 0x00, 0x02])
+        .map(|(at, _)| descriptors(&dsdt[at..]))
+        .collect()
+}
+
+/// What the hand-made DSDT that the core-slicing work published for the HP Z8
+/// has: bus numbers, ports, memory below and above 4 GiB of three bridges.
+const PUBLISHED: [[Descriptor; 4]; 3] = [
+    [
+        (2, 0x20, 0x2b, 0xc),
+        (1, 0x6000, 0x7fff, 0x2000),
+        (0, 0xab00_0000, 0xb87f_ffff, 0x0d80_0000),
+        (0, 0x3880_0000_0000, 0x38bf_ffff_ffff, 0x40_0000_0000),
+    ],
+    [
+        (2, 0x8c, 0x97, 0xc),
+        (1, 0xa000, 0xbfff, 0x2000),
+        (0, 0xd380_0000, 0xe0ff_ffff, 0x0d80_0000),
+        (0, 0x3940_0000_0000, 0x397f_ffff_ffff, 0x40_0000_0000),
+    ],
+    [
+        (2, 0x98, 0xa3, 0xc),
+        (1, 0xc000, 0xdfff, 0x2000),
+        (0, 0xe100_0000, 0xee7f_ffff, 0x0d80_0000),
+        (0, 0x3980_0000_0000, 0x39bf_ffff_ffff, 0x40_0000_0000),
+    ],
+];
+
+#[test]
+fn z8_slice_has_the_bridges_of_the_published_dsdt() {
+    let tables = tables_of("z8-slice0.toml", "z8.toml");
+    let dsdt = tables.table(b"DSDT").expect("a DSDT");
+    assert_eq!(bridges(dsdt), PUBLISHED);
+}
+
+#[test]
+fn mcfg_names_the_buses_of_the_bridges_alone() {
+    let tables = tables_of("z8-slice0.toml", "z8.toml");
+    let mcfg = tables.table(b"MCFG").expect("an MCFG");
+    let entries: Vec<_> = mcfg[44..]
+        .chunks(16)
+        .map(|e| {
+            let base = u64::from_le_bytes(e[..8].try_into().expect("8 bytes"));
+            (base, e[8..10].to_vec(), e[10], e[11])
+        })
+        .collect();
+    let segment = vec![0, 0];
+    assert_eq!(
+        entries,
+        [
+            (0x8000_0000, segment.clone(), 0x20, 0x2b),
+            (0x8000_0000, segment.clone(), 0x8c, 0x97),
+            (0x8000_0000, segment, 0x98, 0xa3),
+        ]
+    );
+}
+
+#[test]
+fn cell_without_functions_on_one_node_needs_no_machine() {
+    let cell = record("a").assignment;
+    assert!(stands_alone(&cell));
+    let tables = build(&cell, &Surroundings::default()).expect("builds");
+    for signature in [b"MCFG", b"SRAT", b"SLIT"] {
+        assert!(tables.table(signature).is_none());
+    }
+}
+
+/// A cell with a CPU and 4 GiB on each of nodes 2 and 5 of the Popcorn server,
+/// without functions.
+fn across(host: &Host) -> CellAssignment {
+    let mut cell = record("far").assignment;
+    let cpu = |node: u32| {
+        let cpu = host.cpus.iter().find(|c| c.node == node).expect("a CPU");
+        AssignedCpu {
+            linux: cpu.linux,
+            apic_id: cpu.apic_id,
+            node,
+        }
+    };
+    let share = |node: u32| MemoryShare::Pages {
+        node,
+        bytes: 2 * GIB,
+        page_size: GIB,
+        fixed: false,
+    };
+    cell.cpus = vec![cpu(5), cpu(2)];
+    cell.memory = vec![share(5), share(2)];
+    cell
+}
+
+#[test]
+fn nodes_are_numbered_from_zero_and_memory_goes_around_the_hole() {
+    let host = host("popcorn.toml");
+    let cell = across(&host);
+    assert!(!stands_alone(&cell));
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    let numa = around.numa().expect("nodes");
+    assert_eq!((numa.nodes, numa.cpus), (2, &[1, 0][..]));
+    let memory: Vec<_> = numa
+        .memory
+        .iter()
+        .map(|m| (m.gpa, m.size, m.node))
+        .collect();
+    assert_eq!(
+        memory,
+        [(0, 2 * GIB, 1), (2 * GIB, GIB, 0), (4 * GIB, GIB, 0)]
+    );
+    let far = u8::try_from(host.distance(2, 5)).expect("a byte");
+    assert_eq!(numa.distances, [10, far, far, 10]);
+    let tables = build(&cell, &around).expect("builds");
+    assert!(tables.table(b"SRAT").is_some() && tables.table(b"SLIT").is_some());
+}
+
+#[test]
+fn memory_keeps_off_windows_and_configuration_space() {
+    let host = host("z8.toml");
+    let mut cell = planned("z8-slice0.toml", &host);
+    cell.cpus[0].node = 0;
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    let numa = around.numa().expect("nodes");
+    // Bus 20 of the configuration space is the lowest that the cell sees.
+    let ram: Vec<_> = numa.memory.iter().map(|m| (m.gpa, m.size)).collect();
+    let below = 0x8000_0000 + (0x20 << 20);
+    assert_eq!(ram, [(0, below), (4 * GIB, 16 * GIB - below)]);
+    // The bridge next to node 0 is next to the guest's node 0, too.
+    let nodes: Vec<_> = around.bridges().iter().map(|b| b.node).collect();
+    assert_eq!(nodes, [Some(0), Some(1), Some(1)]);
+}
+
+#[test]
+fn ram_that_would_cover_a_window_is_refused() {
+    let mut host = host("z8.toml");
+    let cell = planned("z8-slice0.toml", &host);
+    for window in host.roots.iter_mut().flat_map(|r| &mut r.windows) {
+        if window.start == 0x3880_0000_0000 {
+            (window.start, window.end) = (8 * GIB, 12 * GIB - 1);
+        }
+    }
+    let error = Surroundings::of(&cell, &host).expect_err("covered");
+    let text = error.to_string();
+    assert!(
+        text.contains("would cover 0x200000000..0x300000000"),
+        "{text}"
+    );
+}
+
+/// Has `iasl` take each table apart and put it together again.
+fn iasl_accepts(name: &str, tables: &Tables) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    for entry in tables.entries.iter().filter(|e| e.signature != *b"RSD ") {
+        let table = String::from_utf8_lossy(&entry.signature).to_lowercase();
+        let bytes = tables.table(&entry.signature).expect("listed");
+        std::fs::write(dir.path().join(format!("{table}.dat")), bytes).expect("writes");
+        for args in [
+            vec!["-d".to_owned(), format!("{table}.dat")],
+            vec!["-we".to_owned(), format!("{table}.dsl")],
+        ] {
+            let run = Command::new("iasl").args(&args).current_dir(&dir).output();
+            let Ok(out) = run else {
+                println!("SKIPPED: iasl cannot be run: install acpica-tools");
+                return;
+            };
+            let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+            assert!(out.status.success(), "{name}, {table}: {said}");
+            let said = said.replace("0 Errors, 0 Warnings", "");
+            for word in ["Warning", "Error", "Invalid", "checksum"] {
+                assert!(!said.contains(word), "{name}, {table}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn iasl_accepts_tables_with_bridges_and_with_nodes() {
+    iasl_accepts("z8", &tables_of("z8-slice0.toml", "z8.toml"));
+    iasl_accepts("z240", &tables_of("z240.toml", "z240.toml"));
+    iasl_accepts("qemu", &tables_of("qemu-sriov.toml", "qemu.toml"));
+    let host = host("popcorn.toml");
+    let cell = across(&host);
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    iasl_accepts("popcorn", &build(&cell, &around).expect("builds"));
+}
