@@ -132,6 +132,8 @@ codes! {
         NoLongMode = 3,
         /// Physical addresses are wider than the nested tables can reach.
         PhysicalWidth = 4,
+        /// Linux encrypts memory with AMD's SME.
+        MemoryEncryption = 5,
     }
 }
 

@@ -355,6 +355,13 @@ host_nmi:
 3:  pop rax
     iretq
 
+# #SX: an INIT that AMD-V turned into an exception with an error code (VM_CR).
+# Nothing but another CPU's interrupt command, which is emulated, may reset a CPU.
+    .globl host_init
+host_init:
+    add rsp, 8
+    iretq
+
 # Interrupts that a CPU's last owner left behind: acknowledged and forgotten
 # (apic::drain), in x2APIC mode.
     .globl host_interrupt

@@ -141,6 +141,10 @@ fn unsupported(detail: u32) -> (String, &'static str) {
             "physical addresses are wider than nested page tables reach".into(),
             "limit Linux's memory to 256 TiB",
         ),
+        Some(U::MemoryEncryption) => (
+            "Linux encrypts memory (SME), which the monitor cannot carry".into(),
+            "boot Linux with mem_encrypt=off",
+        ),
         None => (
             format!("Linux uses feature number {detail}, which the monitor cannot carry"),
             "install cellctl and image of the same version",

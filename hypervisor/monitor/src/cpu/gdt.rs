@@ -25,6 +25,7 @@ const EXCEPTIONS: usize = 22;
 const INTERRUPTS: usize = 32;
 const VECTORS: usize = 256;
 const NMI: usize = 2;
+const SECURITY: usize = 30;
 const DOUBLE_FAULT: usize = 8;
 const PAGE_FAULT: usize = 14;
 /// In a gate: use the first entry of the interrupt stack table.
@@ -111,6 +112,7 @@ pub(crate) fn init() {
     }
     idt[INTERRUPTS..].fill(gate(entry::host_interrupt_address()));
     idt[NMI] = gate(entry::host_nmi_address());
+    idt[SECURITY] = gate(entry::host_init_address());
     TABLES.set(DescriptorTables {
         gdt: Gdt::new(tss_base(), 103),
         idt,

@@ -1,13 +1,15 @@
 //! What this CPU's SVM can do, checked before anything is touched.
 
 use crate::vcpu::EnterError;
-use cellvisor_abi::status::{EnterStatus, MissingFeature};
+use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::vcpu::{CpuState, EFER_LMA, EFER_LME};
 use x86::msr;
 
 /// VM_CR: SVM cannot be switched on.
-const VM_CR: u32 = 0xc001_0114;
+pub(super) const VM_CR: u32 = 0xc001_0114;
 const VM_CR_SVMDIS: u64 = 1 << 4;
+/// VM_CR: an INIT becomes an exception of the monitor.
+pub(super) const VM_CR_R_INIT: u64 = 1 << 1;
 
 /// EFER: SVM is on.
 pub(super) const EFER_SVME: u64 = 1 << 12;
@@ -27,6 +29,7 @@ const MAX_EXTENDED: u32 = 0x8000_0000;
 const FEATURES: u32 = 0x8000_0001;
 const SIZES: u32 = 0x8000_0008;
 const SVM: u32 = 0x8000_000a;
+const ENCRYPTION: u32 = 0x8000_001f;
 const FEATURES_2: u32 = 0x8000_0021;
 
 /// CPUID 8000_0001H ECX.
@@ -110,6 +113,9 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
     if asids < 2 {
         return Err(MissingFeature::Vpid.into());
     }
+    if encrypts_memory(linux) {
+        return Err(Unsupported::MemoryEncryption.into());
+    }
     let has = |feature: u32| features & feature != 0;
     Ok(Caps {
         asids,
@@ -120,6 +126,13 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
         invlpgb: has(HAS_INVLPGB),
         efer: efer_bits(),
     })
+}
+
+/// True if Linux marks pages as encrypted, its top page table among them: the
+/// mark is an address bit, which second-level tables would have to know.
+fn encrypts_memory(linux: &CpuState) -> bool {
+    let [features, position, ..] = leaf(ENCRYPTION);
+    features & 1 != 0 && linux.cr3 >> (position & 0x3f) & 1 != 0
 }
 
 /// Bits of EFER that this CPU has: VMRUN fails on others, where WRMSR would

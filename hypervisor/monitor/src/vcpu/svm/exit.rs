@@ -11,7 +11,7 @@ pub(super) const DEBUG: u64 = 0x41;
 const ALIGNMENT_CHECK: u64 = 0x51;
 const MACHINE_CHECK: u64 = 0x52;
 pub(super) const NMI: u64 = 0x61;
-const INIT: u64 = 0x63;
+pub(super) const INIT: u64 = 0x63;
 const CPUID: u64 = 0x72;
 pub(super) const IRET: u64 = 0x74;
 const INVD: u64 = 0x76;
@@ -34,7 +34,8 @@ const SOFTWARE_EXCEPTIONS: [u8; 2] = [3, 4];
 const FIRST_INTERRUPT: u8 = 32;
 
 /// Decodes the exit that just happened; `vectoring` tells that it interrupted
-/// the delivery of an event. NMI, IRET and #DB are the caller's first.
+/// the delivery of an event. NMI, INIT, IRET and #DB are the
+/// caller's.
 pub(super) fn decode(vmcb: &Vmcb, vectoring: bool) -> Exit {
     let code = vmcb.read(EXIT_CODE);
     if code as u32 >= FAILED {
@@ -42,7 +43,6 @@ pub(super) fn decode(vmcb: &Vmcb, vectoring: bool) -> Exit {
     }
     match code {
         DEBUG | ALIGNMENT_CHECK | MACHINE_CHECK => Exit::Exception((code & 0x1f) as u8),
-        INIT => Exit::Signal,
         CPUID => Exit::Cpuid,
         INVD => Exit::Cache,
         IO => port(vmcb.read(EXIT_INFO_1) as u32),

@@ -14,7 +14,7 @@ use super::{Attachment, Backend, BitmapSizes, EnterError};
 use crate::percpu::CpuShared;
 use crate::space::Space;
 use crate::{entry, mem};
-use caps::{Caps, EFER_SVME};
+use caps::{Caps, EFER_SVME, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
@@ -68,8 +68,9 @@ pub(crate) struct Svm {
     host: Host,
     /// Address of this CPU's shared part.
     shared: u64,
-    /// VM_HSAVE_PA as Linux had it.
+    /// VM_HSAVE_PA and VM_CR as Linux had them.
     linux_hsave: u64,
+    linux_vm_cr: u64,
     /// The monitor has taken Linux's place on this CPU.
     taken_over: bool,
     /// What VMLOAD loads is in the VMCB; otherwise it is in the CPU.
@@ -110,11 +111,12 @@ impl Backend for Svm {
         let caps = caps::probe(linux)?;
         // SAFETY: `probe` saw that SVM is there and off; the save area and the
         // VMCB are this CPU's own pages.
-        let (linux_hsave, vmcb) = unsafe {
+        let (linux_hsave, linux_vm_cr, vmcb) = unsafe {
             registers::wrmsr(registers::IA32_EFER, linux.efer | EFER_SVME);
             let linux_hsave = registers::rdmsr(VM_HSAVE_PA);
             registers::wrmsr(VM_HSAVE_PA, mem::hpa_of(pages[0]).0);
-            (linux_hsave, Vmcb::new(pages[1]))
+            let linux_vm_cr = registers::rdmsr(VM_CR);
+            (linux_hsave, linux_vm_cr, Vmcb::new(pages[1]))
         };
         let mut this = Self {
             vmcb,
@@ -123,6 +125,7 @@ impl Backend for Svm {
             // The area's shared part lies before its hardware pages.
             shared: pages[0] - PAGE_SIZE,
             linux_hsave,
+            linux_vm_cr,
             taken_over: false,
             to_load: false,
             nmis: Blocking::Open,
@@ -139,6 +142,7 @@ impl Backend for Svm {
         unsafe {
             if self.taken_over {
                 host::open_nmis(self.shared);
+                registers::wrmsr(VM_CR, self.linux_vm_cr);
                 if self.caps.spec_ctrl {
                     registers::wrmsr(SPEC_CTRL_MSR, self.vmcb.read(SPEC_CTRL));
                 }
@@ -353,6 +357,7 @@ impl Svm {
         // SAFETY: SVM is on, and `run` is called on the area's own stack.
         unsafe {
             self.host.take_over();
+            registers::wrmsr(VM_CR, self.linux_vm_cr | VM_CR_R_INIT);
             if self.caps.spec_ctrl {
                 // The guest runs with both ORed together.
                 registers::wrmsr(SPEC_CTRL_MSR, 0);
@@ -383,6 +388,7 @@ impl Svm {
         self.vmcb.set_clean(clean);
         match self.vmcb.read(EXIT_CODE) {
             exit::NMI => self.take_nmi(shared),
+            exit::INIT => self.take_init(),
             exit::IRET => self.step_over_iret(),
             exit::DEBUG => self.debug_exception(),
             _ => exit::decode(&self.vmcb, vectoring),

@@ -70,6 +70,14 @@ impl Svm {
         Exit::Nmi
     }
 
+    /// An INIT made the guest exit and is still pending: takes it, as an
+    /// exception.
+    pub(super) fn take_init(&self) -> Exit {
+        // SAFETY: as in `take_nmi`.
+        unsafe { host::with_nmis(self.shared, || {}) };
+        Exit::Signal
+    }
+
     /// The guest is at the IRET that ends its NMI handler.
     pub(super) fn step_over_iret(&mut self) -> Exit {
         self.open_nmis();
