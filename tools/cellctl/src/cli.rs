@@ -3,7 +3,7 @@
 use crate::state::DEFAULT_DIR;
 use cellvisor_abi::ioctl::DEVICE;
 use cellvisor_planner::size::Size;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Where packages put the monitor's image.
@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Check(Check),
     /// Show what slices would get, and why.
     Plan(Plan),
+    /// Write a slice file that divides a whole machine.
+    Generate(Generate),
     /// Write the ACPI tables that slices would get.
     Acpi(Acpi),
     /// Show this machine as the planner sees it.
@@ -70,9 +72,9 @@ pub(crate) enum Verb {
     #[command(hide = true)]
     Supervise(Name),
     /// Write man pages to a folder.
-    #[command(hide = true)]
     Man {
         /// The folder.
+        #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
     /// Write completions for a shell to standard output.
@@ -208,6 +210,31 @@ pub(crate) struct Plan {
     /// Draw the machine in the terminal.
     #[arg(long)]
     pub(crate) text: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// How to divide the machine.
+    #[arg(long, value_enum)]
+    pub(crate) policy: Policy,
+    /// Use a saved host instead of this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<PathBuf>,
+    /// Kernel of all slices; relative to the file that the output goes to.
+    #[arg(long, value_name = "FILE", default_value = "vmlinuz")]
+    pub(crate) image: String,
+    /// Initial RAM disk of all slices.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Option<String>,
+}
+
+/// How a machine is divided.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Policy {
+    /// A slice for each NUMA node.
+    Cluster,
+    /// A slice for each core.
+    Partition,
 }
 
 #[derive(Debug, Args)]

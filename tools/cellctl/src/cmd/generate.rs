@@ -31,6 +31,7 @@ mod tests {
         let create = dir.path().join("cellctl-create.1");
         let text = std::fs::read_to_string(create).expect("a page for create");
         assert!(text.contains("log\\-port"), "{text}");
+        assert!(dir.path().join("cellctl-man.1").exists());
         assert!(!dir.path().join("cellctl-supervise.1").exists());
     }
 }

@@ -71,6 +71,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Log(options) => console::log(context, options),
         Verb::Check(options) => check::check(context, options),
         Verb::Plan(options) => planning::plan(context, options),
+        Verb::Generate(options) => planning::generate(context, options),
         Verb::Acpi(options) => acpi::acpi(context, options),
         Verb::Host(options) => planning::host(context, options),
         Verb::Supervise(cell) => supervise::run(context, &cell.name),

@@ -8,7 +8,7 @@ use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::draw;
 use cellvisor_planner::host::Host;
-use cellvisor_planner::plan::{self, Plan, Taken};
+use cellvisor_planner::plan::{self, Plan, Policy, Taken};
 use cellvisor_planner::report::Report;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,29 @@ fn explain(plan: &Plan) {
             size(node.memory)
         ));
     }
+}
+
+/// `generate`: a slice file for the whole machine, to standard output.
+pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result<()> {
+    let policy = match options.policy {
+        cli::Policy::Cluster => Policy::Cluster,
+        cli::Policy::Partition => Policy::Partition,
+    };
+    let host = ground(context, options.host.as_deref())?.host;
+    let file = plan::generate(&host, policy, &options.image, options.initrd.as_deref());
+    // A file without slices is none: reading it would fail with less to go on.
+    if !file.contains("[[slice]]") {
+        return Err(Error::new(
+            "cannot divide the machine",
+            format!(
+                "\"{}\" has no whole core and free memory beside the root's",
+                host.name
+            ),
+            "free memory or bring CPUs online; `cellctl host` shows what there is",
+        ));
+    }
+    say(file.trim_end());
+    Ok(())
 }
 
 /// `check` of slice files.
