@@ -1,0 +1,121 @@
+//! Runs of a scenario, line by line.
+
+use super::*;
+
+fn scenario() -> Scenario {
+    toml::from_str(
+        r#"
+        about = "test"
+        lanes = ["qemu"]
+        [[step]]
+        name = "before"
+        title = "Before"
+        see = ["cpus=(?<cpus>[0-9]+)"]
+        figure = "<cpus> CPUs"
+        [[step]]
+        name = "after"
+        title = "After"
+        see = ["cpus=<cpus>$"]
+        never = ["lost"]
+        allow = ["Kernel panic"]
+        limit-s = 10
+        [step.cells]
+        one = ["^up$", "^down$"]
+        "#,
+    )
+    .expect("parses")
+}
+
+fn play(lines: &[&str]) -> Verdict {
+    let scenario = scenario();
+    let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+    for line in lines {
+        match judge.line(line, 1.0).expect("patterns") {
+            Verdict::Going => {}
+            end => return end,
+        }
+    }
+    Verdict::Going
+}
+
+#[test]
+fn run_passes_when_values_come_back() {
+    let after = ["step: after", "[cell one] up", "cpus=4", "[cell one] down"];
+    let lines = [
+        &["boot", "step: before", "cpus=4"][..],
+        &after,
+        &["ci: pass"],
+    ]
+    .concat();
+    assert_eq!(play(&lines), Verdict::Passed);
+}
+
+#[test]
+fn run_fails_when_a_value_differs() {
+    let lines = [
+        "step: before",
+        "cpus=4",
+        "step: after",
+        "cpus=3",
+        "ci: pass",
+    ];
+    assert_eq!(
+        play(&lines),
+        Verdict::Failed("not seen: `cpus=4$`, `^up$` from one".into())
+    );
+}
+
+#[test]
+fn run_fails_when_it_ends_early_or_out_of_order() {
+    let early = play(&["step: before", "cpus=4", "ci: pass"]);
+    assert_eq!(early, Verdict::Failed("ended before step after".into()));
+    let order = play(&["step: after"]);
+    assert_eq!(
+        order,
+        Verdict::Failed("step after began where before was to come".into())
+    );
+}
+
+#[test]
+fn trouble_fails_unless_the_step_allows_it() {
+    let bad = play(&["step: before", "Kernel panic - not syncing"]);
+    let want = Verdict::Failed("trouble: Kernel panic - not syncing".into());
+    assert_eq!(bad, want);
+    let after = ["step: after", "Kernel panic", "cpus=4"];
+    let cell = ["[cell one] up", "[cell one] down"];
+    let lines = [
+        &["step: before", "cpus=4"][..],
+        &after,
+        &cell,
+        &["ci: pass"],
+    ]
+    .concat();
+    assert_eq!(play(&lines), Verdict::Passed);
+    let never = play(&["step: before", "cpus=4", "step: after", "lost"]);
+    assert!(matches!(never, Verdict::Failed(_)));
+}
+
+#[test]
+fn limits_run_from_the_begin_of_a_step() {
+    let scenario = scenario();
+    let mut judge = Judge::new(&scenario, 2, &[]).expect("patterns");
+    assert_eq!(judge.overdue(179.0), None);
+    judge.line("step: before", 100.0).expect("patterns");
+    judge.line("cpus=4", 101.0).expect("patterns");
+    judge.line("step: after", 102.0).expect("patterns");
+    assert_eq!(judge.overdue(122.0), None);
+    assert_eq!(
+        judge.overdue(122.5),
+        Some("not seen within 20 s: `cpus=4$`, `^up$` from one".into())
+    );
+}
+
+#[test]
+fn figure_takes_what_was_seen() {
+    let scenario = scenario();
+    let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+    for line in ["step: before", "cpus=4", "step: after"] {
+        judge.line(line, 3.0).expect("patterns");
+    }
+    assert_eq!(judge.records[0].figure, "4 CPUs");
+}
