@@ -34,8 +34,13 @@ impl Svm {
     /// STI and MOV SS do not hold it back: neither has a meaning for NMIs in
     /// 64-bit code, and SVM does not tell them apart.
     pub(super) fn inject_nmi(&mut self) -> bool {
-        if self.nmis != Blocking::Open {
-            return false;
+        // An IRET that faulted has ended the handler as well; the fault's delivery
+        // ended the step.
+        let stepping = self.vmcb.read(RFLAGS) & RFLAGS_TF != 0;
+        match self.nmis {
+            Blocking::Handler => return false,
+            Blocking::Stepping if stepping => return false,
+            Blocking::Stepping | Blocking::Open => {}
         }
         if self.vmcb.read(ENTRY_EVENT) & EVENT_VALID != 0 {
             self.wants_exit = true;
