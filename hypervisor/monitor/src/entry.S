@@ -59,11 +59,14 @@ monitor_entry:
     pop rbp
     ret
 
-# extern "C" fn leave_to_linux(frame: &LeaveFrame, bridge_cr3) -> !
-# From the monitor's tables to Linux's code under the bridge tables. Linux's
+# extern "C" fn leave_to_linux(frame: &LeaveFrame, bridge_cr3, distance) -> !
+# From the monitor's tables to Linux's code under the bridge tables. Those have
+# the stack at its place in the area only, `distance` bytes below. Linux's
 # interrupt table is loaded last, when all that its NMI handler needs is there.
     .globl leave_to_linux
 leave_to_linux:
+    sub rdi, rdx
+    sub rsp, rdx
     mov cr3, rsi
     lgdt [rdi + {leave_bridge_gdt}]
     mov ax, {tss_selector}

@@ -96,7 +96,11 @@ addresses! {
 
 unsafe extern "C" {
     /// See `entry.S`.
-    pub(crate) fn leave_to_linux(frame: *const linux::LeaveFrame, bridge_cr3: u64) -> !;
+    pub(crate) fn leave_to_linux(
+        frame: *const linux::LeaveFrame,
+        bridge_cr3: u64,
+        distance: u64,
+    ) -> !;
     /// See `entry.S`.
     pub(crate) fn vmx_run(
         regs: *mut cellvisor_core::vcpu::Regs,

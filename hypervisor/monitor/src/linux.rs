@@ -181,9 +181,10 @@ impl LeaveFrame {
         }
     }
 
-    /// Lets the frame point at its own table. It must not move afterwards.
-    pub(crate) fn link(&mut self) {
-        self.bridge_gdt = pointer(&raw const self.table as u64, Gdt::LIMIT);
+    /// Lets the frame point at its own table, where that is `distance` bytes below
+    /// its place on this stack. It must not move afterwards.
+    pub(crate) fn link(&mut self, distance: u64) {
+        self.bridge_gdt = pointer(&raw const self.table as u64 - distance, Gdt::LIMIT);
     }
 }
 

@@ -4,12 +4,14 @@ use crate::cell;
 use crate::enter;
 use crate::entry;
 use crate::linux::{self, LeaveFrame};
+use crate::mem::map;
 use crate::percpu;
 use crate::run::Cpu;
 use crate::vcpu::Backend;
 use cellvisor_abi::call::CellId;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::RAX;
+use core::sync::atomic::Ordering;
 
 /// Leaves, if all CPUs do; returns a status only if they do not.
 pub(super) fn leave<B: Backend>(cpu: &mut Cpu<B>, bridge_cr3: u64) -> u64 {
@@ -31,9 +33,11 @@ pub(super) fn leave<B: Backend>(cpu: &mut Cpu<B>, bridge_cr3: u64) -> u64 {
     cpu.vcpu.disable();
     linux::restore_msrs(&state);
     let mut frame = LeaveFrame::new(&state, &cpu.regs);
-    frame.link();
+    let area = u64::from(cpu.shared.area.load(Ordering::Relaxed));
+    let distance = map::guarded_stack(area);
+    frame.link(distance);
     // SAFETY: virtualization is off; the frame holds Linux's own state; the
     // driver has put our memory and all of Linux's into the bridge tables, and
     // its call expects to go on under them.
-    unsafe { entry::leave_to_linux(&frame, bridge_cr3) }
+    unsafe { entry::leave_to_linux(&frame, bridge_cr3, distance) }
 }
