@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets up, builds, boots and judges cellvisor.
 
+mod bench;
 mod boot;
 mod build;
 mod demo;
@@ -49,6 +50,12 @@ enum Task {
     Boot(boot::Options),
     /// Run every check: `N passed, N failed, N skipped`.
     Test(test::Options),
+    /// Measure what needs no lane.
+    Bench {
+        /// What to measure.
+        #[arg(value_enum)]
+        what: bench::What,
+    },
     /// Tell the size of the image and of its source.
     Size,
     /// Set up, build, and play the main job.
@@ -81,6 +88,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
         Task::Test(options) => test::main(&paths, options),
+        Task::Bench { what } => bench::main(&paths, *what),
         Task::Size => size::main(&paths),
         Task::Demo(options) => demo::main(&paths, options),
     }
