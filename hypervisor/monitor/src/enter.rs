@@ -104,7 +104,7 @@ fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
     }
     let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
     sync::set_tsc_khz(plan.tsc_khz);
-    gdt::init();
+    gdt::init(B::FAULT_STACK);
     let no_memory = EnterError {
         status: EnterStatus::NoMemory,
         detail: 0,

@@ -91,8 +91,18 @@ pub(crate) struct DescriptorTables {
 static TASK_STATE: Once<Tss> = Once::new();
 static TABLES: Once<DescriptorTables> = Once::new();
 
+/// On which stack page faults and double faults of the monitor are handled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultStack {
+    /// The emergency stack, that an overflow can be told. Every exit must load
+    /// the monitor's task state segment.
+    Emergency,
+    /// The stack that was in use.
+    Current,
+}
+
 /// Fills the tables.
-pub(crate) fn init() {
+pub(crate) fn init(faults: FaultStack) {
     let mut tss = [0; TSS_WORDS];
     let top = EMERGENCY.0.get() as u64 + EMERGENCY_STACK as u64;
     tss[TSS_IST1] = top as u32;
@@ -107,8 +117,10 @@ pub(crate) fn init() {
     for (vector, entry) in idt.iter_mut().enumerate().take(EXCEPTIONS) {
         *entry = gate(entry::exception_stubs_address() + 16 * vector as u64);
     }
-    for vector in [DOUBLE_FAULT, PAGE_FAULT] {
-        idt[vector].0 |= IST1;
+    if faults == FaultStack::Emergency {
+        for vector in [DOUBLE_FAULT, PAGE_FAULT] {
+            idt[vector].0 |= IST1;
+        }
     }
     idt[INTERRUPTS..].fill(gate(entry::host_interrupt_address()));
     idt[NMI] = gate(entry::host_nmi_address());

@@ -16,6 +16,7 @@ use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{CpuState, Event, Regs};
 use cellvisor_core::walk::Paging;
 
+use crate::cpu::gdt::FaultStack;
 use crate::percpu::CpuShared;
 use crate::space::Space;
 
@@ -78,6 +79,9 @@ pub(crate) trait Backend: Sized {
     const KIND: call::Backend;
     /// Pages for each owner.
     const BITMAPS: BitmapSizes;
+    /// Where the monitor's own faults are handled, which depends on whose task
+    /// state segment is loaded then.
+    const FAULT_STACK: FaultStack;
     /// MSR policy of the root.
     const ROOT_MSRS: Policy;
     /// MSR policy of cells.

@@ -11,6 +11,7 @@ mod state;
 mod vmcb;
 
 use super::{Attachment, Backend, BitmapSizes, EnterError};
+use crate::cpu::gdt::FaultStack;
 use crate::percpu::CpuShared;
 use crate::space::Space;
 use crate::{entry, mem};
@@ -86,6 +87,9 @@ impl Backend for Svm {
         msr_pages: 2,
         io_pages: 3,
     };
+    // The guest's task state segment stays loaded: a stack that it names is none
+    // for the monitor.
+    const FAULT_STACK: FaultStack = FaultStack::Current;
     const ROOT_MSRS: Policy = Policy::ROOT_SVM;
     const CELL_MSRS: Policy = Policy::CELL_SVM;
 

@@ -64,6 +64,7 @@ impl Backend for Vmx {
         io_pages: 2,
     };
 
+    const FAULT_STACK: gdt::FaultStack = gdt::FaultStack::Emergency;
     const ROOT_MSRS: Policy = Policy::ROOT_VMX;
     const CELL_MSRS: Policy = Policy::CELL_VMX;
 
