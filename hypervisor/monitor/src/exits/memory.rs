@@ -162,7 +162,13 @@ fn current_instruction<B: Backend>(
     } else {
         state.cs.base
     };
-    let len = fetch(cpu, base.wrapping_add(state.rip), bytes);
+    let len = match cpu.vcpu.instruction_bytes() {
+        Some(kept) => {
+            *bytes = kept;
+            MAX_LEN
+        }
+        None => fetch(cpu, base.wrapping_add(state.rip), bytes),
+    };
     (state, mode, len)
 }
 

@@ -11,6 +11,7 @@ use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
+use cellvisor_core::insn::MAX_LEN;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{CpuState, Event, Regs};
@@ -126,6 +127,12 @@ pub(crate) trait Backend: Sized {
     /// Length in bytes of the instruction that exited; `None` if the CPU does
     /// not tell.
     fn instruction_len(&self) -> Option<u8>;
+
+    /// All the bytes that an instruction can have, from where the one is whose
+    /// memory access exited, if the CPU keeps them.
+    fn instruction_bytes(&self) -> Option<[u8; MAX_LEN]> {
+        None
+    }
 
     /// Steps over the `len` bytes of an instruction.
     fn advance_by(&mut self, len: u8);

@@ -50,6 +50,7 @@ const HAS_NESTED_PAGING: u32 = 1 << 0;
 const HAS_NEXT_RIP: u32 = 1 << 3;
 const HAS_CLEAN_BITS: u32 = 1 << 5;
 const HAS_FLUSH_BY_ASID: u32 = 1 << 6;
+const HAS_DECODE_ASSISTS: u32 = 1 << 7;
 const HAS_SPEC_CTRL: u32 = 1 << 20;
 const HAS_INVLPGB: u32 = 1 << 24;
 
@@ -63,6 +64,8 @@ pub(super) struct Caps {
     pub(super) clean_bits: bool,
     /// One ASID can be flushed.
     pub(super) flush_by_asid: bool,
+    /// Exits by memory accesses keep the instruction's bytes.
+    pub(super) decode_assists: bool,
     /// The guest's SPEC_CTRL is kept apart from the monitor's.
     pub(super) spec_ctrl: bool,
     /// Guests may use INVLPGB and TLBSYNC, within their ASID.
@@ -122,6 +125,7 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
         next_rip: has(HAS_NEXT_RIP),
         clean_bits: has(HAS_CLEAN_BITS),
         flush_by_asid: has(HAS_FLUSH_BY_ASID),
+        decode_assists: has(HAS_DECODE_ASSISTS),
         spec_ctrl: has(HAS_SPEC_CTRL),
         invlpgb: has(HAS_INVLPGB),
         efer: efer_bits(),

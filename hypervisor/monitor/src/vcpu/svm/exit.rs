@@ -24,7 +24,7 @@ const VMMCALL: u64 = 0x81;
 const VMLOAD: u64 = 0x82;
 const SKINIT: u64 = 0x86;
 const XSETBV: u64 = 0x8d;
-const NESTED_FAULT: u64 = 0x400;
+pub(super) const NESTED_FAULT: u64 = 0x400;
 /// Codes that say why VMRUN did not run: negative numbers, of which some CPUs
 /// write the low half only.
 const FAILED: u32 = 0xffff_ff00;

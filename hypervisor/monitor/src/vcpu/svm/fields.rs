@@ -68,6 +68,13 @@ pub(super) const ENTRY_EVENT: Field<u64, Control> = field(0x0a8, 0);
 pub(super) const NESTED_CR3: Field<u64, Control> = field(0x0b0, NESTED);
 pub(super) const CLEAN: Field<u32, Control> = field(0x0c0, 0);
 pub(super) const NEXT_RIP: Field<u64, Info> = field(0x0c8, 0);
+/// How many bytes of the instruction were fetched.
+pub(super) const FETCHED: Field<u8, Info> = field(0x0d0, 0);
+
+/// One of them, by its place; there are 15.
+pub(super) const fn fetched_byte(n: u16) -> Field<u8, Info> {
+    field(0x0d1 + n % 15, 0)
+}
 
 pub(super) const GDTR: Segments = segments(0x460, TABLES);
 pub(super) const IDTR: Segments = segments(0x480, TABLES);

@@ -19,7 +19,7 @@ use caps::{Caps, EFER_SVME, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
-use cellvisor_core::insn::CpuMode;
+use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs};
@@ -252,6 +252,14 @@ impl Backend for Svm {
             _ => return None,
         };
         Some(next.wrapping_sub(self.vmcb.read(RIP)) as u8)
+    }
+
+    fn instruction_bytes(&self) -> Option<[u8; MAX_LEN]> {
+        // Fewer were fetched where the code segment or a mapping ends.
+        let all = self.caps.decode_assists
+            && self.vmcb.read(EXIT_CODE) == exit::NESTED_FAULT
+            && self.vmcb.read(FETCHED) as usize == MAX_LEN;
+        all.then(|| core::array::from_fn(|n| self.vmcb.read(fetched_byte(n as u16)) as u8))
     }
 
     fn advance_by(&mut self, len: u8) {
