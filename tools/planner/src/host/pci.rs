@@ -164,6 +164,9 @@ pub struct Function {
     /// It is on a bus without PCI Express, or behind a bridge to such a bus.
     #[serde(default, skip_serializing_if = "is_false")]
     pub conventional: bool,
+    /// It keeps its DMA apart from that of other functions of its device (ACS).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub acs: bool,
 }
 
 impl Function {

@@ -168,6 +168,7 @@ fn function(bus: u8, devfn: u8, class: u32, start: u64, size: u64) -> Function {
         sriov: None,
         pf: None,
         conventional: false,
+        acs: false,
     }
 }
 

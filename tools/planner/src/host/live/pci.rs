@@ -69,6 +69,8 @@ fn function(tree: &Tree, name: &str) -> Option<Function> {
         }),
         pf: tree.link(&file("physfn")).and_then(|pf| pf.parse().ok()),
         conventional: capability(&config, CAP_EXPRESS).is_none(),
+        // A bridge says it for what is behind it.
+        acs: !is_bridge && extended(&config, EXTENDED_ACS),
     })
 }
 

@@ -14,7 +14,8 @@ pub(in crate::plan) struct Group {
 }
 
 /// All groups with more than one member, as Linux made them or, if it drives
-/// no IOMMU, as they follow from bridges that do not keep their peers apart.
+/// no IOMMU, as they follow from bridges that do not keep their peers apart and
+/// from devices whose functions may reach each other inside the device.
 /// Virtual functions are not in them: who has the physical function can do
 /// worse to them than DMA.
 pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
@@ -22,6 +23,8 @@ pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
     enum Key {
         Linux(u32),
         Bridge(Address),
+        /// Segment, bus, device.
+        Device(u16, u8, u8),
     }
     let mut bridges: BTreeMap<(u16, u8), &Function> = BTreeMap::new();
     for function in &host.functions {
@@ -33,7 +36,9 @@ pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
         let above = bridges.get(&(f.address.segment, f.address.bus));
         let mixes = above.filter(|f| f.bridge.as_ref().is_some_and(|b| !b.acs));
         let bridge = mixes.map(|f| Key::Bridge(f.address));
-        f.group.map(Key::Linux).or(bridge)
+        let at = f.address;
+        let device = (!f.acs).then(|| Key::Device(at.segment, at.bus, at.device()));
+        f.group.map(Key::Linux).or(bridge).or(device)
     };
     let mut groups: BTreeMap<Key, Vec<Address>> = BTreeMap::new();
     for function in host
@@ -51,6 +56,9 @@ pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
         why: match key {
             Key::Linux(number) => format!("both are in IOMMU group {number}"),
             Key::Bridge(bridge) => format!("the bridge {bridge} does not keep the two apart"),
+            Key::Device(..) => "one device has both, and does not say that it keeps them apart \
+                                (ACS)"
+                .to_owned(),
         },
     };
     several.map(group).collect()
