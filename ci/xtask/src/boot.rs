@@ -200,7 +200,7 @@ fn indent(text: &str) -> String {
 
 fn shell(paths: &Paths, lane: Lane, mut scenario: Scenario, parts: &Parts) -> Result<()> {
     scenario.root.cmdline.push_str(" cellvisor.shell");
-    let dir = run::dir(paths, lane, &scenario);
+    let dir = run::dir(paths, lane, &scenario.name);
     make_dir(&dir)?;
     let root = image::root(paths, &scenario, parts, &dir)?;
     let mut power = lane.power(paths, &scenario, &root, &dir)?;

@@ -67,12 +67,8 @@ impl Drop for Emulator {
 }
 
 /// The folder for what a run leaves.
-pub(crate) fn dir(paths: &Paths, lane: Lane, scenario: &Scenario) -> PathBuf {
-    paths
-        .target
-        .join("lanes")
-        .join(lane.name())
-        .join(&scenario.name)
+pub(crate) fn dir(paths: &Paths, lane: Lane, scenario: &str) -> PathBuf {
+    paths.target.join("lanes").join(lane.name()).join(scenario)
 }
 
 /// Runs a scenario whose parts are built. With `keep`, images and disks stay
@@ -90,7 +86,7 @@ pub(crate) fn run(
     keep: bool,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let dir = dir(paths, lane, scenario);
+    let dir = dir(paths, lane, &scenario.name);
     if dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
