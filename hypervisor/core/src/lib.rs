@@ -24,6 +24,7 @@ pub mod paging;
 pub mod pci;
 pub mod ring;
 pub mod state;
+pub mod svm;
 pub mod uart;
 pub mod vcpu;
 pub mod vmx;

@@ -2,6 +2,7 @@
 
 use crate::vcpu::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
+use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{CpuState, EFER_LMA, EFER_LME};
 use x86::msr;
 
@@ -11,8 +12,6 @@ const VM_CR_SVMDIS: u64 = 1 << 4;
 /// VM_CR: an INIT becomes an exception of the monitor.
 pub(super) const VM_CR_R_INIT: u64 = 1 << 1;
 
-/// EFER: SVM is on.
-pub(super) const EFER_SVME: u64 = 1 << 12;
 /// EFER: SYSCALL.
 pub(super) const EFER_SCE: u64 = 1 << 0;
 /// EFER: no-execute pages.

@@ -6,9 +6,10 @@
 //! come. The global interrupt flag is clear from the first VMRUN to the last
 //! exit, so an NMI waits for [`with_nmis`] or makes VMRUN exit at once.
 
-use super::caps::{EFER_NXE, EFER_SCE, EFER_SVME};
+use super::caps::{EFER_NXE, EFER_SCE};
 use crate::cpu::gdt::{self, Gdt};
 use crate::mem;
+use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{
     CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CpuState, EFER_LMA,
     EFER_LME,

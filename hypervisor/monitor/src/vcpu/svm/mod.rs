@@ -15,14 +15,15 @@ use crate::cpu::gdt::FaultStack;
 use crate::percpu::CpuShared;
 use crate::space::Space;
 use crate::{entry, mem};
-use caps::{Caps, EFER_SVME, VM_CR, VM_CR_R_INIT};
+use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::paging::PageSize;
-use cellvisor_core::vcpu::{self, CR0_PG, CpuState, EFER_LMA, EFER_LME, Event, Regs};
+use cellvisor_core::svm::{self, EFER_SVME, EVENT_HAS_CODE, EVENT_VALID, TYPE_EXCEPTION};
+use cellvisor_core::vcpu::{self, CpuState, EFER_LMA, Event, Regs};
 use cellvisor_core::walk::Paging;
 use core::sync::atomic::Ordering;
 use fields::*;
@@ -47,17 +48,6 @@ const ALLOW_INVLPGB: u64 = 1 << 7;
 
 const FLUSH_ALL: u64 = 1;
 const FLUSH_ASID: u64 = 3;
-
-/// Event fields.
-const EVENT_VALID: u64 = 1 << 31;
-const EVENT_HAS_CODE: u64 = 1 << 11;
-const TYPE_INTERRUPT: u64 = 0;
-const TYPE_EXCEPTION: u64 = 3 << 8;
-const TYPE_SOFTWARE: u64 = 4 << 8;
-
-const fn event_type(event: u64) -> u64 {
-    event & 7 << 8
-}
 
 const SPEC_CTRL_MSR: u32 = 0x48;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
@@ -158,16 +148,14 @@ impl Backend for Svm {
     }
 
     fn attach(&mut self, to: &Attachment) {
-        // The CPU runs one owner at a time and forgets all when that changes, so
-        // that owners may share an ASID where there are few.
-        let asid = 1 + u64::from(to.tag.saturating_sub(1)) % u64::from(self.caps.asids - 1);
+        let asid = svm::asid(to.tag, self.caps.asids);
         // SAFETY: the attachment names pages that the monitor keeps for the
         // owner as long as CPUs are attached to it.
         unsafe {
             self.vmcb.control(NESTED_CR3, to.tables.0);
             self.vmcb.control(MSR_MAP, to.msr_bitmap.0);
             self.vmcb.control(IO_MAP, to.io_bitmap.0);
-            self.vmcb.control(ASID, asid);
+            self.vmcb.control(ASID, u64::from(asid));
             self.vmcb.control(TLB_CONTROL, FLUSH_ALL);
         }
         // What the last owner left in the CPU was cleared there.
@@ -288,14 +276,12 @@ impl Backend for Svm {
     }
 
     fn write_efer(&mut self, value: u64) -> bool {
-        let old = self.vmcb.read(EFER);
-        let switches_mode = (value ^ old) & EFER_LME != 0 && self.vmcb.read(CR0) & CR0_PG != 0;
-        if value & !self.caps.efer != 0 || switches_mode {
-            return false;
-        }
-        let value = value & !EFER_LMA | old & EFER_LMA;
-        self.vmcb.write(EFER, value | EFER_SVME);
-        true
+        let (old, cr0) = (self.vmcb.read(EFER), self.vmcb.read(CR0));
+        let new = svm::efer(old, value, self.caps.efer, cr0);
+        new.is_some_and(|new| {
+            self.vmcb.write(EFER, new);
+            true
+        })
     }
 
     fn flush(&mut self) {
@@ -389,8 +375,8 @@ impl Svm {
     /// After an exit: the event that it interrupted is delivered again by the
     /// next entry, all else is as the CPU has left it.
     fn exited(&mut self, shared: &CpuShared) -> Exit {
-        let vectoring = self.vmcb.read(EXIT_EVENT) & EVENT_VALID != 0;
-        let event = exit::interrupted_event(&self.vmcb).unwrap_or(0);
+        let interrupted = self.vmcb.read(EXIT_EVENT);
+        let event = svm::requeue(interrupted).unwrap_or(0);
         // SAFETY: the guest's own event, as the CPU reported it.
         unsafe {
             self.vmcb.control(ENTRY_EVENT, event);
@@ -403,7 +389,7 @@ impl Svm {
             exit::INIT => self.take_init(),
             exit::IRET => self.step_over_iret(),
             exit::DEBUG => self.debug_exception(),
-            _ => exit::decode(&self.vmcb, vectoring),
+            _ => exit::decode(&self.vmcb, interrupted & EVENT_VALID != 0),
         }
     }
 }

@@ -8,9 +8,10 @@
 //! is ready after the #DB that this brings.
 
 use super::fields::*;
-use super::{ALWAYS_1, EVENT_VALID, INTERCEPT_IRET, Svm, TYPE_INTERRUPT, host};
+use super::{ALWAYS_1, INTERCEPT_IRET, Svm, host};
 use crate::percpu::CpuShared;
 use cellvisor_core::exit::Exit;
+use cellvisor_core::svm::{EVENT_VALID, TYPE_INTERRUPT};
 use core::sync::atomic::Ordering;
 
 /// Whether the guest can take an NMI.

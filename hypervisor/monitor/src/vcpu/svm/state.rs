@@ -1,8 +1,8 @@
 //! A guest's state in the VMCB.
 
-use super::caps::EFER_SVME;
 use super::fields::*;
 use super::vmcb::Vmcb;
+use cellvisor_core::svm::{self, EFER_SVME};
 use cellvisor_core::vcpu::{CpuState, Segment, Table};
 
 const DR6_RESET: u64 = 0xffff_0ff0;
@@ -78,24 +78,16 @@ pub(super) fn read(v: &Vmcb) -> CpuState {
 
 fn set_segment(vmcb: &mut Vmcb, fields: Segments, segment: &Segment) {
     vmcb.write(fields.selector, u64::from(segment.selector));
-    // Bits 15:12 of ours are bits 11:8 there.
-    let access = segment.access & 0xff | segment.access >> 4 & 0xf00;
+    let access = svm::access_to_vmcb(segment.access);
     vmcb.write(fields.access, u64::from(access));
     vmcb.write(fields.limit, u64::from(segment.limit));
     vmcb.write(fields.base, segment.base);
 }
 
 fn segment(vmcb: &Vmcb, fields: Segments) -> Segment {
-    const PRESENT: u16 = 1 << 7;
-    let access = vmcb.read(fields.access) as u16;
-    let access = if access & PRESENT == 0 {
-        0
-    } else {
-        access & 0xff | (access & 0xf00) << 4
-    };
     Segment {
         selector: vmcb.read(fields.selector) as u16,
-        access,
+        access: svm::access_from_vmcb(vmcb.read(fields.access) as u16),
         limit: vmcb.read(fields.limit) as u32,
         base: vmcb.read(fields.base),
     }
