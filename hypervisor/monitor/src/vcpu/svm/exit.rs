@@ -30,8 +30,7 @@ pub(super) const NESTED_FAULT: u64 = 0x400;
 const FAILED: u32 = 0xffff_ff00;
 
 /// Decodes the exit that just happened; `delivering` tells that it interrupted
-/// the delivery of an event. NMI, INIT, IRET and #DB are the
-/// caller's.
+/// the delivery of an event. NMI, INIT, IRET and #DB are the caller's.
 pub(super) fn decode(vmcb: &Vmcb, delivering: bool) -> Exit {
     let code = vmcb.read(EXIT_CODE);
     if code as u32 >= FAILED {
