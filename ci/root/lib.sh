@@ -18,9 +18,11 @@ fail() {
     poweroff -f
 }
 
-# Shows a command, runs it, and fails with it.
+# Shows a command, runs it, and fails with it. All that was said is out before it
+# begins: what the kernel says of it would cut a line in two.
 run() {
     echo "\$ $*" > /dev/console
+    stty -onlcr < /dev/console
     "$@" || fail "\`$*\` ended with status $?"
 }
 

@@ -46,7 +46,7 @@ pub(super) const SVM: Cpu = Cpu {
 /// (it is the monitor's), a reboot instead of a halt after a panic, and
 /// nothing that only costs time under emulation.
 const CMDLINE: &str = "console=ttyS0 intel_iommu=off panic=-1 loglevel=5 mitigations=off \
-    random.trust_cpu=on nmi_watchdog=0 rdinit=/init";
+    random.trust_cpu=on nmi_watchdog=0 no_timer_check rdinit=/init";
 
 /// Bytes of the NVMe disk.
 const DISK: u64 = 1 << 30;
