@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// As on QEMU; what Bochs lacks needs no word.
 const CMDLINE: &str = "console=ttyS0 panic=-1 loglevel=5 mitigations=off random.trust_cpu=on \
-    nmi_watchdog=0 rdinit=/init";
+    nmi_watchdog=0 no_timer_check rdinit=/init";
 
 /// RAM that this Bochs takes at most, in MiB.
 const MAX_MEMORY_MIB: u32 = 2048;

@@ -43,7 +43,8 @@ pub(super) const SVM: Cpu = Cpu {
 };
 
 /// Words of every root's command line: its console, no DMA remapping by Linux
-/// (it is the monitor's), a reboot instead of a halt after a panic, and
+/// (it is the monitor's), a reboot instead of a halt after a panic, no check of
+/// the timer interrupt (it fails on a busy host, where vCPUs wait for CPUs), and
 /// nothing that only costs time under emulation.
 const CMDLINE: &str = "console=ttyS0 intel_iommu=off panic=-1 loglevel=5 mitigations=off \
     random.trust_cpu=on nmi_watchdog=0 no_timer_check rdinit=/init";
