@@ -40,7 +40,7 @@ pub(crate) fn root(
     dir: &Path,
 ) -> Result<RootImage> {
     let kernel = kernels::files(paths, scenario.root.kernel)?;
-    let mut image = base(paths, "root-init")?;
+    let mut image = base(paths, "ci/root/root-init")?;
     for folder in ["lib/modules", "scenario", "etc", CELLS] {
         image.dir(folder)?;
     }
@@ -119,11 +119,11 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<
 fn cell(paths: &Paths) -> Result<PathBuf> {
     let file = paths.images().join("cell.cpio");
     make_dir(&paths.images())?;
-    base(paths, "cell-init")?.finish(&file)?;
+    base(paths, "cells/linux/init")?.finish(&file)?;
     Ok(file)
 }
 
-/// Busybox with all its names, the folders that Linux wants, and an init.
+/// Busybox with all its names, the folders that Linux wants, and an init from the repository.
 fn base(paths: &Paths, init: &str) -> Result<Archive> {
     let mut image = Archive::new();
     for dir in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "lib"] {
@@ -141,7 +141,7 @@ fn base(paths: &Paths, init: &str) -> Result<Archive> {
     }
     image.file(
         "init",
-        &read(&paths.repo(&format!("ci/root/{init}")))?,
+        &read(&paths.repo(init))?,
         Mode::Run,
     )?;
     Ok(image)
