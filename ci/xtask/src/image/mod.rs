@@ -139,10 +139,6 @@ fn base(paths: &Paths, init: &str) -> Result<Archive> {
     {
         image.link(&format!("bin/{name}"), "busybox")?;
     }
-    image.file(
-        "init",
-        &read(&paths.repo(init))?,
-        Mode::Run,
-    )?;
+    image.file("init", &read(&paths.repo(init))?, Mode::Run)?;
     Ok(image)
 }
