@@ -64,6 +64,7 @@ step nmi
 cell_up actor /scenario/actor.toml
 tell actor 20 'echo l > /proc/sysrq-trigger'
 echo l > /proc/sysrq-trigger
+dmesg | grep -c "NMI backtrace for cpu" | sed 's/^/root: NMI backtraces: /'
 
 step witness
 beats=$(grep -c beat /run/cell-cell1)
