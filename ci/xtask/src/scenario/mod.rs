@@ -28,6 +28,8 @@ pub(crate) struct Scenario {
     /// machines.
     #[serde(default = "standard")]
     pub(crate) lanes: Vec<Lane>,
+    /// Why `test` leaves it out as yet; `boot` plays it all the same.
+    pub(crate) not_yet: Option<String>,
     /// False for a bare Linux: no monitor, driver or tools are built.
     #[serde(default = "yes")]
     pub(crate) parts: bool,

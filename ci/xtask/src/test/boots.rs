@@ -52,6 +52,9 @@ fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdi
     if let Err(why) = lane::available(paths, lane) {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
+    if let Some(why) = &scenario.not_yet {
+        return Ok(Verdict::Skipped(why.clone()));
+    }
     let parts = if scenario.parts {
         build::all(paths, &ui.silent(), &[scenario.root.kernel]).map_err(short)?
     } else {
