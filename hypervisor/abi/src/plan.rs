@@ -138,8 +138,14 @@ pub struct Function {
     /// Segment, bus, device and function: `segment << 16 | bus << 8 | devfn`,
     /// the requester id in the low half.
     pub bdf: u32,
+    /// Where the cell sees it, in the same form: on the root bus that its DSDT
+    /// describes, so that no bridge has to be shown.
+    pub guest: u32,
     /// For a virtual function: its physical function, in the same form.
     pub pf: Option<u32>,
+    /// Binary logarithms of the sizes of its six BARs in bytes; 0 for a BAR that
+    /// is not there, and for the upper half of one of 64 bits.
+    pub bar_sizes: [u8; 6],
     /// The cell is content without DMA isolation (`isolation = "none"`).
     pub unprotected: bool,
 }

@@ -170,7 +170,9 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
 fn function(assigned: &AssignedFunction) -> Function {
     Function {
         bdf: assigned.address.number(),
+        guest: assigned.address.number(),
         pf: assigned.pf.map(Address::number),
+        bar_sizes: [0; 6],
         unprotected: assigned.isolation == Isolation::None,
     }
 }
