@@ -104,6 +104,8 @@ pub struct PciWish {
     pub mac: Option<Mac>,
     /// VLAN of a network VF, 1 to 4094.
     pub vlan: Option<u16>,
+    /// Id of the namespace that an NVMe VF gets for itself.
+    pub namespace: Option<u32>,
     /// Bytes of the namespace of an NVMe VF.
     pub namespace_size: Option<u64>,
     /// What keeps its DMA in the slice.

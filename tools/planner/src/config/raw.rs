@@ -146,6 +146,9 @@ pub struct Pci {
     pub mac: Option<String>,
     /// VLAN of a network virtual function, 1 to 4094.
     pub vlan: Option<u16>,
+    /// Namespace of the NVMe controller, by its id, that a virtual function gets
+    /// for itself: nobody else sees it as long as the slice exists.
+    pub namespace: Option<u32>,
     /// Size of the NVMe namespace that a virtual function gets, as in
     /// `"32GiB"`.
     pub namespace_size: Option<String>,

@@ -108,6 +108,9 @@ pub struct AssignedFunction {
     pub mac: Option<Mac>,
     /// VLAN that it shall be in.
     pub vlan: Option<u16>,
+    /// Id of the NVMe namespace that it shall have for itself.
+    #[serde(default)]
+    pub namespace: Option<u32>,
     /// Bytes of the NVMe namespace that it shall have.
     pub namespace_size: Option<u64>,
     /// What keeps its DMA in the cell.
@@ -231,6 +234,7 @@ pub fn attempt(host: &Host, slices: &[Slice], taken: &Taken) -> (Plan, Report) {
         .collect();
     functions::check_groups(&mut pool, &met);
     functions::check_macs(&mut pool, &met);
+    functions::check_namespaces(&mut pool, &met, &taken.cells);
     let named = |c: &&CellAssignment| slices.iter().any(|s| s.name == c.name);
     let plan = Plan {
         cells,

@@ -81,6 +81,16 @@ impl Read {
             self.wrong(&key("vlan"), message, "write a number from 1 to 4094");
             return None;
         }
+        if let (Some(_), Some(_)) = (raw.namespace, &raw.namespace_size) {
+            let message = "a namespace that exists has its size already";
+            self.wrong(&key("namespace-size"), message, "remove one of the two");
+            return None;
+        }
+        if let Some(id @ (0 | u32::MAX)) = raw.namespace {
+            let message = format!("no namespace has the id {id}");
+            self.wrong(&key("namespace"), message, "write its id, from 1");
+            return None;
+        }
         let namespace_size = self.maybe(raw.namespace_size.as_ref(), |read, t| {
             read.size(&key("namespace-size"), t, "32GiB")
         });
@@ -88,6 +98,7 @@ impl Read {
             which: which?,
             mac: mac?,
             vlan: raw.vlan,
+            namespace: raw.namespace,
             namespace_size: namespace_size?,
             isolation: raw.isolation,
         })

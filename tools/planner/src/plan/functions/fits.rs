@@ -117,14 +117,13 @@ fn suits(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function) {
         let message = "only a VF of a network card can be put into a VLAN".to_owned();
         wish.wrong(pool, "vlan", message, cause.clone(), "remove `vlan`");
     }
-    if wish.pci.namespace_size.is_some() && !(is_vf && what == "NVMe") {
+    let key = match (wish.pci.namespace, wish.pci.namespace_size) {
+        (Some(_), _) => "namespace",
+        (None, Some(_)) => "namespace-size",
+        (None, None) => return,
+    };
+    if !(is_vf && what == "NVMe") {
         let message = "only a VF of an NVMe controller can get a namespace".to_owned();
-        wish.wrong(
-            pool,
-            "namespace-size",
-            message,
-            cause,
-            "remove `namespace-size`",
-        );
+        wish.wrong(pool, key, message, cause, format!("remove `{key}`"));
     }
 }

@@ -3,8 +3,8 @@
 use crate::config::{Isolation, Mac, Slice};
 use crate::host::{Function, Host};
 use crate::pci::Address;
-use crate::plan::AssignedFunction;
 use crate::plan::pool::{Owner, Pool};
+use crate::plan::{AssignedFunction, CellAssignment};
 use std::collections::BTreeMap;
 
 /// Functions whose DMA cannot be told apart.
@@ -108,6 +108,38 @@ pub(in crate::plan) fn check_macs(pool: &mut Pool<'_>, slices: &[(&Slice, &[Assi
                 pool.wrong(slice, &format!("pci.{i}.mac"), message, cause, help);
             } else {
                 seen.insert(mac, (slice.name.clone(), function.address));
+            }
+        }
+    }
+}
+
+/// Refuses a namespace that two virtual functions of a controller would have,
+/// in one of the slices or in a cell that exists.
+pub(in crate::plan) fn check_namespaces(
+    pool: &mut Pool<'_>,
+    slices: &[(&Slice, &[AssignedFunction])],
+    cells: &[CellAssignment],
+) {
+    let id = |f: &AssignedFunction| Some((f.pf?, f.namespace?));
+    let mut seen: BTreeMap<(Address, u32), String> = BTreeMap::new();
+    for cell in cells {
+        let ids = cell.functions.iter().filter_map(id);
+        seen.extend(ids.map(|id| (id, cell.name.clone())));
+    }
+    // Slices that run are among the cells.
+    let runs = |slice: &Slice| cells.iter().any(|c| c.name == slice.name);
+    for (slice, functions) in slices.iter().filter(|(slice, _)| !runs(slice)) {
+        for (i, function) in functions.iter().enumerate() {
+            let Some((pf, namespace)) = id(function) else {
+                continue;
+            };
+            if let Some(name) = seen.get(&(pf, namespace)) {
+                let message = format!("namespace {namespace} of {pf} would have two owners");
+                let cause = format!("`{name}` has it");
+                let help = "name another namespace; `nvme list-ns` shows them";
+                pool.wrong(slice, &format!("pci.{i}.namespace"), message, cause, help);
+            } else {
+                seen.insert((pf, namespace), slice.name.clone());
             }
         }
     }

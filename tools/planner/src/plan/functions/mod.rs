@@ -3,7 +3,7 @@
 mod fits;
 mod groups;
 
-pub(super) use groups::{check_groups, check_macs};
+pub(super) use groups::{check_groups, check_macs, check_namespaces};
 
 use super::AssignedFunction;
 use super::pool::{Owner, Pool};
@@ -59,6 +59,7 @@ fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
                 which: Which::Address(address),
                 mac: None,
                 vlan: None,
+                namespace: None,
                 namespace_size: None,
                 isolation,
             },
@@ -342,6 +343,7 @@ fn assigned(
         vf,
         mac: wish.pci.mac,
         vlan: wish.pci.vlan,
+        namespace: wish.pci.namespace,
         namespace_size: wish.pci.namespace_size,
         isolation: wish.pci.isolation,
         node: node.or_else(|| pool.host.node_of(pf?)),
