@@ -48,6 +48,8 @@ pub enum Code {
     /// [`CellId`] → `(u32 count, bytes)`: physical APIC ids as little-endian
     /// u32, in the order of virtual ids.
     CellCpus = 14,
+    /// [`FunctionRequest`] → [`FunctionStatus`].
+    CellFunction = 15,
 }
 
 impl Code {
@@ -69,6 +71,7 @@ impl Code {
             12 => Self::ConsoleWrite,
             13 => Self::LogRead,
             14 => Self::CellCpus,
+            15 => Self::CellFunction,
             _ => return None,
         })
     }
@@ -342,6 +345,34 @@ pub enum Owner {
     Monitor,
     /// A cell.
     Cell(CellId),
+    /// A cell, as registers of its PCI functions.
+    Device(CellId),
+}
+
+/// [`Code::CellFunction`]: which of a cell's functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionRequest {
+    /// The cell.
+    pub cell: CellId,
+    /// The function's place in the cell's plan.
+    pub index: u32,
+}
+
+/// A function of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionStatus {
+    /// Where it is, as in [`plan::Function::bdf`].
+    pub bdf: u32,
+    /// Where the cell sees it.
+    pub guest: u32,
+    /// Its DMA is not confined.
+    pub unprotected: bool,
+    /// It may read and write memory now.
+    pub bus_master: bool,
+    /// Vectors that it has, and how many of them the cell has set up.
+    pub vectors: (u16, u16),
+    /// DMA and interrupts of it that the remapping unit blocked.
+    pub faults: u64,
 }
 
 /// [`Code::Stats`]: which CPU, by its index in the system plan.

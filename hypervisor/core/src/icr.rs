@@ -113,7 +113,7 @@ impl Dest {
     }
 
     /// From the 8-bit destination of xAPIC mode.
-    const fn xapic(dest: u8, logical: bool) -> Self {
+    pub(crate) const fn xapic(dest: u8, logical: bool) -> Self {
         match (dest, logical) {
             (_, true) => Self::LogicalFlat(dest),
             (BROADCAST_XAPIC, false) => Self::All,

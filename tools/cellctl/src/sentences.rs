@@ -245,7 +245,7 @@ fn contested(what: &str, status: CallStatus, conflict: Option<Conflict>) -> Erro
             format!("{name} belongs to the monitor"),
             "choose another one",
         ),
-        (Some(Owner::Cell(cell)), _) => Error::new(
+        (Some(Owner::Cell(cell) | Owner::Device(cell)), _) => Error::new(
             what,
             format!("{name} belongs to cell {}", cell.0),
             "choose another one, or destroy that cell first; see `cellctl list`",

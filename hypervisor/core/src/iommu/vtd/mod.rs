@@ -5,10 +5,12 @@
 
 mod context;
 mod fault;
+pub mod guard;
 mod invalidate;
 mod irte;
 mod order;
 pub mod registers;
+mod shadow;
 
 pub use context::{ContextEntry, RootEntry, Translation};
 pub use fault::{Access, FaultRecord, Reason};
@@ -16,3 +18,4 @@ pub use invalidate::{Descriptor, Invalidate};
 pub use irte::{Irte, Mode};
 pub use order::{Half, Step, Steps, context_update, irte_update};
 pub use registers::Capabilities;
+pub use shadow::{Effect, Shadow};
