@@ -105,6 +105,9 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
     let scenario = scenario::load(paths, &options.scenario)?;
     let lane = prepare(paths, &ui, options.lane)?;
+    if lane == Lane::Qemu && scenario.machine.igb {
+        setup::patched::ensure(paths, &ui)?;
+    }
     if !scenario.lanes.contains(&lane) {
         let lanes: Vec<&str> = scenario.lanes.iter().map(|lane| lane.name()).collect();
         bail!(

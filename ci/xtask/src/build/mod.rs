@@ -3,6 +3,7 @@
 pub(crate) mod cellctl;
 pub(crate) mod driver;
 pub(crate) mod monitor;
+pub(crate) mod program;
 
 use crate::paths::Paths;
 use crate::setup::kernels::{self, Kernel};

@@ -2,9 +2,10 @@
 //! our own parts and what a scenario brings.
 
 mod archive;
+mod cell;
 mod modules;
 
-use crate::build::Parts;
+use crate::build::{Parts, program};
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels;
@@ -26,6 +27,8 @@ pub(crate) struct RootImage {
     pub(crate) kernel: kernels::Files,
     /// The initramfs.
     pub(crate) initramfs: PathBuf,
+    /// Disks of the NVMe controller, if there is one.
+    pub(crate) disks: Vec<PathBuf>,
 }
 
 /// Makes the root image of a scenario in `dir`.
@@ -45,14 +48,8 @@ pub(crate) fn root(
         image.dir(folder)?;
     }
     image.file("lib.sh", &read(&paths.repo("ci/root/lib.sh"))?, Mode::Plain)?;
-    for (name, content) in modules::closure(&kernel, &scenario.root.modules)? {
-        image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
-    }
-    image.file(
-        "lib/modules/order",
-        modules::order(&kernel, &scenario.root.modules)?.as_bytes(),
-        Mode::Plain,
-    )?;
+    add_modules(&mut image, &kernel, &scenario.root.modules)?;
+    add_programs(paths, &mut image, &scenario.root.programs)?;
     add_parts(&mut image, parts, &kernel.release)?;
     add_cells(paths, &mut image, scenario)?;
     for (name, content) in scenario.files()? {
@@ -61,7 +58,38 @@ pub(crate) fn root(
     make_dir(dir)?;
     let initramfs = dir.join("root.cpio");
     image.finish(&initramfs)?;
-    Ok(RootImage { kernel, initramfs })
+    let disks = if scenario.machine.nvme {
+        cell::disks(paths, dir)?
+    } else {
+        Vec::new()
+    };
+    Ok(RootImage {
+        kernel,
+        initramfs,
+        disks,
+    })
+}
+
+/// Kernel modules and the order in which an init loads them.
+fn add_modules(image: &mut Archive, kernel: &kernels::Files, names: &[String]) -> Result<()> {
+    for (name, content) in modules::closure(kernel, names)? {
+        image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
+    }
+    let order = modules::order(kernel, names)?;
+    image.file("lib/modules/order", order.as_bytes(), Mode::Plain)
+}
+
+/// C programs of the repository.
+fn add_programs(paths: &Paths, image: &mut Archive, sources: &[String]) -> Result<()> {
+    for source in sources {
+        let program = program::build(paths, source)?;
+        image.file(
+            &format!("bin/{}", program.name),
+            &program.content,
+            Mode::Run,
+        )?;
+    }
+    Ok(())
 }
 
 /// Monitor, driver and tools, as far as the scenario has them.
@@ -97,7 +125,7 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<
             &format!("{CELLS}/vmlinuz"),
             &format!("vmlinuz-{}", first.version()),
         )?;
-        let initramfs = cell(paths)?;
+        let initramfs = cell::initramfs(paths, scenario, *first)?;
         image.file(
             &format!("{CELLS}/initrd.img"),
             &read(&initramfs)?,
@@ -115,14 +143,6 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<
     Ok(())
 }
 
-/// Makes the initramfs that cells boot: busybox and an init that tells facts.
-fn cell(paths: &Paths) -> Result<PathBuf> {
-    let file = paths.images().join("cell.cpio");
-    make_dir(&paths.images())?;
-    base(paths, "cells/linux/init")?.finish(&file)?;
-    Ok(file)
-}
-
 /// Busybox with all its names, the folders that Linux wants, and an init from the repository.
 fn base(paths: &Paths, init: &str) -> Result<Archive> {
     let mut image = Archive::new();
@@ -131,14 +151,16 @@ fn base(paths: &Paths, init: &str) -> Result<Archive> {
     }
     let busybox = read(Path::new(BUSYBOX)).context("install busybox-static (cargo xtask setup)")?;
     image.file("bin/busybox", &busybox, Mode::Run)?;
-    for name in Cmd::new(BUSYBOX)
-        .arg("--list")
-        .read()?
-        .lines()
-        .filter(|name| *name != "busybox")
-    {
+    for name in applets()? {
         image.link(&format!("bin/{name}"), "busybox")?;
     }
     image.file("init", &read(&paths.repo(init))?, Mode::Run)?;
     Ok(image)
+}
+
+/// The names that busybox answers to.
+fn applets() -> Result<Vec<String>> {
+    let list = Cmd::new(BUSYBOX).arg("--list").read()?;
+    let names = list.lines().filter(|name| *name != "busybox");
+    Ok(names.map(str::to_owned).collect())
 }

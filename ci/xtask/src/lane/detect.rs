@@ -2,6 +2,7 @@
 
 use super::Lane;
 use crate::paths::Paths;
+use crate::scenario::Machine;
 use crate::sh::{Cmd, find_program};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -59,6 +60,30 @@ pub(super) fn stock() -> Result<PathBuf> {
         bail!("{STOCK} is version {major}, {QEMU_MAJOR} is needed: run `cargo xtask setup`");
     }
     Ok(binary)
+}
+
+/// The QEMU of the lane `qemu`. Debian's 10.0.2 maps no BAR of igb's virtual
+/// functions, so machines with that NIC take the newer version that the patched
+/// one is made of; its AMD-V is as QEMU has it.
+///
+/// # Errors
+///
+/// It is missing or too old.
+pub(super) fn with_svm(paths: &Paths, machine: &Machine) -> Result<PathBuf> {
+    if machine.igb { patched(paths) } else { stock() }
+}
+
+/// Why a lane that this machine can have lacks devices of a scenario; `Ok` if
+/// it lacks none.
+///
+/// # Errors
+///
+/// The emulator that has them is missing.
+pub(crate) fn has_devices(paths: &Paths, lane: Lane, machine: &Machine) -> Result<()> {
+    match lane {
+        Lane::Qemu => with_svm(paths, machine).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Where the patched QEMU is kept once it is built.

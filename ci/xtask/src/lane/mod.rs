@@ -5,7 +5,7 @@ mod detect;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{available, default_lane, nesting, patched, patched_path};
+pub(crate) use detect::{available, default_lane, has_devices, nesting, patched, patched_path};
 pub(crate) use qemu::{FIRMWARE, VMX};
 
 use crate::image::RootImage;
@@ -106,7 +106,7 @@ impl Lane {
         let (binary, cpu) = match self {
             Self::Kvm => (detect::stock()?, &qemu::NESTED),
             Self::QemuVmx => (detect::patched(paths)?, &qemu::VMX),
-            Self::Qemu => (detect::stock()?, &qemu::SVM),
+            Self::Qemu => (detect::with_svm(paths, &scenario.machine)?, &qemu::SVM),
             Self::Bochs => return bochs::power(paths, scenario, image, dir),
         };
         qemu::power(&binary, cpu, scenario, image, dir)

@@ -3,9 +3,8 @@
 use super::{Console, Power};
 use crate::image::RootImage;
 use crate::scenario::{Machine, Scenario};
-use anyhow::{Context, Result};
-use std::fs::File;
-use std::path::Path;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders with firmware, named for a QEMU that is not installed.
@@ -49,8 +48,18 @@ pub(super) const SVM: Cpu = Cpu {
 const CMDLINE: &str = "console=ttyS0 intel_iommu=off panic=-1 loglevel=5 mitigations=off \
     random.trust_cpu=on nmi_watchdog=0 no_timer_check rdinit=/init";
 
-/// Bytes of the NVMe disk.
-const DISK: u64 = 1 << 30;
+/// The NVMe controller: four virtual functions, each with an admin queue, an
+/// I/O queue and an interrupt vector for either. Namespaces of cells are
+/// attached to nothing, that of the root to the controller itself: each virtual
+/// function has a bus for namespaces, too, so theirs is named.
+const NVME: &[&str] = &[
+    "nvme-subsys,id=ss0",
+    "nvme,id=nvme,serial=cellvisor,subsys=ss0,sriov_max_vfs=4,sriov_vq_flexible=8,\
+     sriov_vi_flexible=8,max_ioqpairs=12,msix_qsize=13,bus=rp2",
+    "nvme-ns,bus=nvme,drive=d1,nsid=1,shared=on,detached=on",
+    "nvme-ns,bus=nvme,drive=d2,nsid=2,shared=on,detached=on",
+    "nvme-ns,bus=nvme,drive=d3,nsid=3,shared=off",
+];
 
 /// The emulator with all its arguments.
 pub(super) fn power(
@@ -78,7 +87,7 @@ pub(super) fn power(
     if machine.uart_pair {
         words.extend(uart_pair(dir));
     }
-    words.extend(devices(machine, dir)?);
+    words.extend(devices(machine, &image.disks));
 
     let mut command = Command::new(binary);
     command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
@@ -164,7 +173,7 @@ fn uart_pair(dir: &Path) -> Vec<String> {
     [end("near", "server=on,wait=off"), end("far", "server=off")].concat()
 }
 
-fn devices(machine: &Machine, dir: &Path) -> Result<Vec<String>> {
+fn devices(machine: &Machine, disks: &[PathBuf]) -> Vec<String> {
     let mut words = Vec::new();
     let mut device = |text: &str| words.extend(["-device".to_owned(), text.to_owned()]);
     if machine.iommu {
@@ -172,27 +181,20 @@ fn devices(machine: &Machine, dir: &Path) -> Result<Vec<String>> {
     }
     device("pcie-root-port,id=rp1,slot=1");
     device("pcie-root-port,id=rp2,slot=2");
+    machine.devices.iter().for_each(|text| device(text));
     if machine.igb {
         device("igb,netdev=n0,bus=rp1");
     }
     if machine.nvme {
-        device("nvme-subsys,id=ss0");
-        device(
-            "nvme,serial=cellvisor,subsys=ss0,sriov_max_vfs=4,sriov_vq_flexible=8,\
-             sriov_vi_flexible=4,max_ioqpairs=12,msix_qsize=9,bus=rp2",
-        );
-        device("nvme-ns,drive=d0,nsid=1,shared=on");
+        NVME.iter().for_each(|text| device(text));
     }
     if machine.igb {
         words.extend(["-netdev".to_owned(), "user,id=n0".to_owned()]);
     }
-    if machine.nvme {
-        let disk = dir.join("nvme.img");
-        File::create(&disk)
-            .and_then(|file| file.set_len(DISK))
-            .with_context(|| format!("cannot make the disk image {}", disk.display()))?;
-        let drive = format!("file={},if=none,id=d0,format=raw", disk.display());
+    for (number, disk) in disks.iter().enumerate() {
+        let id = number + 1;
+        let drive = format!("file={},if=none,id=d{id},format=raw", disk.display());
         words.extend(["-drive".to_owned(), drive]);
     }
-    Ok(words)
+    words
 }

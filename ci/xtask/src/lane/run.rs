@@ -101,7 +101,14 @@ pub(crate) fn run(
     let outcome = play(lane, scenario, power, &dir, watch)?;
     report::scenario(&outcome, lane, scenario)?;
     if outcome.failure.is_none() && !keep {
-        for file in ["root.cpio", "nvme.img", "boot.iso", "console.pipe"] {
+        for file in [
+            "root.cpio",
+            "nvme-net0.img",
+            "nvme-net1.img",
+            "nvme-root.img",
+            "boot.iso",
+            "console.pipe",
+        ] {
             // Only some machines have disks.
             drop(std::fs::remove_file(dir.join(file)));
         }

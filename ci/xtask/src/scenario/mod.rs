@@ -64,8 +64,12 @@ pub(crate) struct Machine {
     pub(crate) iommu: bool,
     /// An igb NIC with SR-IOV.
     pub(crate) igb: bool,
-    /// An NVMe controller with SR-IOV.
+    /// An NVMe controller with SR-IOV and three namespaces: 1 and 2 hold root
+    /// file systems of cells and wait to be attached to virtual functions, 3 is
+    /// the controller's own and empty.
     pub(crate) nvme: bool,
+    /// More devices, in QEMU's notation (`edu,bus=rp3`).
+    pub(crate) devices: Vec<String>,
     /// A third and a fourth serial port (3E8H, 2E8H), connected to each other.
     pub(crate) uart_pair: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
@@ -82,6 +86,7 @@ impl Default for Machine {
             iommu: true,
             igb: false,
             nvme: false,
+            devices: Vec::new(),
             uart_pair: false,
             cpu_features: Vec::new(),
         }
@@ -96,6 +101,8 @@ pub(crate) struct Root {
     pub(crate) kernel: Kernel,
     /// Modules to load before the script.
     pub(crate) modules: Vec<String>,
+    /// C programs for its `/bin`, by their paths in the repository.
+    pub(crate) programs: Vec<String>,
     /// More words for its command line.
     pub(crate) cmdline: String,
 }
@@ -105,6 +112,7 @@ impl Default for Root {
         Self {
             kernel: Kernel::V6_12,
             modules: Vec::new(),
+            programs: Vec::new(),
             cmdline: String::new(),
         }
     }
@@ -116,6 +124,10 @@ impl Default for Root {
 pub(crate) struct Cells {
     /// Kernels, as `vmlinuz-VERSION`; the first is also `vmlinuz`.
     pub(crate) kernels: Vec<Kernel>,
+    /// Modules of the first kernel that their initramfs loads.
+    pub(crate) modules: Vec<String>,
+    /// C programs for their `/bin`, by their paths in the repository.
+    pub(crate) programs: Vec<String>,
     /// Configs, by their paths in the repository.
     pub(crate) slices: Vec<String>,
 }

@@ -23,6 +23,7 @@ const RELEASE_PACKAGES: &[&str] = &[
     "kmod",
     "xz-utils",
     "busybox-static", // root and cell file systems
+    "e2fsprogs",      // cells' disks
     "acpica-tools",   // checks of ACPI tables
     "bochs",
     "bochs-term",

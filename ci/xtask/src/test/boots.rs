@@ -49,7 +49,8 @@ pub(super) fn all(paths: &Paths) -> Result<Vec<Check>> {
 }
 
 fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdict> {
-    if let Err(why) = lane::available(paths, lane) {
+    let devices = || lane::has_devices(paths, lane, &scenario.machine);
+    if let Err(why) = lane::available(paths, lane).and_then(|()| devices()) {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
     if let Some(why) = &scenario.not_yet {

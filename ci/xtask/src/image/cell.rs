@@ -1,0 +1,98 @@
+//! What cells boot from: an initramfs, and root file systems on NVMe
+//! namespaces, made without privileges.
+
+use super::{BUSYBOX, add_modules, add_programs, applets, base};
+use crate::paths::{Paths, make_dir, read};
+use crate::scenario::Scenario;
+use crate::setup::kernels::{self, Kernel};
+use crate::sh::Cmd;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// The first process of cells, in the initramfs and on a disk.
+const INIT: &str = "cells/linux/init";
+
+/// Labels of the disks: the cells whose root file systems they hold; the third
+/// is the root's and empty.
+const DISKS: &[&str] = &["net0", "net1", "root"];
+
+/// Bytes of a disk.
+const DISK: u64 = 256 << 20;
+
+/// Makes the initramfs that a scenario's cells boot: busybox, an init that
+/// tells facts, and what the scenario adds.
+pub(super) fn initramfs(paths: &Paths, scenario: &Scenario, kernel: Kernel) -> Result<PathBuf> {
+    make_dir(&paths.images())?;
+    let file = paths.images().join("cell.cpio");
+    let mut image = base(paths, INIT)?;
+    if !scenario.cells.modules.is_empty() {
+        image.dir("lib/modules")?;
+        let kernel = kernels::files(paths, kernel)?;
+        add_modules(&mut image, &kernel, &scenario.cells.modules)?;
+    }
+    add_programs(paths, &mut image, &scenario.cells.programs)?;
+    image.finish(&file)?;
+    Ok(file)
+}
+
+/// Makes the disks of the NVMe controller in `dir`: sparse files, those of
+/// cells with a root file system.
+///
+/// # Errors
+///
+/// `mke2fs` fails, or a file cannot be written.
+pub(super) fn disks(paths: &Paths, dir: &Path) -> Result<Vec<PathBuf>> {
+    let tree = tree(paths)?;
+    let mut disks = Vec::new();
+    for label in DISKS {
+        let disk = dir.join(format!("nvme-{label}.img"));
+        File::create(&disk)
+            .and_then(|file| file.set_len(DISK))
+            .with_context(|| format!("cannot make the disk image {}", disk.display()))?;
+        if *label != "root" {
+            put(&tree.join("etc/hostname"), label.as_bytes())?;
+            // What is initialized now is not written behind a measurement's back.
+            Cmd::new(mke2fs())
+                .words("-q -F -t ext4 -E root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0")
+                .args(["-L", label, "-d"])
+                .args([&tree, &disk])
+                .run(paths, "mke2fs")?;
+        }
+        disks.push(disk);
+    }
+    Ok(disks)
+}
+
+/// The tree that a root file system is made from.
+fn tree(paths: &Paths) -> Result<PathBuf> {
+    let tree = paths.images().join("rootfs");
+    if tree.exists() {
+        std::fs::remove_dir_all(&tree)
+            .with_context(|| format!("cannot empty {}", tree.display()))?;
+    }
+    for dir in ["bin", "sbin", "dev", "etc", "proc", "sys", "run", "tmp"] {
+        make_dir(&tree.join(dir))?;
+    }
+    let busybox = read(Path::new(BUSYBOX))?;
+    put(&tree.join("bin/busybox"), &busybox)?;
+    put(&tree.join("sbin/init"), &read(&paths.repo(INIT))?)?;
+    for name in applets()? {
+        symlink("busybox", tree.join("bin").join(&name))
+            .with_context(|| format!("cannot make the link bin/{name}"))?;
+    }
+    Ok(tree)
+}
+
+/// Writes a file that can be run.
+fn put(path: &Path, content: &[u8]) -> Result<()> {
+    std::fs::write(path, content)
+        .and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `mke2fs`, which users do not have in their paths.
+fn mke2fs() -> PathBuf {
+    crate::sh::find_program("mke2fs").unwrap_or_else(|| "mke2fs".into())
+}
