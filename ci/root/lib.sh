@@ -15,6 +15,13 @@ fail() {
         echo "root: the monitor's log:"
         cellctl log 2>&1 | tail -n 20
     } > /dev/console
+    off
+}
+
+# Powers off when all that was said is out: a slow serial port has kilobytes to
+# send yet.
+off() {
+    stty -onlcr < /dev/console
     poweroff -f
 }
 
@@ -30,7 +37,7 @@ run() {
 pass() {
     dmesg | grep -e 'WARNING: CPU' -e 'BUG: ' -e 'Oops: ' -e 'detected stalls' -e 'soft lockup'
     echo "ci: pass"
-    poweroff -f
+    off
 }
 
 # Prints what the root has.
