@@ -3,6 +3,7 @@
 
 use crate::calls::Monitor;
 use crate::error::{Error, Result};
+use crate::functions::{self, Needed};
 use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
 use crate::loader::layout;
 use crate::state::{CellRecord, StateDir};
@@ -12,11 +13,10 @@ use cellvisor_abi::call::CellId;
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::plan::{CellPlan, Function, Ports, Range};
 use cellvisor_abi::wire::{ListBuf, seal};
-use cellvisor_planner::config::Isolation;
-use cellvisor_planner::pci::Address;
-use cellvisor_planner::plan::{AssignedFunction, MemoryShare};
+use cellvisor_planner::plan::MemoryShare;
 
-/// Creates the cell of `record` as its assignment says. Afterwards it is
+/// Creates the cell of `record` as its assignment says, with as many VFs of each
+/// PF as `vfs` says, or more if there are. Afterwards it is
 /// loadable, and `state` knows it.
 ///
 /// # Errors
@@ -27,14 +27,16 @@ pub(crate) fn create(
     machine: Machine<'_>,
     state: &StateDir,
     mut record: CellRecord,
+    vfs: &Needed,
 ) -> Result<CellRecord> {
+    let others = state.cells()?;
     let kept = record.clone();
     let mut journal = Journal::new(Vec::new(), |steps| {
         let mut now = kept.clone();
         now.steps = steps.to_vec();
         state.save_cell(&now)
     });
-    match build(&mut journal, machine, &mut record) {
+    match build(&mut journal, machine, &mut record, vfs, &others) {
         Ok(()) => {
             record.steps = journal.into_entries();
             state.save_cell(&record)?;
@@ -51,7 +53,14 @@ pub(crate) fn create(
 }
 
 /// The steps of [`create`].
-fn build(journal: &mut Journal<'_>, machine: Machine<'_>, record: &mut CellRecord) -> Result<()> {
+fn build(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    record: &mut CellRecord,
+    vfs: &Needed,
+    others: &[CellRecord],
+) -> Result<()> {
+    functions::take(journal, machine, record, vfs, others)?;
     for cpu in &record.assignment.cpus {
         take_cpu(journal, machine, cpu.linux)?;
     }
@@ -59,7 +68,7 @@ fn build(journal: &mut Journal<'_>, machine: Machine<'_>, record: &mut CellRecor
     for share in &record.assignment.memory {
         host.extend(take_memory(journal, machine, share)?);
     }
-    record.memory = layout::place(&host, layout::HOLE)?;
+    record.memory = layout::place(&host, record.hole)?;
     let frame = plan(record)?;
     let step = |id| Step::Cell {
         name: record.name.clone(),
@@ -128,16 +137,16 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let what = format!("cannot describe cell \"{}\" to the monitor", record.name);
     let encoded = |e: postcard::Error| Error::internal(&what, e);
     let ids: Vec<u32> = record.assignment.cpus.iter().map(|c| c.apic_id).collect();
-    let ports: Vec<Ports> = record
-        .assignment
-        .ports
-        .iter()
+    let assigned = record.assignment.ports.iter();
+    let bars = record.functions.iter().flat_map(|f| &f.ports);
+    let ports: Vec<Ports> = assigned
+        .chain(bars)
         .map(|p| Ports {
             first: p.first,
             count: p.count,
         })
         .collect();
-    let functions: Vec<Function> = record.assignment.functions.iter().map(function).collect();
+    let functions: Vec<Function> = record.functions.iter().map(|f| f.plan).collect();
     let cpus = ListBuf::new(&ids).map_err(encoded)?;
     let memory = ListBuf::new(&record.memory).map_err(encoded)?;
     let ports = ListBuf::new(&ports).map_err(encoded)?;
@@ -164,17 +173,6 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         "use larger pages (page-size = \"1GiB\"), create cells soon after boot, or reserve a range \
          when Linux boots",
     ))
-}
-
-/// A PCI function as the monitor names it.
-fn function(assigned: &AssignedFunction) -> Function {
-    Function {
-        bdf: assigned.address.number(),
-        guest: assigned.address.number(),
-        pf: assigned.pf.map(Address::number),
-        bar_sizes: [0; 6],
-        unprotected: assigned.isolation == Isolation::None,
-    }
 }
 
 /// Destroys a cell and gives everything back to Linux.
@@ -221,7 +219,7 @@ mod tests {
     fn attempt(fake: &Fake, state: &StateDir, fail_at: Option<u32>) -> Result<CellRecord> {
         fake.changes.set(0);
         fake.fail_at.set(fail_at);
-        create(fake.machine(), state, record("a"))
+        create(fake.machine(), state, record("a"), &Needed::new())
     }
 
     #[test]

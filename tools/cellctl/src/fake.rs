@@ -1,6 +1,8 @@
 //! A machine for tests: counts every change, fails when it is told to, and
 //! can be compared with what it was.
 
+pub(crate) mod pci;
+
 use crate::driver::{Driver, Reply};
 use crate::error::{Error, Result};
 use crate::journal;
@@ -33,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) cells: BTreeMap<String, State>,
     /// The monitor is on.
     pub(crate) on: bool,
+    /// PCI functions.
+    pub(crate) functions: pci::Functions,
 }
 
 /// The stand-in for driver and Linux.
@@ -58,6 +62,7 @@ impl Default for Fake {
                 pins: BTreeMap::new(),
                 cells: BTreeMap::new(),
                 on: true,
+                functions: pci::Functions::default(),
             }),
             changes: Cell::new(0),
             fail_at: Cell::new(None),
@@ -107,6 +112,7 @@ impl Fake {
         journal::Machine {
             driver: self,
             linux: self,
+            pci: self,
         }
     }
 

@@ -8,9 +8,12 @@
 use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::functions::{self, Namespace, PfBefore, Secondary};
 use crate::linux::{Linux, Node};
 use crate::output::size;
+use crate::pci::{Pci, Port};
 use cellvisor_abi::call::{CellId, State};
+use cellvisor_planner::pci::Address;
 use serde::{Deserialize, Serialize};
 
 /// One change of the machine.
@@ -38,6 +41,45 @@ pub(crate) enum Step {
         /// Pages that were added.
         added: u64,
     },
+    /// Virtual functions were made, and their physical function made ready.
+    Vfs {
+        /// The physical function.
+        pf: Address,
+        /// What it was before the first cell had one of them.
+        before: PfBefore,
+    },
+    /// MAC address or VLAN of a network card's VF were set.
+    Port {
+        /// The physical function.
+        pf: Address,
+        /// The number of the virtual one.
+        vf: u16,
+        /// What they were.
+        before: Port,
+    },
+    /// An NVMe controller's VF got resources, and was brought online.
+    Secondary {
+        /// The physical function.
+        pf: Address,
+        /// The number of the virtual one.
+        vf: u16,
+        /// What it was.
+        before: Secondary,
+    },
+    /// An NVMe controller's VF got a namespace.
+    Namespace {
+        /// The physical function.
+        pf: Address,
+        /// What was attached to what.
+        before: Namespace,
+    },
+    /// Linux's driver let go of a function.
+    Driver {
+        /// The function.
+        function: Address,
+        /// The driver that it had.
+        before: functions::Driver,
+    },
     /// The driver pinned or claimed memory.
     Pin {
         /// The driver's id; `None` while it is not known.
@@ -50,6 +92,25 @@ pub(crate) enum Step {
         /// Its id; `None` while it is not known.
         id: Option<CellId>,
     },
+}
+
+impl Step {
+    /// True if it changed a PCI function.
+    const fn is_of_functions(&self) -> bool {
+        matches!(
+            self,
+            Self::Vfs { .. }
+                | Self::Port { .. }
+                | Self::Secondary { .. }
+                | Self::Namespace { .. }
+                | Self::Driver { .. }
+        )
+    }
+}
+
+/// True if functions cannot go back before this step is undone.
+fn holds_functions(entry: &Entry) -> bool {
+    entry.step.is_of_functions() || matches!(entry.step, Step::Cell { .. })
 }
 
 /// A step and how far it is.
@@ -69,6 +130,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) driver: &'a dyn Driver,
     /// The running Linux.
     pub(crate) linux: &'a dyn Linux,
+    /// Its PCI functions.
+    pub(crate) pci: &'a dyn Pci,
 }
 
 /// Keeps the steps where a crash does not reach them.
@@ -113,11 +176,16 @@ impl<'a> Journal<'a> {
     }
 
     /// Undoes everything, last step first. What cannot be undone stays noted,
-    /// and the rest goes on without it.
+    /// and the rest goes on without it, except that a function goes back only
+    /// as a whole, and not from a cell that is still there.
     pub(crate) fn undo(&mut self, machine: Machine<'_>) -> Vec<Error> {
         let mut left = Vec::new();
         let mut errors = Vec::new();
         while let Some(entry) = self.entries.pop() {
+            if entry.step.is_of_functions() && left.iter().any(holds_functions) {
+                left.push(entry);
+                continue;
+            }
             if let Err(error) = undo_step(machine, &entry) {
                 errors.push(error);
                 left.push(entry);
@@ -141,6 +209,11 @@ fn undo_step(machine: Machine<'_>, entry: &Entry) -> Result<()> {
     match &entry.step {
         Step::CpuOffline { cpu } => machine.linux.set_cpu_online(*cpu, true),
         Step::CpuOnline { cpu } => machine.linux.set_cpu_online(*cpu, false),
+        Step::Vfs { .. }
+        | Step::Port { .. }
+        | Step::Secondary { .. }
+        | Step::Namespace { .. }
+        | Step::Driver { .. } => functions::undo(machine, &entry.step),
         Step::Pin { id: None } => Ok(()),
         Step::Pin { id: Some(id) } => machine.driver.unpin(*id),
         Step::Cell { name, id } => destroy(machine.driver, name, *id),

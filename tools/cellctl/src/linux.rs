@@ -48,7 +48,8 @@ impl Sysfs {
         Self { root: root.into() }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    /// A path below the root, named without its slash.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
@@ -71,7 +72,7 @@ impl Sysfs {
 }
 
 /// A number from a sysfs file.
-fn read_number(path: &Path) -> Result<u64> {
+pub(crate) fn read_number(path: &Path) -> Result<u64> {
     let text = fs::read_to_string(path).map_err(|e| {
         Error::file(
             "cannot read",

@@ -17,10 +17,12 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod fake;
+mod functions;
 mod journal;
 mod linux;
 mod loader;
 mod output;
+mod pci;
 mod power;
 mod raw;
 mod sentences;

@@ -1,15 +1,17 @@
-//! The few system calls that the compiler cannot check: the driver's ioctls,
-//! memory policy and population, and the time-stamp counter.
+//! The few system calls that the compiler cannot check: the driver's ioctls and
+//! those of NVMe controllers, memory policy and population, and the time-stamp
+//! counter.
 //!
 //! Every function here takes the memory that the kernel will touch as a borrow,
 //! so its callers need no `unsafe`.
 #![expect(unsafe_code, reason = "ioctl, mbind, madvise and RDTSC")]
 
+use crate::pci::Admin;
 use cellvisor_abi::ioctl::{self, Call, Enable, Info, Pin};
 use rustix::ioctl::{Getter, IntegerSetter, Opcode, Updater, opcode};
 use rustix::mm::Advice;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use vm_memory::MmapRegion;
 
 const INFO: Opcode = opcode::read::<Info>(ioctl::TYPE, ioctl::INFO);
@@ -168,6 +170,52 @@ pub(crate) fn populate(memory: &MmapRegion) -> io::Result<()> {
         )
     }?;
     Ok(())
+}
+
+/// An admin command as Linux's NVMe driver takes it (`linux/nvme_ioctl.h`,
+/// `struct nvme_passthru_cmd`).
+#[repr(C)]
+#[derive(Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    nsid: u32,
+    cdw2: [u32; 2],
+    metadata: u64,
+    addr: u64,
+    metadata_len: u32,
+    data_len: u32,
+    cdw10: u32,
+    cdw11: u32,
+    cdw12_to_15: [u32; 4],
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// `NVME_IOCTL_ADMIN_CMD`: sends `command` with its `data`, which the
+/// controller reads or writes as the opcode says. Returns the status that the
+/// controller gave, 0 for success.
+pub(crate) fn nvme_admin(
+    device: BorrowedFd<'_>,
+    command: &Admin,
+    data: &mut [u8],
+) -> io::Result<u32> {
+    const ADMIN: Opcode = opcode::read_write::<NvmeCommand>(b'N', 0x41);
+    let mut argument = NvmeCommand {
+        opcode: command.opcode,
+        nsid: command.nsid,
+        cdw10: command.cdw10,
+        cdw11: command.cdw11,
+        addr: data.as_mut_ptr() as u64,
+        data_len: u32::try_from(data.len()).map_err(io::Error::other)?,
+        ..NvmeCommand::default()
+    };
+    // SAFETY: the driver reads and writes one `NvmeCommand` and lets the
+    // controller transfer `data_len` bytes from or to `addr`, which is just
+    // that slice, borrowed for writing until the call returns.
+    let status = unsafe { libc::ioctl(device.as_raw_fd(), ADMIN as _, &raw mut argument) };
+    u32::try_from(status).map_err(|_| io::Error::last_os_error())
 }
 
 /// The time-stamp counter.

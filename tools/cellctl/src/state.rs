@@ -11,9 +11,11 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::journal::Entry;
+use crate::loader::layout;
 use cellvisor_abi::call::CellId;
-use cellvisor_abi::plan::{Cpu, Memory};
+use cellvisor_abi::plan::{Cpu, Function, Memory};
 use cellvisor_planner::plan::CellAssignment;
+pub(crate) use cellvisor_planner::plan::PortRange;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -73,6 +75,17 @@ impl Policy {
     }
 }
 
+/// A PCI function of a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CellFunction {
+    /// As the monitor knows it; sizes of BARs are known once it exists.
+    pub(crate) plan: Function,
+    /// What it is, in a word or two.
+    pub(crate) kind: String,
+    /// I/O ports among its BARs.
+    pub(crate) ports: Vec<PortRange>,
+}
+
 /// A cell: what it was made of, and what to undo.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CellRecord {
@@ -86,6 +99,10 @@ pub(crate) struct CellRecord {
     pub(crate) id: Option<CellId>,
     /// CPUs, memory and functions as they were planned.
     pub(crate) assignment: CellAssignment,
+    /// PCI functions, in the order of the assignment.
+    pub(crate) functions: Vec<CellFunction>,
+    /// Guest-physical address from which on there is no RAM, up to 4 GiB.
+    pub(crate) hole: u64,
     /// Memory, guest-physical to host-physical.
     pub(crate) memory: Vec<Memory>,
     /// What it boots.
@@ -112,6 +129,8 @@ impl CellRecord {
             source: source.to_owned(),
             id: None,
             assignment,
+            functions: Vec::new(),
+            hole: layout::HOLE,
             memory: Vec::new(),
             payload,
             policy,

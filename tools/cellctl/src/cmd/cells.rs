@@ -6,11 +6,14 @@ use crate::cli;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::functions;
 use crate::journal;
 use crate::output::{self, say, size};
 use crate::power;
 use crate::state::{CellRecord, Payload, Policy};
-use cellvisor_planner::config::{self, Console, OnFailure, OnReboot, Slice};
+use crate::tables::{self, Surroundings};
+use cellvisor_planner::config::{self, Isolation, OnFailure, OnReboot, Slice};
+use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{CellAssignment, Taken};
 use std::path::{Path, PathBuf};
 
@@ -23,14 +26,16 @@ pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()>
     refuse_existing(&slices, &existing)?;
     let host = context.host()?;
     let plan = planning::checked(&host, &slices, &taken(&existing))?;
-    let records = records(&slices, plan.cells)?;
+    let records = records(&slices, plan.cells, &host)?;
 
     let driver = context.driver()?;
     let was_on = driver.info()?.enabled != 0;
     if !was_on {
         switch::turn_on(context, &driver, &options.enable)?;
     }
-    match create_all(context, &driver, records) {
+    let created = monitor_allows(&driver, &slices)
+        .and_then(|iommus| create_all(context, &driver, records, iommus));
+    match created {
         Ok(made) if context.cli.json => output::json(&made),
         Ok(made) => {
             made.iter().for_each(tell_created);
@@ -44,16 +49,28 @@ pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()>
     }
 }
 
+/// Asks the monitor how many IOMMUs it drives, and whether they will do.
+fn monitor_allows(driver: &dyn Driver, slices: &[Slice]) -> Result<u32> {
+    let iommus = Monitor(driver).info()?.iommus;
+    refuse_open_dma(slices, iommus)?;
+    Ok(iommus)
+}
+
 /// Creates all cells, or none.
 fn create_all(
     context: &Context<'_>,
     driver: &dyn Driver,
     records: Vec<CellRecord>,
+    iommus: u32,
 ) -> Result<Vec<CellRecord>> {
     let machine = context.machine(driver);
     let mut made: Vec<CellRecord> = Vec::new();
-    for record in records {
-        match create::create(machine, &context.state, record) {
+    let needed = functions::needed(records.iter().map(|r| &r.assignment));
+    for mut record in records {
+        // What is left without an IOMMU said that it can do without.
+        let functions = record.functions.iter_mut();
+        functions.for_each(|f| f.plan.unprotected |= iommus == 0);
+        match create::create(machine, &context.state, record, &needed) {
             Ok(record) => made.push(record),
             Err(error) => {
                 let undone = made.iter().rev();
@@ -83,28 +100,53 @@ fn tell_created(cell: &CellRecord) {
     ));
 }
 
-/// Refuses slices with PCI functions, before anything is touched: the monitor
-/// would refuse them later.
+/// Refuses what only the making of cells would find out about functions, before
+/// anything is touched.
 fn refuse_functions(slices: &[Slice]) -> Result<()> {
-    let uart = |s: &Slice| matches!(s.console, Console::UartPci(_));
-    let Some(slice) = slices.iter().find(|s| !s.pci.is_empty() || uart(s)) else {
+    for slice in slices {
+        let sized = slice.pci.iter().position(|p| p.namespace_size.is_some());
+        if let Some(i) = sized {
+            let place = slice.place(&format!("pci.{i}.namespace-size"));
+            return Err(Error::new(
+                format!("cannot create cell \"{}\"", slice.name),
+                format!(
+                    "{}:{} asks for a new namespace, and cells get those that exist",
+                    place.file.display(),
+                    place.line
+                ),
+                "make it once (nvme create-ns), and name it: namespace = N",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses functions whose DMA the monitor cannot keep in the cell, unless the
+/// slice is content with that.
+fn refuse_open_dma(slices: &[Slice], iommus: u32) -> Result<()> {
+    if iommus > 0 {
         return Ok(());
-    };
-    let key = if slice.pci.is_empty() {
-        "console.pci"
-    } else {
-        "pci.0"
-    };
-    let place = slice.place(key);
-    Err(Error::new(
-        format!("cannot create cell \"{}\"", slice.name),
-        format!(
-            "{}:{} gives it a PCI function, which this version of the monitor cannot hand to cells",
-            place.file.display(),
-            place.line
-        ),
-        "leave out [[pci]] and a console with pci; `check`, `plan` and `acpi` take them already",
-    ))
+    }
+    for slice in slices {
+        let open = slice
+            .pci
+            .iter()
+            .position(|p| p.isolation == Isolation::Iommu);
+        if let Some(i) = open {
+            let place = slice.place(&format!("pci.{i}"));
+            return Err(Error::new(
+                format!("cannot create cell \"{}\"", slice.name),
+                format!(
+                    "{}:{} gives it a PCI function whose DMA nothing would hold back: the \
+                     monitor drives no IOMMU",
+                    place.file.display(),
+                    place.line
+                ),
+                "see `cellctl check`; or write `isolation = \"none\"` to let it reach all memory",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_existing(slices: &[Slice], existing: &[CellRecord]) -> Result<()> {
@@ -129,7 +171,11 @@ pub(super) fn taken(existing: &[CellRecord]) -> Taken {
 }
 
 /// Records of cells to be created.
-fn records(slices: &[Slice], assignments: Vec<CellAssignment>) -> Result<Vec<CellRecord>> {
+fn records(
+    slices: &[Slice],
+    assignments: Vec<CellAssignment>,
+    host: &Host,
+) -> Result<Vec<CellRecord>> {
     let mut records = Vec::new();
     for assignment in assignments {
         let slice = slices
@@ -146,7 +192,13 @@ fn records(slices: &[Slice], assignments: Vec<CellAssignment>) -> Result<Vec<Cel
             restart_on_reboot: slice.policy.on_reboot == OnReboot::Restart,
         };
         let source = absolute(&slice.place("cell.name").file)?;
-        records.push(CellRecord::new(&source, assignment, payload, policy));
+        let functions = tables::places(&assignment, host)?;
+        let hole = Surroundings::of(&assignment, host)?.hole();
+        records.push(CellRecord {
+            functions,
+            hole,
+            ..CellRecord::new(&source, assignment, payload, policy)
+        });
     }
     Ok(records)
 }
@@ -202,15 +254,27 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_refused_with_their_line() {
-        refuse_functions(&slices("")).expect("nothing to refuse");
+    fn open_dma_is_refused_with_its_line_unless_the_slice_wants_it() {
+        let bare = slices("pci = [{ address = \"0000:02:00.0\" }]");
+        refuse_open_dma(&bare, 1).expect("an IOMMU");
+        let error = refuse_open_dma(&bare, 0).expect_err("none");
+        let text = error.to_string();
+        assert!(text.contains("a.toml:6 gives it a PCI function"), "{text}");
+        assert!(text.contains("isolation = \"none\""), "{text}");
         for extra in [
-            "pci = [{ address = \"0000:02:00.0\" }]",
+            "",
+            "pci = [{ address = \"0000:02:00.0\", isolation = \"none\" }]",
+            // No bus master.
             "console = { kind = \"uart\", pci = \"0000:02:00.0\" }",
         ] {
-            let error = refuse_functions(&slices(extra)).expect_err("a function");
-            let text = error.to_string();
-            assert!(text.contains("a.toml:6 gives it a PCI function"), "{text}");
+            refuse_open_dma(&slices(extra), 0).expect("nothing to refuse");
         }
+    }
+
+    #[test]
+    fn new_namespace_is_refused_with_its_line() {
+        let extra = "[[pci]]\nsriov.pf = \"0000:02:00.0\"\nnamespace-size = \"1GiB\"";
+        let error = refuse_functions(&slices(extra)).expect_err("a new namespace");
+        assert!(error.to_string().contains("a.toml:8 asks"), "{error}");
     }
 }

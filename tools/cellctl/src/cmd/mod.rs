@@ -39,6 +39,7 @@ impl Context<'_> {
         Machine {
             driver,
             linux: &self.linux,
+            pci: &self.linux,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::calls::Monitor;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::loader::{self, layout};
+use crate::loader::{self, Ram, layout};
 use crate::power;
 use crate::raw;
 use crate::state::CellRecord;
@@ -136,10 +136,15 @@ fn load(
     let acpi = tables::image(cell, &around)?;
     let disk = record.payload.initrd.as_ref();
     let disk_size = disk.and_then(|p| p.metadata().ok()).map_or(0, |m| m.len());
-    let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE;
+    let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE_END;
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;
-    loader::load(&memory, record.ram_bytes(), &record.payload, &acpi)
+    let ram = Ram {
+        bytes: record.ram_bytes(),
+        hole: record.hole,
+        reserved: &around.configuration(),
+    };
+    loader::load(&memory, ram, &record.payload, &acpi)
 }
 
 /// Wall clock in nanoseconds since 1970 and the TSC at that moment: of several

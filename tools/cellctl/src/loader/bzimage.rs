@@ -32,7 +32,7 @@ const NORMAL_VIDEO: u16 = 0xffff;
 /// Loads a bzImage and returns the header for its boot parameters.
 pub(super) fn load<M: GuestMemoryBackend>(
     memory: &M,
-    ram: Ram,
+    ram: Ram<'_>,
     image: Vec<u8>,
     at: &str,
 ) -> Result<(Kernel, setup_header)> {
@@ -92,7 +92,7 @@ fn header(image: &[u8]) -> Option<setup_header> {
 
 /// The preferred address where it fits; else, for a kernel that can be moved,
 /// the lowest that it takes.
-fn choose_address(header: &setup_header, ram: Ram, at: &str) -> Result<u64> {
+fn choose_address(header: &setup_header, ram: Ram<'_>, at: &str) -> Result<u64> {
     let (room, preferred) = (u64::from(header.init_size), header.pref_address);
     if preferred >= layout::HIGH && ram.contains(preferred, room) {
         return Ok(preferred);

@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 /// Loads the file and returns where it lies.
 pub(super) fn load<M: GuestMemoryBackend>(
     memory: &M,
-    ram: Ram,
+    ram: Ram<'_>,
     kernel: Kernel,
     path: &Path,
 ) -> Result<Range> {
@@ -47,7 +47,7 @@ pub(super) fn load<M: GuestMemoryBackend>(
 }
 
 /// The highest page-aligned place below 4 GiB, or above where only that fits.
-fn choose_address(ram: Ram, kernel: Kernel, bytes: u64) -> Option<u64> {
+fn choose_address(ram: Ram<'_>, kernel: Kernel, bytes: u64) -> Option<u64> {
     let below = |end: u64| Some(end.checked_sub(bytes)? / PAGE_SIZE * PAGE_SIZE);
     let low = below(ram.low_end().min(kernel.initrd_max.saturating_add(1)));
     if let Some(start) = low.filter(|start| *start >= kernel.end) {
@@ -75,21 +75,29 @@ mod tests {
         }
     }
 
+    fn ram(bytes: u64) -> Ram<'static> {
+        Ram {
+            bytes,
+            hole: layout::HOLE,
+            reserved: &[],
+        }
+    }
+
     #[test]
     fn disk_lies_at_the_end_of_low_memory() {
-        let found = choose_address(Ram::new(256 * MIB), kernel(0x7fff_ffff, true), 10 * MIB + 1);
+        let found = choose_address(ram(256 * MIB), kernel(0x7fff_ffff, true), 10 * MIB + 1);
         assert_eq!(found, Some(246 * MIB - PAGE_SIZE));
     }
 
     #[test]
     fn disk_keeps_below_what_the_kernel_reaches() {
-        let found = choose_address(Ram::new(3 * GIB), kernel(0x7fff_ffff, true), MIB);
+        let found = choose_address(ram(3 * GIB), kernel(0x7fff_ffff, true), MIB);
         assert_eq!(found, Some(2 * GIB - MIB));
     }
 
     #[test]
     fn large_disk_goes_above_4_gib_if_the_kernel_allows() {
-        let ram = Ram::new(8 * GIB);
+        let ram = ram(8 * GIB);
         let bytes = 4 * GIB;
         assert_eq!(
             choose_address(ram, kernel(u64::MAX, true), bytes),
@@ -101,11 +109,11 @@ mod tests {
     #[test]
     fn disk_never_covers_the_kernel() {
         assert_eq!(
-            choose_address(Ram::new(70 * MIB), kernel(u64::MAX, true), 7 * MIB),
+            choose_address(ram(70 * MIB), kernel(u64::MAX, true), 7 * MIB),
             None
         );
         assert_eq!(
-            choose_address(Ram::new(70 * MIB), kernel(u64::MAX, true), 300 * MIB),
+            choose_address(ram(70 * MIB), kernel(u64::MAX, true), 300 * MIB),
             None
         );
     }

@@ -7,7 +7,7 @@
 //! 0x0002_0000  command line
 //! 0x000e_0000  ACPI tables, RSDP first
 //! 0x0010_0000  RAM: kernel, initial RAM disk at the end
-//! 0xc000_0000  no RAM: APICs and device windows
+//! 0xc000_0000  no RAM: APICs and device windows; lower where these are
 //! 0x1_0000_0000 the rest of the RAM
 //! ```
 //!
@@ -38,7 +38,7 @@ pub(crate) const LOW_END: u64 = 0x9_fc00;
 pub(crate) const ACPI: u64 = 0xe_0000;
 /// Start of the memory above the tables.
 pub(crate) const HIGH: u64 = 0x10_0000;
-/// Start of the window without RAM below 4 GiB.
+/// Start of the window without RAM below 4 GiB, unless devices lie lower.
 pub(crate) const HOLE: u64 = 0xc000_0000;
 /// Its end.
 pub(crate) const HOLE_END: u64 = 0x1_0000_0000;
@@ -46,26 +46,26 @@ pub(crate) const HOLE_END: u64 = 0x1_0000_0000;
 /// Least RAM of a cell, in bytes.
 pub(crate) const LEAST: u64 = 2 << 20;
 
-/// A cell's RAM: `bytes` from 0 up, with the hole left out.
+/// A cell's RAM: from 0 up, with the hole left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ram {
-    bytes: u64,
+pub(crate) struct Ram<'a> {
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Where the hole starts: at [`HOLE`] or below.
+    pub(crate) hole: u64,
+    /// Ranges elsewhere that the memory map calls reserved: configuration space.
+    pub(crate) reserved: &'a [Range],
 }
 
-impl Ram {
-    /// RAM of this size.
-    pub(crate) const fn new(bytes: u64) -> Self {
-        Self { bytes }
-    }
-
+impl Ram<'_> {
     /// End of the part below the hole.
     pub(crate) fn low_end(self) -> u64 {
-        self.bytes.min(HOLE)
+        self.bytes.min(self.hole)
     }
 
     /// End of the part above the hole; `None` if there is none.
     pub(crate) fn high_end(self) -> Option<u64> {
-        let above = self.bytes.checked_sub(HOLE).filter(|n| *n > 0)?;
+        let above = self.bytes.checked_sub(self.hole).filter(|n| *n > 0)?;
         HOLE_END.checked_add(above)
     }
 
@@ -87,8 +87,8 @@ pub(crate) fn hole(taken: &[Range]) -> u64 {
 }
 
 /// Lays host ranges out from guest-physical 0 up, in their order; from `hole`
-/// to [`HOLE_END`] there is none. Ranges stay apart even if they touch, because the driver maps no
-/// range across two pins.
+/// to [`HOLE_END`] there is none. Ranges stay apart even if they touch, because
+/// the driver maps no range across two pins.
 ///
 /// # Errors
 ///
@@ -203,16 +203,39 @@ mod tests {
         );
     }
 
+    fn ram(bytes: u64) -> Ram<'static> {
+        Ram {
+            bytes,
+            hole: HOLE,
+            reserved: &[],
+        }
+    }
+
+    #[test]
+    fn hole_reaches_down_to_the_lowest_window() {
+        let window = |start| Range { start, size: MIB };
+        assert_eq!(hole(&[]), HOLE);
+        let taken = [window(0xb000_1000), window(0xa_0000), window(8 * GIB)];
+        assert_eq!(hole(&taken), 0xb000_0000, "not the window below 1 MiB");
+        let lower = Ram {
+            hole: GIB,
+            ..ram(2 * GIB)
+        };
+        assert_eq!(lower.low_end(), GIB);
+        assert_eq!(lower.high_end(), Some(5 * GIB));
+        assert!(!lower.contains(GIB, 1) && lower.contains(4 * GIB, GIB));
+    }
+
     #[test]
     fn ram_knows_its_edges() {
-        let small = Ram::new(256 * MIB);
+        let small = ram(256 * MIB);
         assert!(small.contains(255 * MIB, MIB) && !small.contains(255 * MIB, MIB + 1));
         assert_eq!(small.high_end(), None);
-        let large = Ram::new(4 * GIB);
+        let large = ram(4 * GIB);
         assert_eq!(large.high_end(), Some(5 * GIB));
         assert!(large.contains(4 * GIB, GIB) && !large.contains(3 * GIB - 1, 2));
         assert!(!large.contains(u64::MAX, 2));
-        assert_eq!(Ram::new(3 * GIB).high_end(), None);
+        assert_eq!(ram(3 * GIB).high_end(), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::state::Payload;
 use cellvisor_abi::plan::Boot;
-use layout::Ram;
+pub(crate) use layout::Ram;
 use linux_loader::loader::{Elf, KernelLoader};
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -45,8 +45,8 @@ struct Kernel {
 /// First bytes of an ELF file.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
-/// Loads `payload` into `memory` of `ram_bytes` bytes, with `acpi` (RSDP first)
-/// at [`layout::ACPI`].
+/// Loads `payload` into `memory`, of which `ram` tells the layout, with `acpi`
+/// (RSDP first) at [`layout::ACPI`].
 ///
 /// # Errors
 ///
@@ -54,11 +54,10 @@ const ELF_MAGIC: &[u8] = b"\x7fELF";
 /// be partly written; the cell stays loadable.
 pub(crate) fn load<M: GuestMemoryBackend>(
     memory: &M,
-    ram_bytes: u64,
+    ram: Ram<'_>,
     payload: &Payload,
     acpi: &[u8],
 ) -> Result<Boot> {
-    let ram = Ram::new(ram_bytes);
     let image = read_file(&payload.image)?;
     let at = format!("cannot load {}", payload.image.display());
     let (kernel, header) = if image.starts_with(ELF_MAGIC) {
@@ -84,7 +83,12 @@ pub(crate) fn load<M: GuestMemoryBackend>(
 }
 
 /// Loads an ELF file at the physical addresses that it names.
-fn load_elf<M: GuestMemoryBackend>(memory: &M, ram: Ram, image: &[u8], at: &str) -> Result<Kernel> {
+fn load_elf<M: GuestMemoryBackend>(
+    memory: &M,
+    ram: Ram<'_>,
+    image: &[u8],
+    at: &str,
+) -> Result<Kernel> {
     let help = "link it for physical addresses from 1 MiB on that the cell's memory covers, \
                 as a 64-bit ELF file";
     let floor = Some(GuestAddress(layout::HIGH));

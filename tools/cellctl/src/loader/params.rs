@@ -25,7 +25,7 @@ const MAPPED_GIB: u64 = 4;
 /// an empty header: memory map, command line, disk and ACPI tables.
 pub(super) fn write_params<M: GuestMemoryBackend>(
     memory: &M,
-    ram: Ram,
+    ram: Ram<'_>,
     kernel: Kernel,
     header: Option<setup_header>,
     disk: Option<Range>,
@@ -86,9 +86,10 @@ fn put<M: GuestMemoryBackend>(memory: &M, words: &[u64], address: u64) -> Result
     write(memory, &bytes, address)
 }
 
-/// The memory map: what is between 640 KiB and 1 MiB is not for use, as
+/// The memory map. Without an entry for configuration space, Linux would take
+/// the firmware's word for it as a mistake. What is between 640 KiB and 1 MiB is not for use, as
 /// everywhere on PCs, and holds the ACPI tables.
-fn memory_map(ram: Ram) -> Vec<boot_e820_entry> {
+fn memory_map(ram: Ram<'_>) -> Vec<boot_e820_entry> {
     let entry = |start: u64, end: u64, kind: u32| boot_e820_entry {
         addr: start,
         size: end - start,
@@ -100,6 +101,8 @@ fn memory_map(ram: Ram) -> Vec<boot_e820_entry> {
         entry(layout::ACPI, layout::HIGH, ACPI),
         entry(layout::HIGH, ram.low_end(), USABLE),
     ];
+    let reserved = ram.reserved.iter();
+    map.extend(reserved.map(|r| entry(r.start, r.start.saturating_add(r.size), RESERVED)));
     if let Some(end) = ram.high_end() {
         map.push(entry(layout::HOLE_END, end, USABLE));
     }

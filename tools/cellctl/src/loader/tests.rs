@@ -20,6 +20,14 @@ fn memory(bytes: u64) -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).expect("memory")
 }
 
+fn ram(bytes: u64) -> Ram<'static> {
+    Ram {
+        bytes,
+        hole: layout::HOLE,
+        reserved: &[],
+    }
+}
+
 fn read<T: vm_memory::ByteValued>(memory: &GuestMemoryMmap, address: u64) -> T {
     memory.read_obj(GuestAddress(address)).expect("in memory")
 }
@@ -93,7 +101,7 @@ fn files(image: &[u8], initrd: Option<&[u8]>, cmdline: &str) -> Files {
 fn kernel_finds_disk_command_line_tables_and_map() {
     let made = files(&bzimage(b"kernel"), Some(&[7; 5000]), "console=ttyS0 ro");
     let memory = memory(64 * MIB);
-    let boot = load(&memory, 64 * MIB, &made.payload, b"RSD PTR ").expect("loads");
+    let boot = load(&memory, ram(64 * MIB), &made.payload, b"RSD PTR ").expect("loads");
 
     assert_eq!(boot.rip, 16 * MIB + 0x200);
     assert_eq!(read::<[u8; 6]>(&memory, 16 * MIB), *b"kernel");
@@ -122,7 +130,7 @@ fn kernel_finds_disk_command_line_tables_and_map() {
 fn memory_map_names_ram_once_and_tables_as_acpi() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(64 * MIB);
-    let boot = load(&memory, 64 * MIB, &made.payload, b"").expect("loads");
+    let boot = load(&memory, ram(64 * MIB), &made.payload, b"").expect("loads");
     let count = u64::from(read::<u8>(&memory, boot.rsi + E820_ENTRIES));
     let entry = |n: u64| {
         let at = boot.rsi + E820 + n * 20;
@@ -148,7 +156,7 @@ fn memory_map_names_ram_once_and_tables_as_acpi() {
 fn page_tables_map_4_gib_to_themselves() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(64 * MIB);
-    let boot = load(&memory, 64 * MIB, &made.payload, b"").expect("loads");
+    let boot = load(&memory, ram(64 * MIB), &made.payload, b"").expect("loads");
     let entry = |table: u64, index: u64| read::<u64>(&memory, (table & !0xfff) + index * 8);
     for address in [0, 16 * MIB, 0xfec0_0000, 0xffe0_0000] {
         let level_3 = entry(boot.cr3, 0);
@@ -166,14 +174,14 @@ fn page_tables_map_4_gib_to_themselves() {
 fn kernel_moves_down_when_its_place_is_not_there() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(20 * MIB);
-    let boot = load(&memory, 20 * MIB, &made.payload, b"").expect("loads");
+    let boot = load(&memory, ram(20 * MIB), &made.payload, b"").expect("loads");
     assert_eq!(boot.rip, 2 * MIB + 0x200);
 }
 
 #[test]
 fn kernel_that_does_not_fit_says_what_it_needs() {
     let made = files(&bzimage(b"k"), None, "");
-    let error = load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").expect_err("too small");
+    let error = load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").expect_err("too small");
     let text = error.to_string();
     assert!(text.contains("needs 8 MiB from 16 MiB on"), "{text}");
     assert!(text.contains("at least 24 MiB"), "{text}");
@@ -183,7 +191,7 @@ fn kernel_that_does_not_fit_says_what_it_needs() {
 fn elf_is_entered_where_it_says() {
     let made = files(&elf(b"\xf4payload", 2 * MIB), None, "arg");
     let memory = memory(8 * MIB);
-    let boot = load(&memory, 8 * MIB, &made.payload, b"RSD PTR ").expect("loads");
+    let boot = load(&memory, ram(8 * MIB), &made.payload, b"RSD PTR ").expect("loads");
     assert_eq!(boot.rip, 2 * MIB);
     assert_eq!(read::<[u8; 8]>(&memory, 2 * MIB), *b"\xf4payload");
     let line = read::<u32>(&memory, boot.rsi + CMD_LINE_PTR);
@@ -196,7 +204,7 @@ fn elf_with_an_entry_elsewhere_is_refused() {
     for entry in [0x1000, 5 * MIB, u64::MAX] {
         let made = files(&elf(b"\xf4", entry), None, "");
         assert!(
-            load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").is_err(),
+            load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").is_err(),
             "{entry:#x}"
         );
     }
@@ -206,7 +214,8 @@ fn elf_with_an_entry_elsewhere_is_refused() {
 fn files_that_are_no_kernels_are_named() {
     for bytes in [&b""[..], b"#!/bin/sh", &[0; 2000]] {
         let made = files(bytes, None, "");
-        let error = load(&memory(8 * MIB), 8 * MIB, &made.payload, b"").expect_err("no kernel");
+        let error =
+            load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").expect_err("no kernel");
         let text = error.to_string();
         assert!(text.contains("it is no 64-bit Linux kernel"), "{text}");
         assert!(
@@ -220,7 +229,7 @@ fn files_that_are_no_kernels_are_named() {
 fn missing_file_names_the_key() {
     let mut made = files(&bzimage(b"k"), None, "");
     made.payload.initrd = Some(made.dir.path().join("none"));
-    let error = load(&memory(64 * MIB), 64 * MIB, &made.payload, b"").expect_err("no disk");
+    let error = load(&memory(64 * MIB), ram(64 * MIB), &made.payload, b"").expect_err("no disk");
     assert!(error.to_string().contains("check [kernel]"), "{error}");
 }
 
@@ -229,7 +238,7 @@ fn command_line_of_any_length_fits_or_is_refused() {
     let memory = memory(64 * MIB);
     for (length, good) in [(2047, true), (2048, false)] {
         let made = files(&bzimage(b"k"), None, &"x".repeat(length));
-        let loaded = load(&memory, 64 * MIB, &made.payload, b"");
+        let loaded = load(&memory, ram(64 * MIB), &made.payload, b"");
         assert_eq!(loaded.is_ok(), good, "{length}");
     }
 }
@@ -238,6 +247,7 @@ fn command_line_of_any_length_fits_or_is_refused() {
 fn tables_that_are_too_long_are_refused() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(64 * MIB);
-    let error = load(&memory, 64 * MIB, &made.payload, &vec![0; 0x2_0001]).expect_err("too long");
+    let error =
+        load(&memory, ram(64 * MIB), &made.payload, &vec![0; 0x2_0001]).expect_err("too long");
     assert!(error.to_string().contains("131072 fit"), "{error}");
 }

@@ -1,5 +1,6 @@
 //! A cell's ACPI tables and virtual devices, from its assignment.
 
+mod places;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use acpi_tables::{CellAcpi, Tables};
 use cellvisor_abi::plan::Devices;
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::CellAssignment;
+pub(crate) use places::places;
 pub(crate) use surroundings::{Surroundings, stands_alone};
 
 /// A cell's virtual devices: a physical UART takes the place of the virtual

@@ -24,6 +24,8 @@ pub(crate) struct Surroundings {
     pub(super) ecam: Vec<Ecam>,
     bridges: Vec<Bridge>,
     nodes: Option<Nodes>,
+    /// Addresses that RAM keeps off.
+    taken: Vec<Range>,
 }
 
 /// A root bridge that holds functions of the cell.
@@ -83,7 +85,18 @@ impl Surroundings {
             ecam,
             bridges,
             nodes,
+            taken,
         })
+    }
+
+    /// Where the cell's RAM below 4 GiB must end.
+    pub(crate) fn hole(&self) -> u64 {
+        layout::hole(&self.taken)
+    }
+
+    /// Configuration space that is mapped to memory.
+    pub(crate) fn configuration(&self) -> Vec<Range> {
+        self.ecam.iter().map(space).collect()
     }
 
     /// The bridges in the form that tables are made from.
@@ -165,13 +178,18 @@ fn window(window: &cellvisor_planner::host::Window) -> Option<Window> {
     }
 }
 
+/// The memory of a configuration space.
+fn space(ecam: &Ecam) -> Range {
+    let bus = |n: u8| u64::from(n) << 20;
+    Range {
+        start: ecam.base + bus(ecam.first_bus),
+        size: bus(ecam.last_bus - ecam.first_bus) + bus(1),
+    }
+}
+
 /// Addresses that RAM must keep off.
 fn taken(ecam: &[Ecam], bridges: &[Bridge]) -> Vec<Range> {
-    let bus = |n: u8| u64::from(n) << 20;
-    let spaces = ecam.iter().map(|e| Range {
-        start: e.base + bus(e.first_bus),
-        size: bus(e.last_bus - e.first_bus) + bus(1),
-    });
+    let spaces = ecam.iter().map(space);
     let windows = bridges.iter().flat_map(|b| &b.windows);
     let windows = windows.filter_map(|w| match *w {
         Window::Memory { first, last, .. } => Some(Range {

@@ -13,6 +13,7 @@ mod platform;
 mod topology;
 mod tree;
 
+pub use pci::bars_of;
 pub use topology::Shifts;
 
 use super::{Host, VERSION};

@@ -109,6 +109,12 @@ const fn space(flags: u64) -> Option<Space> {
     }
 }
 
+/// The BARs of a function, from the text of its `resource` file.
+#[must_use]
+pub fn bars_of(resource: &str) -> Vec<Bar> {
+    bars(&resources(resource), 0)
+}
+
 /// Six BARs from line `first` on. A bridge has windows in the place of VF
 /// BARs; the caller tells them apart.
 fn bars(lines: &[(u64, u64, u64)], first: usize) -> Vec<Bar> {

@@ -1,0 +1,329 @@
+//! PCI functions of the machine for tests: a network card and an NVMe
+//! controller with four VFs each, and a function without.
+
+use super::{Fake, record};
+use crate::error::{Error, Result};
+use crate::pci::{Admin, Binding, Pci, Port, Vfs};
+use crate::state::{CellFunction, CellRecord};
+use cellvisor_abi::plan::Function;
+use cellvisor_planner::config::{Isolation, Mac};
+use cellvisor_planner::host::{Bar, Space};
+use cellvisor_planner::pci::Address;
+use cellvisor_planner::plan::AssignedFunction;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) const NIC: Address = Address::from_number(0x0100);
+pub(crate) const DISK: Address = Address::from_number(0x0200);
+pub(crate) const CARD: Address = Address::from_number(0x0300);
+
+/// Controller ids: that of the disk's PF; VF *n* has *n* + 1.
+const PRIMARY: u16 = 0;
+const VFS: u16 = 4;
+/// Flexible queues and interrupts of the disk, and most of them for a VF.
+const FLEXIBLE: u16 = 8;
+const MOST: u16 = 2;
+
+/// All that steps change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Functions {
+    pub(crate) bindings: BTreeMap<Address, Binding>,
+    pub(crate) vfs: BTreeMap<Address, (u16, bool)>,
+    pub(crate) link: bool,
+    pub(crate) ports: BTreeMap<u16, Port>,
+    /// What the primary controller has, and what it will have after a reset.
+    primary: ([u16; 2], [u16; 2]),
+    /// By controller id: online, queues and interrupts.
+    pub(crate) secondaries: BTreeMap<u16, (bool, [u16; 2])>,
+    /// Controllers of each namespace.
+    pub(crate) namespaces: BTreeMap<u32, BTreeSet<u16>>,
+    /// The namespace that a file system is on.
+    pub(crate) mounted: u32,
+}
+
+impl Default for Functions {
+    fn default() -> Self {
+        let driven = |driver: &str| Binding {
+            driver: Some(driver.to_owned()),
+            wanted: None,
+        };
+        Self {
+            bindings: [(NIC, "igb"), (DISK, "nvme"), (CARD, "e1000e")]
+                .map(|(at, driver)| (at, driven(driver)))
+                .into(),
+            vfs: [NIC, DISK].map(|pf| (pf, (0, true))).into(),
+            link: false,
+            ports: BTreeMap::new(),
+            primary: ([FLEXIBLE; 2], [FLEXIBLE; 2]),
+            secondaries: (1..=VFS).map(|id| (id, (false, [0; 2]))).collect(),
+            // The first is everybody's, and the second nobody's.
+            namespaces: [(1, (0..=VFS).collect()), (2, BTreeSet::new())].into(),
+            mounted: 0,
+        }
+    }
+}
+
+/// VF `number` of a PF.
+pub(crate) fn vf(pf: Address, number: u16) -> Address {
+    pf.offset(0x80 + u32::from(number)).expect("on the bus")
+}
+
+/// The record of a cell that has this VF of both PFs, with a namespace.
+pub(crate) fn record_with_vfs(name: &str, number: u16, namespace: u32) -> CellRecord {
+    let mut record = record(name);
+    let function = |pf: Address| AssignedFunction {
+        address: vf(pf, number),
+        pf: Some(pf),
+        vf: Some(number),
+        mac: (pf == NIC).then_some(Mac([2, 0, 0, 0, 0, number.to_le_bytes()[0]])),
+        vlan: (pf == NIC).then_some(7),
+        namespace: (pf == DISK).then_some(namespace),
+        namespace_size: None,
+        isolation: Isolation::Iommu,
+        node: None,
+    };
+    record.assignment.functions = vec![function(NIC), function(DISK)];
+    let found = record.assignment.functions.iter().map(planned);
+    record.functions = found.collect();
+    record
+}
+
+/// As the tables would place it.
+pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
+    CellFunction {
+        plan: Function {
+            bdf: function.address.number(),
+            guest: 8,
+            pf: function.pf.map(Address::number),
+            bar_sizes: [0; 6],
+            unprotected: false,
+        },
+        kind: "device".into(),
+        ports: Vec::new(),
+    }
+}
+
+impl Fake {
+    /// Answers of the disk.
+    fn command(&self, command: &Admin, data: &mut [u8]) -> bool {
+        let mut now = self.now.borrow_mut();
+        let now = &mut now.functions;
+        let id = (command.cdw10 >> 16) as u16;
+        let kind = (command.cdw10 >> 8 & 7) as usize;
+        let number = command.cdw11 as u16;
+        let mut put = |at: usize, bytes: &[u8]| data[at..at + bytes.len()].copy_from_slice(bytes);
+        match (command.opcode, command.cdw10 & 0xff) {
+            (6, 0x01) => put(256, &(1u16 << 7).to_le_bytes()),
+            (6, 0x10) => {
+                for (i, namespace) in now.namespaces.keys().enumerate() {
+                    put(i * 4, &namespace.to_le_bytes());
+                }
+            }
+            (6, 0x12) => {
+                // Controllers of VFs that do not exist are not there either.
+                let owners: Vec<_> = now.namespaces[&command.nsid]
+                    .iter()
+                    .filter(|id| **id <= now.vfs[&DISK].0)
+                    .collect();
+                put(0, &(owners.len() as u16).to_le_bytes());
+                for (i, owner) in owners.iter().enumerate() {
+                    put(2 + i * 2, &owner.to_le_bytes());
+                }
+            }
+            (6, 0x14) => {
+                for (at, primary) in [(32, now.primary.0[0]), (64, now.primary.0[1])] {
+                    put(at, &u32::from(FLEXIBLE).to_le_bytes());
+                    put(at + 8, &primary.to_le_bytes());
+                    put(at + 12, &MOST.to_le_bytes());
+                    put(at + 14, &1u16.to_le_bytes());
+                }
+            }
+            (6, 0x15) => {
+                put(0, &[VFS as u8]);
+                for (i, (id, (online, has))) in now.secondaries.iter().enumerate() {
+                    let at = 32 * (i + 1);
+                    put(at, &id.to_le_bytes());
+                    put(at + 4, &[u8::from(*online)]);
+                    put(at + 8, &id.to_le_bytes());
+                    put(at + 10, &has[0].to_le_bytes());
+                    put(at + 12, &has[1].to_le_bytes());
+                }
+            }
+            (0x1c, action) => return manage(now, action & 15, id, kind, number),
+            (0x15, action) => {
+                let id = u16::from_le_bytes([data[2], data[3]]);
+                let exists = id == PRIMARY || id <= now.vfs[&DISK].0;
+                let owners = now.namespaces.get_mut(&command.nsid).expect("exists");
+                let done = match action {
+                    0 => owners.insert(id),
+                    _ => owners.remove(&id),
+                };
+                return exists && done;
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Virtualization Management.
+fn manage(now: &mut Functions, action: u32, id: u16, kind: usize, number: u16) -> bool {
+    let given: u16 = now.secondaries.values().map(|(_, has)| has[kind]).sum();
+    let left = FLEXIBLE - given - now.primary.0[kind];
+    match action {
+        1 if id == PRIMARY => now.primary.1[kind] = number,
+        7 => *now.secondaries.get_mut(&id).expect("exists") = (false, [0; 2]),
+        8 => {
+            let (online, has) = now.secondaries.get_mut(&id).expect("exists");
+            if *online || number > MOST || number > left + has[kind] {
+                return false;
+            }
+            has[kind] = number;
+        }
+        9 => {
+            let (online, has) = now.secondaries.get_mut(&id).expect("exists");
+            *online = true;
+            return has[0] >= 2 && has[1] >= 1;
+        }
+        _ => return false,
+    }
+    true
+}
+
+impl Pci for Fake {
+    fn class(&self, function: Address) -> Result<u32> {
+        Ok(if function == DISK { 0x0108 } else { 0x0200 })
+    }
+
+    fn vfs(&self, pf: Address) -> Result<Vfs> {
+        let (number, autoprobe) = self.now.borrow().functions.vfs[&pf];
+        Ok(Vfs { number, autoprobe })
+    }
+
+    fn set_vfs(&self, pf: Address, number: u16) -> Result<()> {
+        self.change("VFs")?;
+        let mut now = self.now.borrow_mut();
+        let now = &mut now.functions;
+        let (before, autoprobe) = now.vfs[&pf];
+        assert!(before == 0 || number == 0, "by way of none");
+        now.vfs.insert(pf, (number, autoprobe));
+        for n in 0..before {
+            let gone = now.bindings.remove(&vf(pf, n)).expect("it was there");
+            assert_ne!(gone.wanted.as_deref(), Some("cellvisor"), "a cell has it");
+        }
+        for n in 0..number {
+            let driver = autoprobe.then(|| "vf".to_owned());
+            let new = Binding {
+                driver,
+                wanted: None,
+            };
+            now.bindings.insert(vf(pf, n), new);
+        }
+        match pf {
+            NIC => now.ports = (0..number).map(|n| (n, Port::default())).collect(),
+            _ if number == 0 => now.secondaries = Functions::default().secondaries,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()> {
+        self.change("autoprobe")?;
+        let mut now = self.now.borrow_mut();
+        now.functions.vfs.get_mut(&pf).expect("a PF").1 = on;
+        Ok(())
+    }
+
+    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>> {
+        let exists = number < self.now.borrow().functions.vfs[&pf].0;
+        Ok(exists.then(|| vf(pf, number)))
+    }
+
+    fn bars(&self, function: Address) -> Result<Vec<Bar>> {
+        let bar = |index, space, start, size| Bar {
+            index,
+            space,
+            start,
+            size,
+            prefetchable: false,
+            wide: space == Space::Mem,
+        };
+        let memory = bar(0, Space::Mem, 0xfe00_0000, 0x4000);
+        let ports = bar(2, Space::Io, 0xc000, 32);
+        Ok(match function {
+            CARD => vec![memory, ports],
+            _ => vec![memory],
+        })
+    }
+
+    fn binding(&self, function: Address) -> Result<Option<Binding>> {
+        Ok(self.now.borrow().functions.bindings.get(&function).cloned())
+    }
+
+    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()> {
+        self.change("driver override")?;
+        let mut now = self.now.borrow_mut();
+        let binding = now.functions.bindings.get_mut(&function).expect("exists");
+        binding.wanted = driver.map(str::to_owned);
+        Ok(())
+    }
+
+    fn unbind(&self, function: Address, driver: &str) -> Result<()> {
+        self.change("unbind")?;
+        let mut now = self.now.borrow_mut();
+        let binding = now.functions.bindings.get_mut(&function).expect("exists");
+        assert_eq!(binding.driver.take().as_deref(), Some(driver));
+        Ok(())
+    }
+
+    fn bind(&self, function: Address, driver: &str) -> Result<()> {
+        self.change("bind")?;
+        let mut now = self.now.borrow_mut();
+        let binding = now.functions.bindings.get_mut(&function).expect("exists");
+        assert_eq!(binding.wanted.as_deref(), Some(driver), "by name");
+        binding.driver = Some(driver.to_owned());
+        Ok(())
+    }
+
+    fn reset(&self, function: Address) -> Result<()> {
+        self.change("reset")?;
+        let mut now = self.now.borrow_mut();
+        assert!((function, now.functions.vfs[&DISK].0) == (DISK, 0));
+        now.functions.primary.0 = now.functions.primary.1;
+        Ok(())
+    }
+
+    fn link(&self, function: Address) -> Result<Option<bool>> {
+        Ok((function == NIC).then_some(self.now.borrow().functions.link))
+    }
+
+    fn set_link(&self, _: Address, up: bool) -> Result<()> {
+        self.change("link")?;
+        self.now.borrow_mut().functions.link = up;
+        Ok(())
+    }
+
+    fn port(&self, _: Address, vf: u16) -> Result<Port> {
+        Ok(self.now.borrow().functions.ports[&vf])
+    }
+
+    fn set_port(&self, _: Address, vf: u16, port: Port) -> Result<()> {
+        self.change("port")?;
+        self.now.borrow_mut().functions.ports.insert(vf, port);
+        Ok(())
+    }
+
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()> {
+        assert_eq!(controller, DISK);
+        if command.opcode != 6 {
+            self.change("NVMe")?;
+        }
+        if self.command(command, data) {
+            return Ok(());
+        }
+        Err(Error::new(format!("{command:?}"), "the disk refuses", ""))
+    }
+
+    fn namespace_in_use(&self, _: Address, namespace: u32) -> Result<bool> {
+        Ok(self.now.borrow().functions.mounted == namespace)
+    }
+}

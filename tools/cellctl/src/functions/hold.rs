@@ -1,0 +1,61 @@
+//! A function without a driver of Linux.
+
+use crate::error::Result;
+use crate::journal::{Journal, Machine, Step};
+use crate::pci::{Binding, Pci};
+use cellvisor_planner::pci::Address;
+use serde::{Deserialize, Serialize};
+
+/// The only driver that may have a cell's function: there is none of that name.
+/// It also marks the function as a cell's, for whoever looks at its PF.
+const NAME: &str = "cellvisor";
+
+/// What there was before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Before {
+    /// The driver.
+    driver: Option<String>,
+    /// The only driver that might have it.
+    wanted: Option<String>,
+}
+
+/// True if a cell has the function.
+pub(super) fn is_held(binding: &Binding) -> bool {
+    binding.wanted.as_deref() == Some(NAME)
+}
+
+/// Takes a function off its driver, and lets no other have it.
+pub(super) fn take(
+    journal: &mut Journal<'_>,
+    machine: Machine<'_>,
+    function: Address,
+) -> Result<()> {
+    let Binding { driver, wanted } = machine.pci.binding(function)?.unwrap_or_default();
+    let step = Step::Driver {
+        function,
+        before: Before {
+            driver: driver.clone(),
+            wanted,
+        },
+    };
+    journal.take(step.clone(), || {
+        machine.pci.set_wanted(function, Some(NAME))?;
+        if let Some(driver) = &driver {
+            machine.pci.unbind(function, driver)?;
+        }
+        Ok((step, ()))
+    })
+}
+
+/// Gives a function back to the driver that it had.
+pub(super) fn undo(pci: &dyn Pci, function: Address, before: &Before) -> Result<()> {
+    let Some(now) = pci.binding(function)? else {
+        return Ok(());
+    };
+    if let (Some(driver), None) = (&before.driver, &now.driver) {
+        // By name, since drivers that look by themselves pass by VFs.
+        pci.set_wanted(function, Some(driver))?;
+        pci.bind(function, driver)?;
+    }
+    pci.set_wanted(function, before.wanted.as_deref())
+}

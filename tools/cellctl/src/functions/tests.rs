@@ -1,0 +1,209 @@
+//! Cells with functions, made and undone on the machine for tests.
+
+use super::*;
+use crate::create::{create, destroy};
+use crate::fake::pci::{CARD, DISK, Functions, NIC, planned, record_with_vfs, vf};
+use crate::fake::{Fake, record};
+use crate::state::StateDir;
+use cellvisor_planner::config::Isolation;
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    (dir, state)
+}
+
+fn make(fake: &Fake, state: &StateDir, record: CellRecord, vfs: u16) -> Result<CellRecord> {
+    let needed = [(NIC, vfs), (DISK, vfs)].into();
+    create(fake.machine(), state, record, &needed)
+}
+
+fn remove(fake: &Fake, state: &StateDir, name: &str) {
+    let record = state.cell(name).expect("known");
+    destroy(fake.machine(), state, &record).expect("destroys");
+}
+
+fn now(fake: &Fake) -> Functions {
+    fake.now.borrow().functions.clone()
+}
+
+/// The record of a cell that has all of the function without VFs.
+fn record_with_card(name: &str) -> CellRecord {
+    let mut record = record(name);
+    let function = AssignedFunction {
+        address: CARD,
+        pf: None,
+        vf: None,
+        mac: None,
+        vlan: None,
+        namespace: None,
+        namespace_size: None,
+        isolation: Isolation::Iommu,
+        node: None,
+    };
+    record.functions = vec![planned(&function)];
+    record.assignment.functions = vec![function];
+    record
+}
+
+#[test]
+fn whichever_step_fails_functions_are_as_before() {
+    let (_dir, state) = state();
+    for cell in [record_with_vfs("a", 0, 1), record_with_card("a")] {
+        let fake = Fake::default();
+        let before = fake.now.borrow().clone();
+        make(&fake, &state, cell.clone(), 2).expect("creates");
+        let steps = fake.changes.get();
+        remove(&fake, &state, "a");
+        assert_eq!(*fake.now.borrow(), before);
+        for step in 1..=steps {
+            fake.changes.set(0);
+            fake.fail_at.set(Some(step));
+            make(&fake, &state, cell.clone(), 2).expect_err("injected");
+            assert_eq!(*fake.now.borrow(), before, "after step {step}");
+        }
+        fake.fail_at.set(None);
+        for step in 1..=steps {
+            fake.changes.set(0);
+            fake.dead_from.set(Some(step));
+            make(&fake, &state, cell.clone(), 2).expect_err("dead");
+            fake.dead_from.set(None);
+            if state.find_cell("a").expect("reads").is_some() {
+                remove(&fake, &state, "a");
+            }
+            assert_eq!(*fake.now.borrow(), before, "after a crash at step {step}");
+        }
+    }
+}
+
+#[test]
+fn failed_destroy_of_functions_goes_on_where_it_stopped() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    make(&fake, &state, record_with_vfs("a", 0, 1), 1).expect("creates");
+    fake.changes.set(0);
+    remove(&fake, &state, "a");
+    let steps = fake.changes.get();
+    for step in 1..=steps {
+        make(&fake, &state, record_with_vfs("a", 0, 1), 1).expect("creates");
+        fake.changes.set(0);
+        fake.fail_at.set(Some(step));
+        let record = state.cell("a").expect("known");
+        destroy(fake.machine(), &state, &record).expect_err("injected");
+        fake.fail_at.set(None);
+        remove(&fake, &state, "a");
+        assert_eq!(*fake.now.borrow(), before, "after step {step}");
+    }
+}
+
+#[test]
+fn last_cell_with_vfs_gives_them_back_whoever_made_them() {
+    for order in [["a", "b"], ["b", "a"]] {
+        let (_dir, state) = state();
+        let fake = Fake::default();
+        let before = now(&fake);
+        make(&fake, &state, record_with_vfs("a", 0, 1), 2).expect("creates");
+        make(&fake, &state, record_with_vfs("b", 1, 2), 2).expect("creates");
+        let both = now(&fake);
+        assert_eq!(both.vfs[&NIC], (2, false));
+        assert_eq!(both.secondaries[&1], (true, [2, 2]));
+        assert_eq!(both.secondaries[&2], (true, [2, 2]));
+        assert!(both.link, "VFs need their PF");
+        let port = Port {
+            mac: [2, 0, 0, 0, 0, 1],
+            vlan: 7,
+        };
+        assert_eq!(both.ports[&1], port);
+        // To each its own namespace, and to no one else.
+        assert_eq!(both.namespaces[&1], [1, 3, 4].into(), "3 and 4 are no VFs");
+        assert_eq!(both.namespaces[&2], [2].into());
+        remove(&fake, &state, order[0]);
+        assert_eq!(now(&fake).vfs[&DISK], (2, false), "the other has one");
+        remove(&fake, &state, order[1]);
+        assert_eq!(now(&fake), before);
+    }
+}
+
+#[test]
+fn more_vfs_than_there_are_can_only_come_while_none_is_in_use() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    make(&fake, &state, record_with_vfs("a", 0, 1), 1).expect("creates");
+    let before = fake.now.borrow().clone();
+    let error = make(&fake, &state, record_with_vfs("b", 1, 2), 2).expect_err("too many");
+    let text = error.to_string();
+    assert!(text.contains("it has 1, and a cell has one"), "{text}");
+    assert!(text.contains("create A.toml B.toml"), "{text}");
+    assert_eq!(*fake.now.borrow(), before);
+}
+
+#[test]
+fn vfs_that_were_there_stay_and_get_their_driver_back() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    fake.set_link(NIC, true).expect("sets");
+    fake.set_vfs(NIC, 3).expect("makes");
+    let before = now(&fake);
+    let mut record = record_with_vfs("a", 1, 1);
+    record.assignment.functions.truncate(1);
+    record.functions.truncate(1);
+    let needed = needed([&record.assignment].into_iter());
+    create(fake.machine(), &state, record, &needed).expect("creates");
+    let held = now(&fake);
+    assert_eq!(held.vfs[&NIC], (3, true));
+    assert_eq!(held.bindings[&vf(NIC, 1)].driver, None);
+    assert_eq!(held.bindings[&vf(NIC, 2)].driver.as_deref(), Some("vf"));
+    remove(&fake, &state, "a");
+    assert_eq!(now(&fake), before);
+}
+
+#[test]
+fn namespace_that_somebody_uses_is_refused() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    fake.now.borrow_mut().functions.mounted = 1;
+    let error = make(&fake, &state, record_with_vfs("a", 0, 1), 2).expect_err("mounted");
+    assert!(error.to_string().contains("the root uses it"), "{error}");
+    let error = make(&fake, &state, record_with_vfs("a", 0, 3), 2).expect_err("not there");
+    assert!(error.to_string().contains("has namespaces 1, 2"), "{error}");
+    make(&fake, &state, record_with_vfs("a", 0, 2), 2).expect("creates");
+    let error = make(&fake, &state, record_with_vfs("b", 1, 2), 2).expect_err("the other's");
+    assert!(error.to_string().contains("another cell has it"), "{error}");
+}
+
+#[test]
+fn record_knows_sizes_and_ports_of_bars() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
+    let function = made.functions.first().expect("a function");
+    assert_eq!(function.plan.bar_sizes, [14, 0, 5, 0, 0, 0]);
+    let range = PortRange {
+        first: 0xc000,
+        count: 32,
+    };
+    assert_eq!(function.ports, [range]);
+}
+
+#[test]
+fn bars_that_cannot_be_given_away_are_refused() {
+    let bar = |space, start, size| Bar {
+        index: 1,
+        space,
+        start,
+        size,
+        prefetchable: false,
+        wide: false,
+    };
+    for (start, size, why) in [
+        (0xfe00_0000, 0x800, "shares a page"),
+        (0xfe00_0800, 0x1000, "shares a page"),
+        (0, 0x1000, "has no address"),
+        (0xfe00_0000, 0x3000, "no size that a BAR"),
+    ] {
+        let error = bar_sizes(CARD, &[bar(Space::Mem, start, size)]).expect_err(why);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    assert!(ports(CARD, &[bar(Space::Io, 0x1_0000, 8)]).is_err());
+}

@@ -1,0 +1,89 @@
+//! PCI functions of the running Linux as steps act on them: virtual functions
+//! made and set up, drivers taken off and put back.
+
+mod netlink;
+mod sysfs;
+
+use crate::error::Result;
+use cellvisor_planner::host::Bar;
+use cellvisor_planner::pci::Address;
+use serde::{Deserialize, Serialize};
+
+/// What Linux and the functions can be asked for, or in tests a stand-in.
+pub(crate) trait Pci {
+    /// Base class and subclass of a function.
+    fn class(&self, function: Address) -> Result<u32>;
+    /// The VFs of a PF.
+    fn vfs(&self, pf: Address) -> Result<Vfs>;
+    /// Makes this many VFs; Linux goes from one number to another by way of 0.
+    fn set_vfs(&self, pf: Address, number: u16) -> Result<()>;
+    /// Whether Linux looks for drivers of VFs that are made.
+    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()>;
+    /// Address of a VF; `None` if it does not exist.
+    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>>;
+    /// BARs of a function.
+    fn bars(&self, function: Address) -> Result<Vec<Bar>>;
+    /// Who drives a function; `None` if it does not exist.
+    fn binding(&self, function: Address) -> Result<Option<Binding>>;
+    /// Lets only this driver have the function; `None`: whichever fits.
+    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()>;
+    /// Takes the driver off.
+    fn unbind(&self, function: Address, driver: &str) -> Result<()>;
+    /// Puts the driver on.
+    fn bind(&self, function: Address, driver: &str) -> Result<()>;
+    /// Resets a function that keeps its driver, and waits until it works again.
+    fn reset(&self, function: Address) -> Result<()>;
+    /// Whether the network interface of a function is up; `None` without one.
+    fn link(&self, function: Address) -> Result<Option<bool>>;
+    /// Turns the network interface of a function on or off.
+    fn set_link(&self, function: Address, up: bool) -> Result<()>;
+    /// MAC address and VLAN of a network card's VF.
+    fn port(&self, pf: Address, vf: u16) -> Result<Port>;
+    /// Sets what differs from [`Pci::port`].
+    fn set_port(&self, pf: Address, vf: u16, port: Port) -> Result<()>;
+    /// Sends an admin command to an NVMe controller.
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()>;
+    /// True if Linux uses this namespace of the controller, as a file system's
+    /// for instance.
+    fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool>;
+}
+
+/// The VFs of a PF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vfs {
+    /// How many there are.
+    pub(crate) number: u16,
+    /// Linux looks for drivers of new ones.
+    pub(crate) autoprobe: bool,
+}
+
+/// Who drives a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// The driver that has it.
+    pub(crate) driver: Option<String>,
+    /// The only driver that may have it (`driver_override`).
+    pub(crate) wanted: Option<String>,
+}
+
+/// What a network card's VF is to its PF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Port {
+    /// MAC address; zeros: the VF's driver chooses one.
+    pub(crate) mac: [u8; 6],
+    /// VLAN; 0 for none.
+    pub(crate) vlan: u16,
+}
+
+/// An admin command of NVMe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Which command.
+    pub(crate) opcode: u8,
+    /// Namespace that it is about.
+    pub(crate) nsid: u32,
+    /// Its first argument.
+    pub(crate) cdw10: u32,
+    /// Its second argument.
+    pub(crate) cdw11: u32,
+}

@@ -1,0 +1,364 @@
+//! PCI functions through sysfs, and the devices that their drivers made.
+
+use super::{Admin, Binding, Pci, Port, Vfs, netlink};
+use crate::error::{Error, Result};
+use crate::linux::{Sysfs, read_number};
+use crate::raw;
+use cellvisor_planner::host::{Bar, live};
+use cellvisor_planner::pci::Address;
+use rustix::fs::{Mode, OFlags};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How often a controller is asked whether it works again, [`PAUSE`] apart:
+/// 20 s in all.
+const TRIES: u32 = 400;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What `driver_override` reads if it is not set.
+const NOBODY: &str = "(null)";
+
+impl Sysfs {
+    fn function(&self, function: Address, file: &str) -> PathBuf {
+        self.path(&format!("sys/bus/pci/devices/{function}"))
+            .join(file)
+    }
+
+    /// Name and index of a function's network interface.
+    fn interface(&self, function: Address) -> Result<Option<(String, u32)>> {
+        let folder = self.function(function, "net");
+        let Some(name) = names(&folder).into_iter().next() else {
+            return Ok(None);
+        };
+        let index = read_number(&folder.join(&name).join("ifindex"))?;
+        let index = u32::try_from(index)
+            .map_err(|e| Error::internal("cannot use a network interface", e))?;
+        Ok(Some((name, index)))
+    }
+
+    /// The interface of a PF, which must have one.
+    fn card(&self, pf: Address) -> Result<(String, u32)> {
+        self.interface(pf)?.ok_or_else(|| {
+            Error::new(
+                format!("cannot set up the virtual functions of {pf}"),
+                "it has no network interface",
+                "load its driver first: VFs are set up through it",
+            )
+        })
+    }
+
+    /// Folder of the controller that Linux's driver made of a function.
+    fn controller(&self, function: Address) -> Result<PathBuf> {
+        let folder = self.function(function, "nvme");
+        let name = names(&folder).into_iter().next().ok_or_else(|| {
+            Error::new(
+                format!("cannot use the NVMe controller {function}"),
+                "Linux's driver does not have it",
+                "load the module nvme first: VFs are set up through the controller",
+            )
+        })?;
+        Ok(folder.join(name))
+    }
+}
+
+impl Pci for Sysfs {
+    fn class(&self, function: Address) -> Result<u32> {
+        let path = self.function(function, "class");
+        let text = read(&path)?;
+        u32::from_str_radix(text.trim_start_matches("0x"), 16)
+            .map(|class| class >> 8)
+            .map_err(|e| Error::internal(&format!("cannot read {}", path.display()), e))
+    }
+
+    fn vfs(&self, pf: Address) -> Result<Vfs> {
+        let number = read_number(&self.function(pf, "sriov_numvfs"))?;
+        Ok(Vfs {
+            number: u16::try_from(number)
+                .map_err(|e| Error::internal("cannot count virtual functions", e))?,
+            autoprobe: read_number(&self.function(pf, "sriov_drivers_autoprobe"))? != 0,
+        })
+    }
+
+    fn set_vfs(&self, pf: Address, number: u16) -> Result<()> {
+        let what = format!("cannot make {number} virtual functions of {pf}");
+        let help = "see the end of `dmesg`; the driver of the PF must be loaded, and must allow it";
+        fs::write(self.function(pf, "sriov_numvfs"), number.to_string())
+            .map_err(|e| Error::new(what, e.to_string(), help))
+    }
+
+    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()> {
+        let path = self.function(pf, "sriov_drivers_autoprobe");
+        write(&path, if on { "1" } else { "0" })
+    }
+
+    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>> {
+        let link = fs::read_link(self.function(pf, &format!("virtfn{number}")));
+        let target = link
+            .ok()
+            .and_then(|t| t.file_name()?.to_str()?.parse().ok());
+        Ok(target)
+    }
+
+    fn bars(&self, function: Address) -> Result<Vec<Bar>> {
+        Ok(live::bars_of(&read(&self.function(function, "resource"))?))
+    }
+
+    fn binding(&self, function: Address) -> Result<Option<Binding>> {
+        if !self.function(function, "").is_dir() {
+            return Ok(None);
+        }
+        let driver = fs::read_link(self.function(function, "driver")).ok();
+        let driver = driver.and_then(|d| Some(d.file_name()?.to_str()?.to_owned()));
+        let wanted = read(&self.function(function, "driver_override"))?;
+        Ok(Some(Binding {
+            driver,
+            wanted: Some(wanted).filter(|w| !w.is_empty() && w != NOBODY),
+        }))
+    }
+
+    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()> {
+        let path = self.function(function, "driver_override");
+        write(&path, &format!("{}\n", driver.unwrap_or_default()))
+    }
+
+    fn unbind(&self, function: Address, driver: &str) -> Result<()> {
+        let path = self.path(&format!("sys/bus/pci/drivers/{driver}/unbind"));
+        write(&path, &function.to_string())
+    }
+
+    fn bind(&self, function: Address, driver: &str) -> Result<()> {
+        let path = self.path(&format!("sys/bus/pci/drivers/{driver}/bind"));
+        write(&path, &function.to_string())
+    }
+
+    fn reset(&self, function: Address) -> Result<()> {
+        write(&self.function(function, "reset"), "1")?;
+        let Ok(controller) = self.controller(function) else {
+            return Ok(());
+        };
+        for _ in 0..TRIES {
+            if read(&controller.join("state"))? == "live" {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
+        }
+        Err(Error::new(
+            format!("cannot go on with {function}"),
+            "the controller does not work again 20 s after its reset",
+            "see the end of `dmesg`",
+        ))
+    }
+
+    fn link(&self, function: Address) -> Result<Option<bool>> {
+        let Some((name, _)) = self.interface(function)? else {
+            return Ok(None);
+        };
+        let path = self.function(function, "net").join(name).join("flags");
+        let flags = read(&path)?;
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16)
+            .map_err(|e| Error::internal(&format!("cannot read {}", path.display()), e))?;
+        Ok(Some(flags & 1 != 0))
+    }
+
+    fn set_link(&self, function: Address, up: bool) -> Result<()> {
+        let (name, index) = self.card(function)?;
+        let state = if up { "up" } else { "down" };
+        netlink::set_link(index, up).map_err(|e| {
+            let help = "see the end of `dmesg`";
+            Error::new(format!("cannot turn {name} {state}"), e.to_string(), help)
+        })
+    }
+
+    fn port(&self, pf: Address, vf: u16) -> Result<Port> {
+        let (name, index) = self.card(pf)?;
+        netlink::port(index, vf).map_err(|e| {
+            let help = "use a driver that can set up VFs";
+            let what = format!("cannot read the settings of VF {vf} of {name}");
+            Error::new(what, e.to_string(), help)
+        })
+    }
+
+    fn set_port(&self, pf: Address, vf: u16, port: Port) -> Result<()> {
+        let (name, index) = self.card(pf)?;
+        let now = self.port(pf, vf)?;
+        let failed = |what: &str, e: io::Error| {
+            let help = "use a driver that can set it, or leave the key out of the TOML file";
+            let what = format!("cannot set the {what} of VF {vf} of {name}");
+            Error::new(what, e.to_string(), help)
+        };
+        if now.mac != port.mac {
+            let done = netlink::set_mac(index, vf, port.mac);
+            // Not every driver can take an address back.
+            if port.mac != [0; 6] {
+                done.map_err(|e| failed("MAC address", e))?;
+            }
+        }
+        if now.vlan != port.vlan {
+            netlink::set_vlan(index, vf, port.vlan).map_err(|e| failed("VLAN", e))?;
+        }
+        Ok(())
+    }
+
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()> {
+        let folder = self.controller(controller)?;
+        let name = folder.file_name().unwrap_or_default();
+        let device = self.path("dev").join(name);
+        let file = File::open(&device)
+            .map_err(|e| Error::file("cannot open", &device, &e, "run this as root"))?;
+        let what = || {
+            let opcode = command.opcode;
+            format!("cannot set up {controller} (NVMe admin command {opcode:#x})")
+        };
+        let help = "see the end of `dmesg`; the controller may lack this feature";
+        match raw::nvme_admin(file.as_fd(), command, data) {
+            Ok(0) => Ok(()),
+            Ok(status) => Err(Error::new(
+                what(),
+                format!("the controller answered with status {status:#x}"),
+                help,
+            )),
+            Err(e) => Err(Error::new(what(), e.to_string(), help)),
+        }
+    }
+
+    fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool> {
+        let folder = self.controller(controller)?;
+        for name in names(&folder) {
+            let id = read_number(&folder.join(&name).join("nsid"));
+            if id.is_ok_and(|id| id == u64::from(namespace)) {
+                return Ok(busy(&self.path("dev").join(disk(&name))));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Name of the block device of a namespace, whose folder may name the path to
+/// it as well: `nvme0c1n2` is a path of `nvme0n2`.
+fn disk(name: &str) -> String {
+    let path = name.rfind('c').zip(name.rfind('n'));
+    match path {
+        Some((from, to)) if from < to => format!("{}{}", &name[..from], &name[to..]),
+        _ => name.to_owned(),
+    }
+}
+
+/// True if Linux has claimed a block device for a file system or the like.
+fn busy(device: &Path) -> bool {
+    let opened = rustix::fs::open(device, OFlags::RDONLY | OFlags::EXCL, Mode::empty());
+    opened.is_err_and(|e| e == rustix::io::Errno::BUSY)
+}
+
+/// Names in a folder, sorted; none if there is no folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The text of a file without the line's end.
+fn read(path: &Path) -> Result<String> {
+    let help = "sysfs must be mounted on /sys";
+    let text = fs::read_to_string(path).map_err(|e| Error::file("cannot read", path, &e, help))?;
+    Ok(text.trim().to_owned())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let help = "see the end of `dmesg`; run this as root";
+    fs::write(path, text).map_err(|e| Error::file("cannot write", path, &e, help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellvisor_planner::host::Space;
+    use std::os::unix::fs::symlink;
+
+    const PF: Address = Address::from_number(0x0100);
+    const VF: Address = Address::from_number(0x0180);
+
+    /// A PF with its VF 0, and a driver.
+    fn machine() -> (tempfile::TempDir, Sysfs) {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join("sys/bus/pci").join(path);
+            fs::create_dir_all(path.parent().expect("has a parent")).expect("folder");
+            fs::write(path, text).expect("file");
+        };
+        for (function, driver) in [(PF, "(null)\n"), (VF, "cellvisor\n")] {
+            put(&format!("devices/{function}/driver_override"), driver);
+            put(&format!("devices/{function}/class"), "0x020000\n");
+        }
+        put(&format!("devices/{PF}/sriov_numvfs"), "2\n");
+        put(&format!("devices/{PF}/sriov_drivers_autoprobe"), "1\n");
+        let bar = "0x00000000fe000000 0x00000000fe003fff 0x0000000000140204\n";
+        put(&format!("devices/{VF}/resource"), bar);
+        put("drivers/igb/unbind", "");
+        let devices = dir.path().join("sys/bus/pci/devices");
+        let link = |target: &str, name: &str| {
+            symlink(target, devices.join(PF.to_string()).join(name)).expect("link");
+        };
+        link("../../drivers/igb", "driver");
+        link(&format!("../{VF}"), "virtfn0");
+        let sysfs = Sysfs::new(dir.path());
+        (dir, sysfs)
+    }
+
+    #[test]
+    fn functions_are_read_as_linux_shows_them() {
+        let (_dir, sysfs) = machine();
+        assert_eq!(sysfs.class(PF).expect("reads"), 0x0200);
+        let vfs = Vfs {
+            number: 2,
+            autoprobe: true,
+        };
+        assert_eq!(sysfs.vfs(PF).expect("reads"), vfs);
+        assert_eq!(sysfs.vf(PF, 0).expect("reads"), Some(VF));
+        assert_eq!(sysfs.vf(PF, 1).expect("reads"), None);
+        let bars = sysfs.bars(VF).expect("reads");
+        let sizes: Vec<_> = bars.iter().map(|b| (b.index, b.space, b.size)).collect();
+        assert_eq!(sizes, [(0, Space::Mem, 0x4000)]);
+        let driven = Binding {
+            driver: Some("igb".into()),
+            wanted: None,
+        };
+        assert_eq!(sysfs.binding(PF).expect("reads"), Some(driven));
+        let held = Binding {
+            driver: None,
+            wanted: Some("cellvisor".into()),
+        };
+        assert_eq!(sysfs.binding(VF).expect("reads"), Some(held));
+        assert_eq!(sysfs.binding(Address::from_number(9)).expect("reads"), None);
+        assert_eq!(sysfs.link(PF).expect("reads"), None);
+    }
+
+    #[test]
+    fn driver_lets_go_of_the_function_by_its_address() {
+        let (dir, sysfs) = machine();
+        sysfs.unbind(PF, "igb").expect("unbinds");
+        let unbind = dir.path().join("sys/bus/pci/drivers/igb/unbind");
+        assert_eq!(fs::read_to_string(unbind).expect("reads"), "0000:01:00.0");
+        let error = sysfs
+            .set_port(PF, 0, Port::default())
+            .expect_err("no interface");
+        assert!(
+            error.to_string().contains("no network interface"),
+            "{error}"
+        );
+        let error = sysfs.namespace_in_use(PF, 1).expect_err("no controller");
+        assert!(error.to_string().contains("module nvme"), "{error}");
+    }
+
+    #[test]
+    fn path_to_a_namespace_names_its_disk() {
+        assert_eq!(disk("nvme0n2"), "nvme0n2");
+        assert_eq!(disk("nvme0c12n2"), "nvme0n2");
+    }
+}
