@@ -1,7 +1,9 @@
 //! Cells as the monitor keeps them, the root among them.
 
+use crate::iommu::Domain;
 use crate::mem::hpa_of;
 use crate::mem::pool::{self, free_run};
+use crate::pci::Functions;
 use crate::percpu::{self, CpuShared, request};
 use crate::space::Space;
 use crate::vcpu::{Attachment, BitmapSizes};
@@ -14,7 +16,7 @@ use cellvisor_abi::plan;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::state::{self, Event};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use log::log;
 use spin::Mutex;
 
@@ -112,6 +114,8 @@ pub(crate) struct Life {
     pub(crate) scrubbed: u64,
     /// The root's view of the cell's RAM is there.
     pub(crate) visible: bool,
+    /// Its functions have been stopped since it ran.
+    pub(crate) quiet: bool,
 }
 
 /// What only a cell beside the root has.
@@ -126,6 +130,12 @@ pub(crate) struct Guest {
     pub(crate) layout: plan::Devices,
     /// The devices.
     pub(crate) devices: Mutex<Devices>,
+    /// Its PCI functions.
+    pub(crate) functions: Mutex<Functions>,
+    /// Memory that they reach.
+    pub(crate) domain: Mutex<Option<Domain>>,
+    /// What was written to the configuration address port.
+    pub(crate) config_address: AtomicU32,
     /// State of its first CPU at the next start.
     pub(crate) boot: Mutex<Option<plan::Boot>>,
     /// Pages of the pool that belong to it beside tables.
@@ -220,6 +230,11 @@ impl Cell {
         }
         self.bitmaps.free();
         if let Some(guest) = self.guest {
+            // Functions first: they use the domain.
+            guest.functions.into_inner().free();
+            if let Some(domain) = guest.domain.into_inner() {
+                domain.free();
+            }
             guest.devices.into_inner().free();
         }
     }
@@ -328,14 +343,15 @@ impl Cell {
             .guest
             .as_ref()
             .map_or(0, |g| g.devices.lock().console_written());
+        let functions = self.guest.as_ref().map(|guest| &guest.functions);
         CellStatus {
             cell: self.id,
             name: self.name,
             state: life.state,
             cpus: self.cpus().count() as u32,
             memory: self.guest.as_ref().map_or(0, |g| g.memory),
-            functions: 0,
-            unprotected: false,
+            functions: functions.map_or(0, |f| f.lock().len() as u32),
+            unprotected: functions.is_some_and(|f| f.lock().unprotected()),
             pool_pages: self.guest.as_ref().map_or(0, |g| g.pages),
             console_written: written,
             starts: life.starts,

@@ -12,7 +12,7 @@ use crate::percpu::{self, Area};
 use crate::run::Cpu;
 use crate::sync::wait_for;
 use crate::vcpu::{Backend, EnterError, svm::Svm, vmx::Vmx};
-use crate::{cell, entry, facts, log, root, run, sync};
+use crate::{cell, entry, facts, iommu, log, pci, root, run, sync};
 use cellvisor_abi::plan::Inject;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::{CpuState, Regs};
@@ -113,20 +113,25 @@ fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
     map::init().ok_or(no_memory)?;
     facts::init::<B>(&plan)?;
     root::init::<B>(&plan).ok_or(no_memory)?;
+    pci::init(&plan);
+    iommu::init(&plan).ok_or(no_memory)?;
     log::set_port(plan.log_port);
     Ok(())
 }
 
 /// The part that each CPU does, and the decision.
 fn prepare<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterError> {
-    let own = prepare_own::<B>(area, state);
+    let mut own = prepare_own::<B>(area, state);
     if own.is_err() {
         decide(BACK);
     }
     let ready = READY.fetch_add(1, Ordering::AcqRel) + 1;
     let expected = entry::boot_info().cpu_count;
-    if ready == expected {
-        decide(GO);
+    if ready == expected
+        && DECISION.load(Ordering::Acquire) == UNDECIDED
+        && let Ok(cpu) = &mut own
+    {
+        go(&mut cpu.window);
     }
     if !wait_for(PATIENCE_US, || {
         DECISION.load(Ordering::Acquire) != UNDECIDED
@@ -142,6 +147,17 @@ fn prepare<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterErro
             Err(EnterStatus::OtherCpuFailed.into())
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The last CPU is ready: nothing is left that could fail but the others'
+/// patience.
+fn go(window: &mut Window) {
+    // SAFETY: the other CPUs wait for the decision.
+    unsafe { entry::on_large_stack(|| iommu::take(window)) };
+    decide(GO);
+    if DECISION.load(Ordering::Acquire) != GO {
+        iommu::give_back();
     }
 }
 
@@ -201,7 +217,7 @@ static LEAVE_DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);
 static LEFT_WAITING: AtomicU32 = AtomicU32::new(0);
 
 /// Waits until all CPUs have come to leave; true if all have.
-pub(crate) fn all_leave() -> bool {
+pub(crate) fn all_leave(window: &mut Window) -> bool {
     let expected = entry::boot_info().cpu_count;
     LEFT_WAITING.fetch_add(1, Ordering::AcqRel);
     let decide = |what| {
@@ -209,7 +225,11 @@ pub(crate) fn all_leave() -> bool {
             LEAVE_DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
     };
     if LEAVING.fetch_add(1, Ordering::AcqRel) + 1 == expected {
+        iommu::give_back();
         decide(GO);
+        if LEAVE_DECISION.load(Ordering::Acquire) != GO {
+            iommu::take(window);
+        }
     }
     if !wait_for(PATIENCE_US, || {
         LEAVE_DECISION.load(Ordering::Acquire) != UNDECIDED

@@ -55,21 +55,29 @@ fn root_targets(cell: &Cell, dest: Dest, own_id: u32, send: &mut impl FnMut(&Cpu
         cell.cpu(id).into_iter().for_each(send);
         return;
     }
-    let meant = |cpu: &CpuShared| {
-        let id = cpu.apic_id.load(Ordering::Relaxed);
-        match dest {
-            Dest::Physical(_) => false,
-            Dest::SelfOnly => id == own_id,
-            Dest::All => true,
-            Dest::AllButSelf => id != own_id,
-            Dest::LogicalX2 { cluster, mask } => {
-                let ldr = icr::ldr(id);
-                ldr >> 16 == u32::from(cluster) && ldr & u32::from(mask) != 0
-            }
-            Dest::LogicalFlat(mask) => cpu.ldr.load(Ordering::Relaxed) >> 24 & u32::from(mask) != 0,
-        }
+    let own = |cpu: &CpuShared| cpu.apic_id.load(Ordering::Relaxed) == own_id;
+    let meant = |cpu: &CpuShared| match dest {
+        Dest::SelfOnly => own(cpu),
+        Dest::AllButSelf => !own(cpu),
+        _ => means(dest, cpu),
     };
     cell.cpus().filter(|cpu| meant(cpu)).for_each(send);
+}
+
+/// True if `dest`, in terms of physical ids, means this CPU. Short forms mean
+/// the sender, which only an ICR has.
+pub(crate) fn means(dest: Dest, cpu: &CpuShared) -> bool {
+    let id = cpu.apic_id.load(Ordering::Relaxed);
+    match dest {
+        Dest::Physical(wanted) => id == wanted,
+        Dest::All => true,
+        Dest::SelfOnly | Dest::AllButSelf => false,
+        Dest::LogicalX2 { cluster, mask } => {
+            let ldr = icr::ldr(id);
+            ldr >> 16 == u32::from(cluster) && ldr & u32::from(mask) != 0
+        }
+        Dest::LogicalFlat(mask) => cpu.ldr.load(Ordering::Relaxed) >> 24 & u32::from(mask) != 0,
+    }
 }
 
 fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {

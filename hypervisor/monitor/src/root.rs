@@ -33,6 +33,7 @@ pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Option<()> {
             starts: 1,
             scrubbed: 0,
             visible: true,
+            quiet: false,
         }),
         guest: None,
     };

@@ -36,6 +36,11 @@ pub(crate) fn tsc() -> u64 {
     unsafe { x86::time::rdtsc() }
 }
 
+/// Microseconds since the TSC had the value `since`.
+pub(crate) fn elapsed_us(since: u64) -> u64 {
+    tsc().wrapping_sub(since) / TICKS_PER_US.load(Ordering::Relaxed)
+}
+
 /// Waits until `done` says so, at most `limit_us` microseconds; false if the
 /// time is up.
 pub(crate) fn wait_for(limit_us: u64, mut done: impl FnMut() -> bool) -> bool {

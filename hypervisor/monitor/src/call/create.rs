@@ -1,10 +1,14 @@
 //! Making a cell: everything is checked and taken step by step, and given back
 //! in reverse if a step fails.
 
+use super::life::{for_each_run, unmap_from_root};
 use super::{Caller, Refusal, Vendor};
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life, MAX_CELL_CPUS};
 use crate::devices::Devices;
+use crate::iommu::{self, Domain};
+use crate::pci::{self, Functions, MAX_FUNCTIONS};
 use crate::percpu::{self, Activity, CpuShared, request};
+use crate::space::Space;
 use crate::{facts, kick, log, owners};
 use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource, State};
 use cellvisor_abi::plan::{CellPlan, Memory};
@@ -14,14 +18,14 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 use log::log;
 use spin::Mutex;
 
 /// Makes the cell of a framed plan.
 ///
 /// After an error everything is as it was.
-pub(super) fn create(caller: &Caller<'_>, frame: &[u8]) -> Result<CellId, Refusal> {
+pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Refusal> {
     let plan: CellPlan<'_> = wire::open(frame)
         .and_then(wire::decode)
         .map_err(|_| Refusal::from(CallStatus::Malformed))?;
@@ -29,21 +33,17 @@ pub(super) fn create(caller: &Caller<'_>, frame: &[u8]) -> Result<CellId, Refusa
     if cell::all().any(|cell| cell.name == name) {
         return Err(CallStatus::BadName.into());
     }
-    if let Some(function) = plan.functions.iter().flatten().next() {
-        return Err(bad(
-            CallStatus::NotSupported,
-            Resource::Function(function.bdf),
-        ));
-    }
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
     let cpus = cpus(&plan, caller.shared)?;
+    let functions = pci::claim(caller.window, &plan)?;
+    let guarded: Guarded = pci::guarded(&functions).collect();
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
         .and_then(|()| take_ports(&plan, owner))
-        .and_then(|()| build(&caller.vendor, id, name, &plan, &cpus))
-        .and_then(|cell| assign(cell, &cpus));
+        .and_then(|()| build(caller, id, name, &plan, &cpus, functions))
+        .and_then(|cell| assign(caller, cell, &cpus));
     if let Err(refusal) = result {
-        release(owner);
+        release(owner, &guarded);
         return Err(refusal);
     }
     log!(
@@ -55,7 +55,7 @@ pub(super) fn create(caller: &Caller<'_>, frame: &[u8]) -> Result<CellId, Refusa
     Ok(id)
 }
 
-fn bad(status: CallStatus, resource: Resource) -> Refusal {
+pub(crate) fn bad(status: CallStatus, resource: Resource) -> Refusal {
     Refusal::conflict(
         status,
         Conflict {
@@ -65,7 +65,7 @@ fn bad(status: CallStatus, resource: Resource) -> Refusal {
     )
 }
 
-fn taken(resource: Resource, owner: Owner) -> Refusal {
+pub(crate) fn taken(resource: Resource, owner: Owner) -> Refusal {
     Refusal::conflict(
         CallStatus::NotOwned,
         Conflict {
@@ -74,6 +74,9 @@ fn taken(resource: Resource, owner: Owner) -> Refusal {
         },
     )
 }
+
+/// Pages that are guarded for a cell's functions.
+pub(super) type Guarded = heapless::Vec<u64, MAX_FUNCTIONS>;
 
 type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
 
@@ -175,22 +178,23 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Gives all that `owner` has in the maps back to the root.
-pub(super) fn release(owner: Owner) {
+/// Gives all that `owner`, a cell, has in the maps back to the root, which may
+/// reach it with DMA again, and what was guarded for it. The cell is not known
+/// any more.
+pub(super) fn release(owner: Owner, guarded: &[u64]) {
+    let Owner::Cell(id) = owner else { return };
+    release_pages(owner, |run| {
+        if iommu::units() != 0
+            && iommu::include(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE).is_err()
+        {
+            log!("root's functions do not reach page={:#x}", run.start);
+        }
+    });
+    release_pages(Owner::Device(id), |_| {});
+    pci::release_guarded(guarded.iter().copied());
+    filter_config_ports();
     let root = cell::get(CellId::ROOT);
     owners::with(|owners| {
-        loop {
-            let Some(run) = owners.pages.owned(owner).next() else {
-                break;
-            };
-            if owners
-                .pages
-                .transfer(run.start, run.end, owner, Owner::Root)
-                .is_err()
-            {
-                break;
-            }
-        }
         loop {
             let Some(run) = owners.ports.owned(owner).next() else {
                 break;
@@ -209,28 +213,44 @@ pub(super) fn release(owner: Owner) {
     });
 }
 
+fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
+    while let Some(Some(run)) = owners::with(|o| o.pages.owned(owner).next()) {
+        let given = owners::with(|o| o.pages.transfer(run.start, run.end, owner, Owner::Root));
+        if given != Some(Ok(())) {
+            break;
+        }
+        back(run);
+    }
+}
+
+/// The root's configuration data ports exit while a cell has functions.
+fn filter_config_ports() {
+    if let Some(root) = cell::get(CellId::ROOT) {
+        let filtered = pci::any();
+        for offset in 0..4 {
+            root.bitmaps.set_port(pci::DATA_PORT + offset, filtered);
+        }
+    }
+}
+
 /// Puts the cell together, and frees what was made if a part is missing.
 fn build(
-    vendor: &Vendor,
+    caller: &mut Caller<'_>,
     id: CellId,
     name: Name,
     plan: &CellPlan<'_>,
     cpus: &Cpus,
+    functions: Functions,
 ) -> Result<&'static Cell, Refusal> {
     let no_memory = || Refusal::from(CallStatus::NoMemory);
     let (_, free_before) = crate::mem::pool::usage();
-    let mut space = (vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
-    if let Err(refusal) = map(plan, &mut space) {
-        space.destroy();
+    let mut parts = Parts::new(functions);
+    if let Err(refusal) = parts.make(caller, id, plan) {
+        parts.free();
         return Err(refusal);
     }
-    let Some(bitmaps) = bitmaps(vendor, plan) else {
-        space.destroy();
-        return Err(no_memory());
-    };
-    let Some(devices) = Devices::new(plan.devices.uart_gsi) else {
-        space.destroy();
-        bitmaps.free();
+    let (Some(space), Some(bitmaps), Some(devices)) = (parts.space, parts.bitmaps, parts.devices)
+    else {
         return Err(no_memory());
     };
     let memory = plan.memory.iter().flatten().map(|memory| memory.size).sum();
@@ -242,9 +262,12 @@ fn build(
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len() as u32).without(vendor.lacks),
+        cpuid: Table::build(native, cpus.len() as u32).without(caller.vendor.lacks),
         layout: plan.devices,
         devices: Mutex::new(devices),
+        functions: Mutex::new(parts.functions),
+        domain: Mutex::new(parts.domain),
+        config_address: AtomicU32::new(0),
         boot: Mutex::new(None),
         pages: free_before - free_now + cell::CELL_PAGES as u32,
     };
@@ -254,6 +277,7 @@ fn build(
         starts: 0,
         scrubbed: 0,
         visible: true,
+        quiet: false,
     };
     let cell = Cell {
         id,
@@ -265,6 +289,96 @@ fn build(
         guest: Some(guest),
     };
     cell::put(cell).ok_or_else(no_memory)
+}
+
+/// What a cell is put together from.
+struct Parts {
+    functions: Functions,
+    domain: Option<Domain>,
+    space: Option<Space>,
+    bitmaps: Option<Bitmaps>,
+    devices: Option<Devices>,
+}
+
+impl Parts {
+    fn new(functions: Functions) -> Self {
+        Self {
+            functions,
+            domain: None,
+            space: None,
+            bitmaps: None,
+            devices: None,
+        }
+    }
+
+    /// Makes all; what was made before an error is left to [`Self::free`].
+    fn make(
+        &mut self,
+        caller: &mut Caller<'_>,
+        id: CellId,
+        plan: &CellPlan<'_>,
+    ) -> Result<(), Refusal> {
+        let no_memory = || Refusal::from(CallStatus::NoMemory);
+        if iommu::units() != 0 {
+            exclude(id)?;
+        }
+        pci::take_pages(&self.functions, Owner::Device(id))?;
+        hide_devices(caller, id, &self.functions)?;
+        self.domain = pci::domain(plan, &self.functions, id)?;
+        pci::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
+        let space = (caller.vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
+        let space = self.space.insert(space);
+        map(plan, space)?;
+        pci::map(&self.functions, space)?;
+        self.bitmaps = bitmaps(&caller.vendor, plan);
+        self.devices = Devices::new(plan.devices.uart_gsi);
+        if self.bitmaps.is_none() || self.devices.is_none() {
+            return Err(no_memory());
+        }
+        Ok(())
+    }
+
+    fn free(mut self) {
+        self.functions.free();
+        if let Some(domain) = self.domain {
+            domain.free();
+        }
+        if let Some(space) = self.space {
+            space.destroy();
+        }
+        if let Some(bitmaps) = self.bitmaps {
+            bitmaps.free();
+        }
+        if let Some(devices) = self.devices {
+            devices.free();
+        }
+    }
+}
+
+/// Ends DMA of the root's functions to the cell's memory.
+fn exclude(id: CellId) -> Result<(), Refusal> {
+    for_each_run(Owner::Cell(id), &mut |start, size| {
+        iommu::exclude(start, size).map_err(|_| ())
+    })
+    .map_err(|()| CallStatus::NoMemory.into())
+}
+
+/// Ends the root's view of registers and configuration space of functions.
+fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> Result<(), Refusal> {
+    if functions.len() == 0 {
+        return Ok(());
+    }
+    if let Some(root) = cell::get(CellId::ROOT) {
+        for offset in 0..4 {
+            root.bitmaps.set_port(pci::DATA_PORT + offset, true);
+        }
+    }
+    let guarded = pci::guarded(functions).map(|page| (page, PAGE_SIZE));
+    unmap_from_root(caller, |f| {
+        for_each_run(Owner::Device(id), f)?;
+        let mut guarded = guarded;
+        guarded.try_for_each(|(start, size)| f(start, size))
+    })
 }
 
 fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refusal> {
@@ -294,13 +408,19 @@ fn bitmaps(vendor: &Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
 }
 
 /// Takes the CPUs from the root. A CPU that does not answer makes all go back.
-fn assign(cell: &'static Cell, cpus: &Cpus) -> Result<(), Refusal> {
+fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(), Refusal> {
     let members = || {
         cpus.iter()
             .filter_map(|index| percpu::cpu(u32::from(*index)))
     };
     let done = stop_all(members()) && assign_all(members(), cell.id);
     if done {
+        if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
+            log!(
+                "cell={} interrupts of the root are not checked",
+                cell.name.as_str()
+            );
+        }
         return Ok(());
     }
     give_back(members());

@@ -24,7 +24,7 @@ pub(super) fn leave<B: Backend>(cpu: &mut Cpu<B>, bridge_cr3: u64) -> u64 {
     let elsewhere = percpu::cpus()
         .filter(|cpu| cpu.owner() != CellId::ROOT)
         .count() as u32;
-    if elsewhere != 0 || !enter::all_leave() {
+    if elsewhere != 0 || !enter::all_leave(&mut cpu.window) {
         return refuse(EnterStatus::CpusOffline, elsewhere);
     }
     cpu.regs.0[RAX] = u64::from(EnterStatus::Ok.code());

@@ -1,14 +1,14 @@
 //! Starting, stopping, reloading and destroying cells.
 
-use super::create::{assign_all, give_back, release, stop_all};
+use super::create::{Guarded, assign_all, give_back, release, stop_all};
 use super::{Caller, Refusal, find};
 use crate::cell::{self, Cell};
 use crate::percpu::{Activity, CpuShared, request};
 use crate::space::Space;
 use crate::sync::tsc;
-use crate::{facts, kick, log, owners};
+use crate::{facts, iommu, kick, log, owners, pci};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_abi::call::{CellId, Progress, Start, State, StopReason};
+use cellvisor_abi::call::{CellId, Owner, Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::kvmclock::Clock;
@@ -26,6 +26,9 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
     if cell.state() != State::Loadable {
         return Err(CallStatus::WrongState.into());
     }
+    if !guest.functions.lock().wait(caller.window) {
+        return Err(CallStatus::CpuStuck.into());
+    }
     hide(caller, cell)?;
     let clock = Clock::new(facts::get().tsc_khz, tsc(), 0);
     {
@@ -42,6 +45,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         life.starts += 1;
         life.failure = None;
         life.scrubbed = 0;
+        life.quiet = false;
     }
     cell.apply(Event::Start);
     log!("cell={} started", cell.name.as_str());
@@ -90,17 +94,43 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
             again => return Ok(again),
         },
     };
+    if !quiet(caller, cell) {
+        return Ok((CallStatus::Again, progress));
+    }
     show(cell)?;
     if !stop_all(cell.cpus()) || !give_back(cell.cpus()) {
         return Err(CallStatus::CpuStuck.into());
     }
-    let (id, name) = (cell.id, cell.name);
-    release(cell.owner());
+    let (id, name, owner) = (cell.id, cell.name, cell.owner());
+    let functions = cell.guest.as_ref().map(|guest| guest.functions.lock());
+    let guarded: Guarded = functions
+        .iter()
+        .flat_map(|functions| pci::guarded(functions))
+        .collect();
+    drop(functions);
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };
+    release(owner, &guarded);
+    if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
+        log!("interrupts of the root are not checked");
+    }
     log!("cell={} destroyed", name.as_str());
     Ok((CallStatus::Ok, progress))
+}
+
+/// Ends what the cell's functions do, once; true when their resets are over.
+fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
+    let Some(guest) = &cell.guest else {
+        return true;
+    };
+    let mut functions = guest.functions.lock();
+    let mut life = cell.life.lock();
+    if !life.quiet {
+        life.quiet = true;
+        functions.quiesce(caller.window);
+    }
+    functions.settle(caller.window)
 }
 
 /// Zeroes the next part of a cell's memory. `Again` until all is done.
@@ -109,6 +139,8 @@ fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
         return Err(CallStatus::CpuStuck.into());
     }
     let total = cell.guest.as_ref().map_or(0, |guest| guest.memory);
+    // DMA ends before the memory is zeroed.
+    let quiet = quiet(caller, cell);
     let done = cell.life.lock().scrubbed;
     let end = total.min(done + SCRUB_STEP);
     let mut at = done;
@@ -118,7 +150,7 @@ fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
         at += PAGE_SIZE;
     }
     cell.life.lock().scrubbed = end;
-    let status = if end == total {
+    let status = if end == total && quiet {
         CallStatus::Ok
     } else {
         CallStatus::Again
@@ -143,40 +175,27 @@ fn nth_page(cell: &Cell, offset: u64) -> Option<Hpa> {
 
 /// Ends the root's view of a cell's memory, on all CPUs of the root.
 fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
-    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     if !cell.life.lock().visible {
         return Ok(());
     }
-    let (mut stale, result) = unmap_all(root, cell);
-    let flushed = kick::flush(root_cpus(), caller.shared);
-    (caller.flush)();
-    match (stale.take(), flushed) {
-        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
-        // Tables that a CPU may still walk are lost rather than used again.
-        (Some(stale), Err(_)) => stale.abandon(),
-        (None, _) => {}
-    }
-    cell.life.lock().visible = false;
-    if flushed.is_err() {
-        return Err(CallStatus::CpuStuck.into());
-    }
-    if result.is_err() {
+    let owner = cell.owner();
+    unmap_from_root(caller, |f| for_each_run(owner, f)).or_else(|refusal| {
         show(cell)?;
-        return Err(CallStatus::NoMemory.into());
-    }
+        Err(refusal)
+    })?;
+    cell.life.lock().visible = false;
     Ok(())
 }
 
-fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
-    (0..crate::entry::boot_info().cpu_count)
-        .filter_map(crate::percpu::cpu)
-        .filter(|cpu| cpu.owner() == CellId::ROOT)
-}
-
-/// Unmaps all of a cell's pages from the root; stops at the first that fails.
-fn unmap_all(root: &Cell, cell: &Cell) -> (Option<Stale>, Result<(), ()>) {
+/// Ends the root's view of the ranges that `ranges` gives to its argument, on
+/// all CPUs of the root. After an error a part of them may be unmapped.
+pub(super) fn unmap_from_root(
+    caller: &mut Caller<'_>,
+    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+) -> Result<(), Refusal> {
+    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     let mut stale: Option<Stale> = None;
-    let result = for_each_run(cell, |start, size| {
+    let result = ranges(&mut |start, size| {
         let mut space = root.space.lock();
         let new = space
             .as_mut()
@@ -189,7 +208,25 @@ fn unmap_all(root: &Cell, cell: &Cell) -> (Option<Stale>, Result<(), ()>) {
         });
         Ok(())
     });
-    (stale, result)
+    let flushed = kick::flush(root_cpus(), caller.shared);
+    (caller.flush)();
+    match (stale.take(), flushed) {
+        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
+        // Tables that a CPU may still walk are lost rather than used again.
+        (Some(stale), Err(_)) => stale.abandon(),
+        (None, _) => {}
+    }
+    match (flushed, result) {
+        (Err(_), _) => Err(CallStatus::CpuStuck.into()),
+        (Ok(()), Err(())) => Err(CallStatus::NoMemory.into()),
+        (Ok(()), Ok(())) => Ok(()),
+    }
+}
+
+fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
+    (0..crate::entry::boot_info().cpu_count)
+        .filter_map(crate::percpu::cpu)
+        .filter(|cpu| cpu.owner() == CellId::ROOT)
 }
 
 /// Lets the root see a cell's memory.
@@ -198,7 +235,7 @@ fn show(cell: &Cell) -> Result<(), Refusal> {
     if cell.life.lock().visible {
         return Ok(());
     }
-    for_each_run(cell, |start, size| {
+    for_each_run(cell.owner(), &mut |start, size| {
         let mut space = root.space.lock();
         show_range(space.as_mut().ok_or(())?, start, start + size)
     })
@@ -229,15 +266,15 @@ fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
     Ok(())
 }
 
-fn for_each_run(cell: &Cell, mut f: impl FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()> {
+/// Calls `f` with start and size of all that `owner` has; the error of the first
+/// that fails.
+pub(super) fn for_each_run(
+    owner: Owner,
+    f: &mut dyn FnMut(u64, u64) -> Result<(), ()>,
+) -> Result<(), ()> {
     let mut next = 0;
     loop {
-        let run = owners::with(|owners| {
-            owners
-                .pages
-                .owned(cell.owner())
-                .find(|run| run.start >= next)
-        });
+        let run = owners::with(|o| o.pages.owned(owner).find(|run| run.start >= next));
         let Some(Some(run)) = run else { return Ok(()) };
         f(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE)?;
         next = run.end;

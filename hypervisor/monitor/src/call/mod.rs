@@ -13,10 +13,10 @@ use crate::percpu::CpuShared;
 use crate::run::Cpu;
 use crate::space::Space;
 use crate::vcpu::{Backend, BitmapSizes};
-use crate::{entry, facts, log, mem, owners, percpu};
+use crate::{entry, facts, iommu, log, mem, owners, pci, percpu};
 use cellvisor_abi::call::{
-    Backend as Kind, CellId, Code, Conflict, ConsoleWrite, Info, Owner, ReadRequest, ReadResponse,
-    Stats, StatsRequest,
+    Backend as Kind, CellId, Code, Conflict, ConsoleWrite, FunctionRequest, Info, Owner,
+    ReadRequest, ReadResponse, Stats, StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
@@ -26,6 +26,7 @@ use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
+pub(crate) use create::{bad, taken};
 use serde::{Deserialize, Serialize};
 use spin::Mutex;
 
@@ -207,6 +208,7 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         Code::CellStatus => {
             let id: CellId = request(buffer, len)?;
             let cell = cell::get(id).ok_or(CallStatus::NoSuchCell)?;
+            pci::count_faults();
             done(buffer, &cell.status())
         }
         Code::CellList => {
@@ -219,6 +221,13 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
                 buffer,
                 cell.cpus().map(|cpu| cpu.apic_id.load(Ordering::Relaxed)),
             )
+        }
+        Code::CellFunction => {
+            let request: FunctionRequest = request(buffer, len)?;
+            let guest = find(request.cell)?.guest.as_ref();
+            let functions = guest.ok_or(CallStatus::NoSuchCell)?.functions.lock();
+            let status = functions.status(caller.window, request.index as usize);
+            done(buffer, &status.ok_or(CallStatus::BadResource)?)
         }
         Code::Stats => {
             let request: StatsRequest = request(buffer, len)?;
@@ -308,7 +317,7 @@ fn info(vendor: &Vendor) -> Info {
         image_bytes: entry::image_end() - cellvisor_abi::image::BASE,
         per_cpu_bytes: percpu::AREA_SIZE as u32,
         root_x2apic: facts::get().root_apic == crate::cpu::apic::Mode::X2apic,
-        iommus: 0,
+        iommus: iommu::units(),
     }
 }
 

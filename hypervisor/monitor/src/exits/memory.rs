@@ -1,20 +1,21 @@
 //! Second-level faults: device registers that are emulated, memory that is
 //! mapped when it is first touched, and what a guest must not touch.
 
-use crate::cell::Cell;
+use crate::cell::{Cell, DeniedCounters};
 use crate::cpu::apic;
 use crate::mem::map::Window;
 use crate::root::{self, Mapped};
 use crate::run::Cpu;
 use crate::vcpu::Backend;
-use crate::{facts, ipi};
-use cellvisor_abi::call::{ExitKind, FailReason};
+use crate::{facts, iommu, ipi, owners, pci};
+use cellvisor_abi::call::{ExitKind, FailReason, Owner};
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
-use cellvisor_core::insn::{self, MAX_LEN, MmioInsn, Op};
+use cellvisor_core::insn::{self, Bus, MAX_LEN, MmioInsn, Op};
+use cellvisor_core::pci::Access;
 use cellvisor_core::vcpu::{CpuState, RSP};
 use cellvisor_core::{icr, walk};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Handles the exit.
 pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
@@ -30,6 +31,9 @@ fn root_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
     let page = access.gpa & !(PAGE_SIZE - 1);
     if page == facts.apic_page && facts.root_apic == apic::Mode::Xapic && access.write {
         xapic_write(cpu, access);
+        return;
+    }
+    if guarded_access(cpu, access) {
         return;
     }
     match root::map_on_touch(cpu.cell, access.gpa) {
@@ -59,11 +63,129 @@ fn cell_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
         ioapic_access(cpu, access);
         return;
     }
+    let config = pci::config_at(access.gpa).is_some() && has_functions(cpu.cell);
+    if !access.execute && (config || pci::is_table(cpu.cell, access.gpa)) {
+        if !emulate(cpu, access) {
+            cpu.fail(FailReason::Instruction { gpa: access.gpa });
+        }
+        return;
+    }
     cpu.fail(FailReason::Memory {
         gpa: access.gpa,
         write: access.write,
         execute: access.execute,
     });
+}
+
+fn has_functions(cell: &Cell) -> bool {
+    let guest = cell.guest.as_ref();
+    guest.is_some_and(|guest| guest.functions.lock().len() != 0)
+}
+
+/// The root touches registers that the monitor plays, or configuration space
+/// that is guarded. False if it is something else.
+fn guarded_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> bool {
+    let page = access.gpa / PAGE_SIZE;
+    let own = access.execute
+        || access.gpa >= facts::get().physical_end
+        || owners::with(|o| o.pages.owner(page)) == Some(Owner::Root);
+    if own || !(iommu::is_register(access.gpa) || pci::config_at(access.gpa).is_some()) {
+        return false;
+    }
+    if !emulate(cpu, access) {
+        cpu.refuse();
+    }
+    true
+}
+
+/// Carries out an access to what the monitor plays. False for instructions that
+/// it does not know.
+fn emulate<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> bool {
+    let Some(insn) = instruction(cpu, access) else {
+        return false;
+    };
+    let rip = cpu.vcpu.rip();
+    let mut regs = cpu.regs.0;
+    match insn.op {
+        Op::Load { .. } | Op::Store { .. } | Op::Exchange { .. } => {}
+        // Drivers do not compute on registers; their flags would have to be set.
+        _ => return false,
+    }
+    let mut played = Played {
+        cell: cpu.cell,
+        window: &mut cpu.window,
+        gpa: access.gpa,
+        refused: false,
+    };
+    insn::execute(&insn, &mut regs, &mut 0, &mut played);
+    let refused = played.refused;
+    cpu.regs.0 = regs;
+    if refused && cpu.denied(|denied| played_counter(denied, access.gpa)) {
+        crate::log::line(format_args!(
+            "cell={} denied write gpa={:#x} rip={rip:#x}",
+            cpu.cell.name.as_str(),
+            access.gpa
+        ));
+    }
+    finish(cpu, &insn);
+    true
+}
+
+fn played_counter(denied: &DeniedCounters, gpa: u64) -> &AtomicU64 {
+    if pci::config_at(gpa).is_some() {
+        &denied.config
+    } else {
+        &denied.mmio
+    }
+}
+
+/// What stands behind an access to a page that the monitor plays.
+struct Played<'a> {
+    cell: &'a Cell,
+    window: &'a mut Window,
+    gpa: u64,
+    refused: bool,
+}
+
+impl Bus for Played<'_> {
+    fn read(&mut self, size: u8) -> u64 {
+        let is_root = self.cell.guest.is_none();
+        if let Some((bdf, offset)) = pci::config_at(self.gpa) {
+            let Some(access) = Access::new(offset, size) else {
+                return u64::MAX;
+            };
+            let value = if is_root {
+                pci::root_read(self.window, bdf, access)
+            } else {
+                pci::read(self.window, self.cell, bdf, access)
+            };
+            return u64::from(value);
+        }
+        let value = if is_root {
+            iommu::root_read(self.gpa, size)
+        } else {
+            pci::read_table(self.window, self.cell, self.gpa, size)
+        };
+        value.unwrap_or(u64::MAX)
+    }
+
+    fn write(&mut self, size: u8, value: u64) {
+        let is_root = self.cell.guest.is_none();
+        let done = if let Some((bdf, offset)) = pci::config_at(self.gpa) {
+            Access::new(offset, size).is_some_and(|access| {
+                if is_root {
+                    pci::root_write(self.window, bdf, access, value as u32)
+                } else {
+                    pci::write(self.window, self.cell, bdf, access, value as u32)
+                }
+            })
+        } else if is_root {
+            iommu::root_write(self.window, self.gpa, size, value)
+        } else {
+            pci::write_table(self.window, self.cell, self.gpa, size, value)
+        };
+        self.refused |= !done;
+    }
 }
 
 /// A write to the root's memory-mapped APIC.

@@ -1,13 +1,15 @@
 //! Accesses to I/O ports that do not reach the hardware.
 
-use crate::ipi;
 use crate::run::Cpu;
 use crate::vcpu::Backend;
+use crate::{ipi, pci};
 use cellvisor_abi::call::StopReason;
 use cellvisor_abi::plan::{Devices, POWER_OFF, RESET_VALUE};
 use cellvisor_core::exit::{PortAccess, ones, port_result};
+use cellvisor_core::pci::Access;
 use cellvisor_core::uart;
 use cellvisor_core::vcpu::RAX;
+use core::sync::atomic::Ordering;
 
 /// Which virtual device a port belongs to.
 enum Device {
@@ -19,6 +21,10 @@ enum Device {
     SleepStatus,
     /// ACPI reset.
     Reset,
+    /// Configuration address.
+    ConfigAddress,
+    /// Configuration data.
+    ConfigData,
     /// Keyboard controller command: Linux tries it for a reset when ACPI fails.
     Keyboard,
     /// None.
@@ -26,6 +32,7 @@ enum Device {
 }
 
 const KEYBOARD_COMMAND: u16 = 0x64;
+const CONFIG_END: u16 = pci::DATA_PORT + 3;
 const KEYBOARD_RESET: u8 = 0xfe;
 
 fn device(layout: &Devices, port: u16) -> Device {
@@ -35,6 +42,11 @@ fn device(layout: &Devices, port: u16) -> Device {
     }
     if port == KEYBOARD_COMMAND {
         return Device::Keyboard;
+    }
+    match port {
+        pci::ADDRESS_PORT => return Device::ConfigAddress,
+        pci::DATA_PORT..=CONFIG_END => return Device::ConfigData,
+        _ => {}
     }
     match port.wrapping_sub(layout.power_port) {
         _ if layout.power_port == 0 => Device::Absent,
@@ -55,13 +67,14 @@ pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: PortAccess) {
     }
     let found = match &cpu.cell.guest {
         Some(guest) => device(&guest.layout, access.port),
+        None if (pci::DATA_PORT..=CONFIG_END).contains(&access.port) => Device::ConfigData,
         None => Device::Absent,
     };
     // The step comes first: what is written may stop this CPU for good.
     cpu.advance();
     if access.write {
         let value = cpu.regs.0[RAX];
-        write(cpu, &found, access, value as u8);
+        write(cpu, &found, access, value);
     } else {
         let value = read(cpu, &found, access);
         cpu.regs.0[RAX] = port_result(cpu.regs.0[RAX], access.size, value);
@@ -76,6 +89,17 @@ fn read<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess) -> u6
             u64::from(value)
         }
         (Device::SleepControl | Device::SleepStatus | Device::Reset, _) => 0,
+        (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
+            u64::from(guest.config_address.load(Ordering::Relaxed))
+        }
+        (Device::ConfigData, Some(guest)) => {
+            let address = guest.config_address.load(Ordering::Relaxed);
+            match Access::from_ports(address, access.port, access.size) {
+                Some((bdf, part)) => u64::from(pci::read(&mut cpu.window, cpu.cell, bdf, part)),
+                None => ones(access.size),
+            }
+        }
+        (Device::ConfigData, None) => pci::root_port_read(access.port, access.size),
         _ => {
             refused(cpu, access);
             ones(access.size)
@@ -83,23 +107,53 @@ fn read<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess) -> u6
     }
 }
 
-fn write<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess, value: u8) {
+fn write<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess, value: u64) {
+    let byte = value as u8;
     match (device, &cpu.cell.guest) {
         (Device::Uart(offset), Some(guest)) if access.size == 1 => {
-            let message = guest.devices.lock().uart_write(*offset, value);
+            let message = guest.devices.lock().uart_write(*offset, byte);
             ipi::deliver_message(cpu.cell, message);
         }
-        (Device::SleepControl, _) if value == POWER_OFF => {
+        (Device::SleepControl, _) if byte == POWER_OFF => {
             cpu.cell.halt(StopReason::PowerOff);
         }
-        (Device::Reset, _) if value == RESET_VALUE => {
+        (Device::Reset, _) if byte == RESET_VALUE => {
             cpu.cell.halt(StopReason::Reset);
         }
-        (Device::Keyboard, _) if value == KEYBOARD_RESET => {
+        (Device::Keyboard, _) if byte == KEYBOARD_RESET => {
             cpu.cell.halt(StopReason::Reset);
         }
         (Device::SleepControl | Device::SleepStatus, _) => {}
+        (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
+            guest.config_address.store(value as u32, Ordering::Relaxed);
+        }
+        (Device::ConfigData, Some(guest)) => {
+            let address = guest.config_address.load(Ordering::Relaxed);
+            let target = Access::from_ports(address, access.port, access.size);
+            let written = target.is_some_and(|(bdf, part)| {
+                pci::write(&mut cpu.window, cpu.cell, bdf, part, value as u32)
+            });
+            if !written {
+                config_refused(cpu);
+            }
+        }
+        (Device::ConfigData, None) => {
+            if !pci::root_port_write(access.port, access.size, value as u32) {
+                config_refused(cpu);
+            }
+        }
         _ => refused(cpu, access),
+    }
+}
+
+/// Counts a write to configuration space that was dropped.
+pub(super) fn config_refused<B: Backend>(cpu: &Cpu<B>) {
+    if cpu.denied(|denied| &denied.config) {
+        crate::log::line(format_args!(
+            "cell={} denied configuration write rip={:#x}",
+            cpu.cell.name.as_str(),
+            cpu.vcpu.rip()
+        ));
     }
 }
 

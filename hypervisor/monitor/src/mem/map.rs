@@ -214,7 +214,16 @@ impl Window {
     /// The pointer is good until the next call. What is behind it may change at
     /// any time: use volatile accesses or copies, never references.
     pub(crate) fn open(&mut self, hpa: Hpa) -> *mut u8 {
-        let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY;
+        self.open_as(hpa, 0)
+    }
+
+    /// Opens the window on a page of device registers, uncacheable.
+    pub(crate) fn open_device(&mut self, hpa: Hpa) -> *mut u8 {
+        self.open_as(hpa, UNCACHED)
+    }
+
+    fn open_as(&mut self, hpa: Hpa, cache: u64) -> *mut u8 {
+        let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache;
         // SAFETY: the entry is this CPU's own, and no reference into the window
         // outlives a call.
         unsafe {

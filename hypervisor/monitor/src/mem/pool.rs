@@ -60,6 +60,13 @@ pub(crate) fn alloc_run(count: u64) -> Option<u64> {
     Some(page)
 }
 
+/// Takes pages for `count` words that are kept as long as the monitor runs.
+pub(crate) fn words(count: usize) -> Option<&'static mut [u64]> {
+    let va = alloc_run((count as u64 * 8).div_ceil(PAGE_SIZE))?;
+    // SAFETY: the pages are fresh, zeroed, and known here alone.
+    Some(unsafe { core::slice::from_raw_parts_mut(va as *mut u64, count) })
+}
+
 /// Gives a page back.
 pub(crate) fn free(page: u64) {
     free_run(page, 1);
