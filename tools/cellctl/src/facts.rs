@@ -96,8 +96,8 @@ pub(crate) fn machine(root: &Path, cpuid: Cpuid) -> Vec<Fact> {
         machine.cpus(),
         machine.huge_pages(),
         machine.memory_map(),
-        machine.iommu(),
     ]);
+    facts.extend(machine.iommu());
     facts.extend(machine.kernel_parameters());
     facts.extend(machine.lockdown());
     facts
@@ -275,28 +275,51 @@ impl Machine<'_> {
         )
     }
 
-    fn iommu(&self) -> Fact {
+    /// What keeps functions of cells apart: units, nobody else who drives them,
+    /// and interrupts that go through them.
+    fn iommu(&self) -> Vec<Fact> {
         let tables = self.root.join("sys/firmware/acpi/tables");
-        let unit = ["DMAR", "IVRS"]
+        let unit = [("DMAR", "intel_iommu"), ("IVRS", "amd_iommu")]
             .into_iter()
-            .find(|t| tables.join(t).exists());
-        let used = fs::read_dir(self.root.join("sys/class/iommu"))
-            .is_ok_and(|mut entries| entries.next().is_some());
-        match (unit, used) {
-            (None, _) => Fact::warning(
+            .find(|(table, _)| tables.join(table).exists());
+        let Some((table, parameter)) = unit else {
+            return vec![Fact::warning(
                 "IOMMU",
                 "none: PCI functions of cells could reach all memory",
                 "turn VT-d or AMD-Vi on in the firmware's set-up",
-            ),
-            (Some(unit), true) => Fact::warning(
-                "IOMMU",
-                format!("there ({unit}), and Linux uses it"),
-                "boot Linux with intel_iommu=off or amd_iommu=off to give PCI functions to cells",
-            ),
-            (Some(unit), false) => {
-                Fact::good("IOMMU", format!("there ({unit}), not used by Linux"))
-            }
-        }
+            )];
+        };
+        let filled = |path: &str| {
+            fs::read_dir(self.root.join(path)).is_ok_and(|mut entries| entries.next().is_some())
+        };
+        // Only a Linux that translates DMA itself makes groups.
+        let used = filled("sys/class/iommu") || filled("sys/kernel/iommu_groups");
+        let translation = if used {
+            Fact::warning(
+                "DMA translation",
+                "Linux does it, and the monitor cannot",
+                format!("boot Linux with {parameter}=off to give PCI functions to cells"),
+            )
+        } else {
+            Fact::good("DMA translation", "left to the monitor")
+        };
+        // Chips that go through a unit have names such as "IR-PCI-MSI".
+        let remapped = self.text("proc/interrupts").contains(" IR-");
+        let interrupts = if remapped {
+            Fact::good("interrupt remapping", "Linux uses it")
+        } else {
+            Fact::warning(
+                "interrupt remapping",
+                "Linux does not use it: cells can get no PCI functions",
+                "boot Linux without intremap=off and nox2apic; turn VT-d's interrupt \
+                 remapping and x2APIC on in the firmware's set-up",
+            )
+        };
+        vec![
+            Fact::good("IOMMU", format!("there ({table})")),
+            translation,
+            interrupts,
+        ]
     }
 
     /// Parameters that stand in the way.
@@ -383,6 +406,7 @@ mod tests {
                 "0\n",
             ),
             ("sys/firmware/acpi/tables/DMAR", ""),
+            ("proc/interrupts", "  4:  12  IR-IO-APIC   4-edge  ttyS0\n"),
         ]);
         for fact in machine(dir.path(), Cpuid::default()) {
             assert_eq!(fact.verdict, Verdict::Good, "{fact:?}");
@@ -416,6 +440,16 @@ mod tests {
     }
 
     #[test]
+    fn groups_show_that_linux_translates() {
+        let dir = root(&[
+            ("sys/firmware/acpi/tables/IVRS", ""),
+            ("sys/kernel/iommu_groups/0/type", "DMA\n"),
+        ]);
+        let fact = find(dir.path(), Cpuid::default(), "DMA translation");
+        assert!(fact.fix.expect("a fix").contains("amd_iommu=off"));
+    }
+
+    #[test]
     fn parameters_kvm_and_a_used_iommu_are_warned_of() {
         let dir = root(&[
             ("proc/cmdline", "ro maxcpus=2 nolapic_timer"),
@@ -425,7 +459,7 @@ mod tests {
         ]);
         let parameters = find(dir.path(), Cpuid::default(), "kernel parameters");
         assert_eq!(parameters.found, "`maxcpus`: some CPUs stay off");
-        for name in ["other monitors", "IOMMU"] {
+        for name in ["other monitors", "DMA translation", "interrupt remapping"] {
             let fact = find(dir.path(), Cpuid::default(), name);
             assert_eq!(fact.verdict, Verdict::Warning, "{fact:?}");
         }

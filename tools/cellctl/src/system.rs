@@ -17,6 +17,20 @@ const PER_CPU: u64 = 20 << 10;
 /// For each GiB of RAM: ownership, and nested page tables in 2 MiB pages.
 const PER_GIB: u64 = 8 << 10;
 
+/// For each GiB of RAM where there are IOMMUs: their own page tables.
+const DMA_PER_GIB: u64 = 4 << 10;
+/// For each IOMMU: queues and registers' mirrors.
+const PER_IOMMU: u64 = 16 * PAGE_SIZE;
+/// For each cell with functions: tables of its domain, copies of what it set.
+const PER_FUNCTION_CELL: u64 = 32 * PAGE_SIZE;
+/// Cells with functions that there is room for, if there are CPUs for them.
+const FUNCTION_CELLS: u64 = 16;
+/// Bytes of an entry that remaps an interrupt; how many there are for each CPU,
+/// and at least and at most.
+const REMAP_ENTRY: u64 = 16;
+const REMAPS_PER_CPU: u64 = 256;
+const REMAPS: (u64, u64) = (4096, 65536);
+
 /// Where fields lie in `cellvisor_abi::image::ImageHeader`.
 const HEADER_ABI: usize = 8;
 const HEADER_MEMORY: usize = 32;
@@ -139,7 +153,8 @@ pub(crate) fn check_ram(host: &Host) -> Result<()> {
 /// Size of the monitor's memory in bytes, whole chunks.
 pub(crate) fn memory_size(host: &Host, choices: Choices) -> Result<u64> {
     let ram: u64 = ram(host).iter().map(|r| r.size).sum();
-    let needed = BASE + host.cpus.len() as u64 * PER_CPU + (ram >> 30) * PER_GIB;
+    let cpus = host.cpus.len() as u64;
+    let needed = BASE + cpus * PER_CPU + (ram >> 30) * PER_GIB + dma_size(host, cpus, ram);
     let bytes = choices
         .memory
         .unwrap_or(needed)
@@ -157,6 +172,26 @@ pub(crate) fn memory_size(host: &Host, choices: Choices) -> Result<u64> {
         ),
         "name a size: cellctl enable --memory 64MiB",
     ))
+}
+
+/// What DMA and interrupt remapping add, in bytes.
+fn dma_size(host: &Host, cpus: u64, ram: u64) -> u64 {
+    if host.iommus.is_empty() {
+        return 0;
+    }
+    let remaps = (cpus * REMAPS_PER_CPU).next_power_of_two();
+    let table = remaps.clamp(REMAPS.0, REMAPS.1) * REMAP_ENTRY;
+    // One page for each bus, also for those that VFs may open.
+    let buses: u64 = host
+        .roots
+        .iter()
+        .map(|r| u64::from(r.last_bus - r.first_bus) + 1)
+        .sum();
+    table
+        + (ram >> 30) * DMA_PER_GIB
+        + host.iommus.len() as u64 * PER_IOMMU
+        + buses.min(256) * PAGE_SIZE
+        + cpus.min(FUNCTION_CELLS) * PER_FUNCTION_CELL
 }
 
 /// Where the plan goes: behind the memory that the image takes.
@@ -277,6 +312,26 @@ mod tests {
             ..Choices::default()
         };
         assert!(memory_size(&host(), much).is_err());
+    }
+
+    #[test]
+    fn machine_with_an_iommu_gets_room_for_its_tables() {
+        let mut with = host();
+        with.iommus.push(host::Iommu {
+            kind: host::IommuKind::Vtd,
+            base: 0xfed9_0000,
+            segment: 0,
+            all: true,
+            scopes: Vec::new(),
+        });
+        assert_eq!(dma_size(&host(), 4, 64 << 30), 0);
+        let small = dma_size(&with, 4, 1 << 30);
+        assert!(small >= 64 << 10, "4096 entries: {small}");
+        let large = dma_size(&with, 1024, 1 << 30);
+        assert!(
+            large - small >= (1 << 20) - (64 << 10),
+            "65536 entries: {large}"
+        );
     }
 
     #[test]

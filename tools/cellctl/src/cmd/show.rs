@@ -6,7 +6,7 @@ use crate::driver::Driver;
 use crate::error::Result;
 use crate::output::{self, say, size, table};
 use crate::sentences;
-use crate::state::CellRecord;
+use crate::state::{CellFunction, CellRecord};
 use cellvisor_abi::call::{CellStatus, Info};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -24,6 +24,18 @@ struct Shown {
     details: Option<CellStatus>,
     /// What it was created from; `None` for a cell of another cellctl.
     record: Option<CellRecord>,
+}
+
+impl Shown {
+    /// How many PCI functions it has.
+    fn functions(&self) -> u32 {
+        let planned = || {
+            let record = self.record.as_ref()?;
+            u32::try_from(record.functions.len()).ok()
+        };
+        let known = self.details.map(|d| d.functions);
+        known.or_else(planned).unwrap_or_default()
+    }
 }
 
 /// A state without the name, which on the wire is a row of numbers.
@@ -102,6 +114,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
             numbers(&c.cpus),
             size(c.memory),
             starts.to_string(),
+            c.functions().to_string(),
             isolation.to_owned(),
         ]
     });
@@ -112,6 +125,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
         "CPUS",
         "MEMORY",
         "STARTS",
+        "FUNCTIONS",
         "ISOLATION",
     ];
     say(table(&head, rows));
@@ -186,11 +200,25 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
             row("initrd", initrd.display().to_string());
         }
         row("command line", record.payload.cmdline.clone());
-        for function in &record.assignment.functions {
-            row("function", function.address.to_string());
+        for function in &record.functions {
+            row("function", described(function));
         }
     }
     rows
+}
+
+/// A function: where the cell sees it, where it is, what it is.
+fn described(function: &CellFunction) -> String {
+    let open = match function.plan.unprotected {
+        true => ", DMA open",
+        false => "",
+    };
+    format!(
+        "{} is {}, {}{open}",
+        sentences::function_name(function.plan.guest),
+        sentences::function_name(function.plan.bdf),
+        function.kind
+    )
 }
 
 /// General registers, four to a line.
@@ -307,6 +335,15 @@ fn numbers(all: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::pci::record_with_vfs;
+
+    #[test]
+    fn function_is_told_with_both_addresses() {
+        let mut function = record_with_vfs("a", 1, 1).functions.remove(1);
+        assert_eq!(described(&function), "0000:00:01.0 is 0000:02:10.1, device");
+        function.plan.unprotected = true;
+        assert!(described(&function).ends_with("device, DMA open"));
+    }
 
     #[test]
     fn runs_of_numbers_are_short() {
