@@ -157,7 +157,9 @@ impl Function {
         if write.touches(COMMAND_MEMORY) {
             self.state.decode = write.part & COMMAND_MEMORY != 0;
         }
-        write.pass(COMMAND_MASTER, STATUS_CLEAR, hardware)
+        // Hardware has no such bit in virtual functions and ignores it; QEMU's
+        // decode by it.
+        write.pass(COMMAND_MEMORY | COMMAND_MASTER, STATUS_CLEAR, hardware)
     }
 
     fn bar(&self, index: usize) -> Bar {

@@ -159,9 +159,9 @@ fn a_virtual_function_looks_complete() {
     assert_eq!(restore, Effect::Done);
     assert_eq!(write(&mut vf, &device, 0x14, 4, 0), Effect::Done);
     assert_eq!(read(&vf, &device, 0x10, 4), 0xfe80_400c);
-    // Memory decoding exists for the cell only, bus mastering is real.
+    // Memory decoding is kept for the cell, bus mastering is real.
     let command = write(&mut vf, &device, 0x04, 2, 0x0006);
-    let (offset, value) = (4, 0x0010_0004);
+    let (offset, value) = (4, 0x0010_0006);
     assert_eq!(command, Effect::Hardware { offset, value });
     assert_eq!(read(&vf, &device, 0x04, 2), 2);
 }
@@ -314,7 +314,7 @@ fn first_of_several_functions_says_so() {
 fn allowed(offset: u16, is_virtual: bool) -> u32 {
     match (offset, is_virtual) {
         (0x04, false) => 0xf900_0447,
-        (0x04, true) => 0xf900_0004,
+        (0x04, true) => 0xf900_0006,
         (0xa8, true) => 0x000f_7910,
         (0xc8, true) => 0x1f,
         (0xe0, false) => 1,
