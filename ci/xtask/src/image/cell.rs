@@ -1,7 +1,9 @@
 //! What cells boot from: an initramfs, and root file systems on NVMe
 //! namespaces, made without privileges.
 
+use super::archive::Mode;
 use super::{BUSYBOX, add_modules, add_programs, applets, base};
+use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels::{self, Kernel};
@@ -13,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// The first process of cells, in the initramfs and on a disk.
 const INIT: &str = "cells/linux/init";
+
+/// What cells do with their functions, as `io`.
+const IO: &str = "cells/linux/io";
 
 /// Labels of the disks: the cells whose root file systems they hold; the third
 /// is the root's and empty.
@@ -32,6 +37,7 @@ pub(super) fn initramfs(paths: &Paths, scenario: &Scenario, kernel: Kernel) -> R
         let kernel = kernels::files(paths, kernel)?;
         add_modules(&mut image, &kernel, &scenario.cells.modules)?;
     }
+    image.file("bin/io", &read(&paths.repo(IO))?, Mode::Run)?;
     add_programs(paths, &mut image, &scenario.cells.programs)?;
     image.finish(&file)?;
     Ok(file)
@@ -43,8 +49,8 @@ pub(super) fn initramfs(paths: &Paths, scenario: &Scenario, kernel: Kernel) -> R
 /// # Errors
 ///
 /// `mke2fs` fails, or a file cannot be written.
-pub(super) fn disks(paths: &Paths, dir: &Path) -> Result<Vec<PathBuf>> {
-    let tree = tree(paths)?;
+pub(super) fn disks(paths: &Paths, scenario: &Scenario, dir: &Path) -> Result<Vec<PathBuf>> {
+    let tree = tree(paths, &scenario.cells.programs)?;
     let mut disks = Vec::new();
     for label in DISKS {
         let disk = dir.join(format!("nvme-{label}.img"));
@@ -66,7 +72,7 @@ pub(super) fn disks(paths: &Paths, dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The tree that a root file system is made from.
-fn tree(paths: &Paths) -> Result<PathBuf> {
+fn tree(paths: &Paths, programs: &[String]) -> Result<PathBuf> {
     let tree = paths.images().join("rootfs");
     if tree.exists() {
         std::fs::remove_dir_all(&tree)
@@ -77,7 +83,12 @@ fn tree(paths: &Paths) -> Result<PathBuf> {
     }
     let busybox = read(Path::new(BUSYBOX))?;
     put(&tree.join("bin/busybox"), &busybox)?;
+    put(&tree.join("bin/io"), &read(&paths.repo(IO))?)?;
     put(&tree.join("sbin/init"), &read(&paths.repo(INIT))?)?;
+    for source in programs {
+        let program = program::build(paths, source)?;
+        put(&tree.join("bin").join(program.name), &program.content)?;
+    }
     for name in applets()? {
         symlink("busybox", tree.join("bin").join(&name))
             .with_context(|| format!("cannot make the link bin/{name}"))?;

@@ -59,7 +59,7 @@ pub(crate) fn root(
     let initramfs = dir.join("root.cpio");
     image.finish(&initramfs)?;
     let disks = if scenario.machine.nvme {
-        cell::disks(paths, dir)?
+        cell::disks(paths, scenario, dir)?
     } else {
         Vec::new()
     };

@@ -1,0 +1,44 @@
+# Words of this scenario: exits between two moments, and the physical functions.
+
+# Exits of the cell $1 so far: a kind and a count in each line.
+exits() {
+    cellctl stats "$1" | awk 'NR == 1 { for (i = 5; i <= NF; i++) kind[i] = $i; next }
+        { for (i = 5; i <= NF; i++) n[i] += $i }
+        END { for (i in n) print kind[i], n[i] }'
+}
+
+# Fails if the cell $1 had other exits than ICR writes and CPUID between
+# /run/before-CELL and /run/after-CELL.
+only_quiet_between() {
+    awk 'NR == FNR { old[$1] = $2; next } $2 > old[$1] { print $1, $2 - old[$1] }' \
+        "/run/before-$1" "/run/after-$1" > "/run/exits-$1"
+    echo "root: $1 exits during both transfers: $(tr '\n' ' ' < "/run/exits-$1")"
+    loud=$(grep -v -e '^cpuid ' -e '^icr ' "/run/exits-$1" | tr '\n' ' ')
+    [ -z "$loud" ] || fail "unexpected exits of $1: $loud"
+    total=$(awk '{ n += $2 } END { print n + 0 }' "/run/exits-$1")
+    echo "root: $1 only quiet exits: $total"
+}
+
+# True if the process $1 has ended.
+ended() {
+    ! kill -0 "$1" 2> /dev/null
+}
+
+# Uses the physical functions until /run/enough is there: reads the NVMe disk;
+# the network card serves the cells all the time.
+pf_traffic() {
+    rounds=0
+    while [ ! -e /run/enough ]; do
+        dd if=/dev/nvme0n1 of=/dev/null bs=1M count=16 iflag=direct 2> /dev/null ||
+            fail "the NVMe PF does not read"
+        rounds=$((rounds + 1))
+        sleep 0.5
+    done
+    echo "root: PF read $((rounds * 16)) MiB meanwhile"
+}
+
+# Prints how many virtual functions there are.
+vfs() {
+    pci=/sys/bus/pci/devices
+    echo "root: igb VFs=$(cat $pci/$nic/sriov_numvfs) NVMe VFs=$(cat $pci/$disk/sriov_numvfs)"
+}
