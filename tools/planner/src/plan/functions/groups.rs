@@ -10,7 +10,79 @@ use std::collections::BTreeMap;
 /// Functions whose DMA cannot be told apart.
 pub(in crate::plan) struct Group {
     members: Vec<Address>,
+    /// It is one because of what is above its members.
+    shared_bridge: bool,
     why: String,
+}
+
+impl Group {
+    /// Functions that must have the same owner as `function`, if it is of this
+    /// group. A virtual function is kept apart from all others of its device.
+    fn partners(&self, function: &AssignedFunction) -> Vec<Address> {
+        let Some(pf) = function.pf else {
+            let mine = self.members.contains(&function.address);
+            return if mine {
+                self.members.clone()
+            } else {
+                Vec::new()
+            };
+        };
+        if !self.shared_bridge || !self.members.contains(&pf) {
+            return Vec::new();
+        }
+        let others = self.members.iter().copied();
+        others
+            .filter(|m| Key::device(*m) != Key::device(pf))
+            .collect()
+    }
+}
+
+/// What the members of a group have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// Linux's number of the group.
+    Linux(u32),
+    /// A device: segment, bus, device number. All that is behind one of its
+    /// functions belongs to it, too.
+    Device(u16, u8, u8),
+}
+
+impl Key {
+    const fn device(at: Address) -> Self {
+        Self::Device(at.segment, at.bus, at.device())
+    }
+}
+
+/// Bridges by the bus right below them.
+struct Bridges<'h>(BTreeMap<(u16, u8), &'h Function>);
+
+impl<'h> Bridges<'h> {
+    fn of(host: &'h Host) -> Self {
+        let bridges = host.functions.iter().filter_map(|f| {
+            let bridge = f.bridge.as_ref()?;
+            Some(((f.address.segment, bridge.secondary), f))
+        });
+        Self(bridges.collect())
+    }
+
+    /// The bridge next to the root among those above a function that do not keep
+    /// apart what is behind them: a switch without ACS, or a bridge to
+    /// conventional PCI, which speaks for all behind it.
+    fn mixer(&self, address: Address) -> Option<Address> {
+        let mut bus = address.bus;
+        let mut found = None;
+        while let Some(bridge) = self.0.get(&(address.segment, bus)) {
+            if bridge.bridge.as_ref().is_some_and(|b| !b.acs) {
+                found = Some(bridge.address);
+            }
+            // Bus numbers grow from the root on, so this comes to an end.
+            if bridge.address.bus >= bus {
+                break;
+            }
+            bus = bridge.address.bus;
+        }
+        found
+    }
 }
 
 /// All groups with more than one member, as Linux made them or, if it drives
@@ -19,46 +91,31 @@ pub(in crate::plan) struct Group {
 /// Virtual functions are not in them: who has the physical function can do
 /// worse to them than DMA.
 pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    enum Key {
-        Linux(u32),
-        Bridge(Address),
-        /// Segment, bus, device.
-        Device(u16, u8, u8),
-    }
-    let mut bridges: BTreeMap<(u16, u8), &Function> = BTreeMap::new();
+    let bridges = Bridges::of(host);
+    let mut groups: BTreeMap<Key, (Vec<Address>, Option<Address>)> = BTreeMap::new();
     for function in &host.functions {
-        if let Some(bridge) = &function.bridge {
-            bridges.insert((function.address.segment, bridge.secondary), function);
+        if function.is_bridge() || function.pf.is_some() {
+            continue;
+        }
+        let mixer = bridges.mixer(function.address);
+        let own = (!function.acs).then(|| Key::device(function.address));
+        let key = function.group.map(Key::Linux);
+        if let Some(key) = key.or(mixer.map(Key::device)).or(own) {
+            let (members, bridge) = groups.entry(key).or_default();
+            members.push(function.address);
+            *bridge = bridge.or(mixer);
         }
     }
-    let key = |f: &Function| {
-        let above = bridges.get(&(f.address.segment, f.address.bus));
-        let mixes = above.filter(|f| f.bridge.as_ref().is_some_and(|b| !b.acs));
-        let bridge = mixes.map(|f| Key::Bridge(f.address));
-        let at = f.address;
-        let device = (!f.acs).then(|| Key::Device(at.segment, at.bus, at.device()));
-        f.group.map(Key::Linux).or(bridge).or(device)
-    };
-    let mut groups: BTreeMap<Key, Vec<Address>> = BTreeMap::new();
-    for function in host
-        .functions
-        .iter()
-        .filter(|f| !f.is_bridge() && f.pf.is_none())
-    {
-        if let Some(key) = key(function) {
-            groups.entry(key).or_default().push(function.address);
-        }
-    }
-    let several = groups.into_iter().filter(|(_, members)| members.len() > 1);
-    let group = |(key, members)| Group {
+    let several = groups.into_iter().filter(|(_, (all, _))| all.len() > 1);
+    let group = |(key, (members, bridge)): (Key, (_, Option<Address>))| Group {
         members,
-        why: match key {
-            Key::Linux(number) => format!("both are in IOMMU group {number}"),
-            Key::Bridge(bridge) => format!("the bridge {bridge} does not keep the two apart"),
-            Key::Device(..) => "one device has both, and does not say that it keeps them apart \
-                                (ACS)"
-                .to_owned(),
+        shared_bridge: bridge.is_some(),
+        why: match (key, bridge) {
+            (Key::Linux(number), _) => format!("both are in IOMMU group {number}"),
+            (_, Some(bridge)) => format!("the bridge {bridge} does not keep the two apart"),
+            (..) => {
+                "one device has both, and does not say that it keeps them apart (ACS)".to_owned()
+            }
         },
     };
     several.map(group).collect()
@@ -69,17 +126,18 @@ pub(in crate::plan) fn check_groups(pool: &mut Pool<'_>, slices: &[(&Slice, &[As
     let groups = groups(pool.host);
     for (slice, functions) in slices {
         for (i, function) in functions.iter().enumerate() {
-            let mine = groups
-                .iter()
-                .find(|g| g.members.contains(&function.address));
-            let Some(group) = mine.filter(|_| function.isolation == Isolation::Iommu) else {
+            if function.isolation != Isolation::Iommu {
                 continue;
-            };
-            let stranger = group.members.iter().find(|member| {
+            }
+            let strange = |member: &Address| {
                 let owner = pool.function_owners.get(member);
                 owner.and_then(Owner::name) != Some(slice.name.as_str())
+            };
+            let stranger = groups.iter().find_map(|group| {
+                let partners = group.partners(function);
+                Some((group, partners.into_iter().find(strange)?))
             });
-            if let Some(stranger) = stranger {
+            if let Some((group, stranger)) = stranger {
                 let key = key(slice, i);
                 let message = format!(
                     "slice `{}` cannot have {} without {stranger}",
@@ -150,5 +208,92 @@ fn key(slice: &Slice, i: usize) -> String {
     match i < slice.pci.len() {
         true => format!("pci.{i}"),
         false => "console.pci".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Bridge;
+
+    fn function(address: &str) -> Function {
+        let blank = "address = \"0000:00:00.0\"\nvendor = 1\ndevice = 1\nclass = 0x020000";
+        let function: Function = toml::from_str(blank).expect("a function");
+        Function {
+            address: address.parse().expect("an address"),
+            ..function
+        }
+    }
+
+    fn bridge(address: &str, buses: (u8, u8), acs: bool) -> Function {
+        Function {
+            class: 0x06_0400,
+            bridge: Some(Bridge {
+                secondary: buses.0,
+                subordinate: buses.1,
+                windows: Vec::new(),
+                acs,
+            }),
+            ..function(address)
+        }
+    }
+
+    fn members(functions: Vec<Function>) -> Vec<Vec<String>> {
+        let host = Host {
+            functions,
+            ..Host::default()
+        };
+        let text = |g: &Group| g.members.iter().map(Address::to_string).collect();
+        groups(&host).iter().map(text).collect()
+    }
+
+    #[test]
+    fn switch_mixes_what_is_behind_its_ports_unless_each_keeps_it_apart() {
+        let tree = |acs| {
+            vec![
+                bridge("0000:00:01.0", (1, 4), true),
+                bridge("0000:01:00.0", (2, 4), acs),
+                bridge("0000:02:00.0", (3, 3), acs),
+                bridge("0000:02:01.0", (4, 4), acs),
+                function("0000:03:00.0"),
+                function("0000:04:00.0"),
+            ]
+        };
+        assert!(members(tree(true)).is_empty());
+        assert_eq!(members(tree(false)), [["0000:03:00.0", "0000:04:00.0"]]);
+    }
+
+    #[test]
+    fn bridge_to_conventional_pci_speaks_for_all_buses_behind_it() {
+        let found = members(vec![
+            bridge("0000:00:01.0", (1, 3), true),
+            bridge("0000:01:00.0", (2, 3), false),
+            bridge("0000:02:01.0", (3, 3), false),
+            function("0000:02:02.0"),
+            function("0000:03:04.0"),
+            function("0000:00:05.0"),
+        ]);
+        assert_eq!(found, [["0000:02:02.0", "0000:03:04.0"]]);
+    }
+
+    #[test]
+    fn ports_of_one_device_without_acs_are_one() {
+        let found = members(vec![
+            bridge("0000:00:1c.0", (1, 1), false),
+            bridge("0000:00:1c.4", (2, 2), false),
+            function("0000:01:00.0"),
+            function("0000:02:00.0"),
+        ]);
+        assert_eq!(found, [["0000:01:00.0", "0000:02:00.0"]]);
+    }
+
+    #[test]
+    fn buses_that_lead_nowhere_come_to_an_end() {
+        let found = members(vec![
+            bridge("0000:02:00.0", (1, 2), false),
+            bridge("0000:01:00.0", (2, 2), false),
+            function("0000:01:01.0"),
+        ]);
+        assert!(found.is_empty());
     }
 }
