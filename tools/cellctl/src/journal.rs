@@ -80,6 +80,13 @@ pub(crate) enum Step {
         /// The driver that it had.
         before: functions::Driver,
     },
+    /// A port or device was told to keep apart what is behind it.
+    Acs {
+        /// The port or the device's function.
+        function: Address,
+        /// What it was told before.
+        before: u16,
+    },
     /// The driver pinned or claimed memory.
     Pin {
         /// The driver's id; `None` while it is not known.
@@ -209,7 +216,8 @@ fn undo_step(machine: Machine<'_>, entry: &Entry) -> Result<()> {
     match &entry.step {
         Step::CpuOffline { cpu } => machine.linux.set_cpu_online(*cpu, true),
         Step::CpuOnline { cpu } => machine.linux.set_cpu_online(*cpu, false),
-        Step::Vfs { .. }
+        Step::Acs { .. }
+        | Step::Vfs { .. }
         | Step::Port { .. }
         | Step::Secondary { .. }
         | Step::Namespace { .. }

@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
+use crate::functions::acs;
 use crate::journal::{self, Journal, Machine, Step, reserve_pages};
 use crate::sentences;
 use crate::state::{MonitorRecord, StateDir};
@@ -45,6 +46,7 @@ pub(crate) fn enable(
     let entered = (|| {
         let host = all_online(&mut journal, machine, host, read_host)?;
         record.cpus = system::cpus(&host);
+        acs::take(&mut journal, machine, &host)?;
         let plan = system::plan(&host, machine.driver.info()?.tsc_khz, choices)?;
         system::check_fit(memory, offset, plan.len() as u64)?;
         let region = place(
@@ -183,9 +185,37 @@ pub(crate) fn require_on(driver: &dyn Driver, what: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::fake::Fake;
+    use crate::fake::pci::PORT;
     use cellvisor_abi::ABI_VERSION;
     use cellvisor_abi::image::MAGIC;
-    use cellvisor_planner::host::{Cpu, Region};
+    use cellvisor_planner::host::{Bridge, Cpu, Function, Iommu, IommuKind, Region};
+
+    /// A port that can keep apart what is behind it.
+    fn port() -> Function {
+        Function {
+            address: PORT,
+            vendor: 0x8086,
+            device: 1,
+            class: 0x06_0400,
+            name: String::new(),
+            node: None,
+            group: None,
+            driver: None,
+            reset: Vec::new(),
+            msix: 0,
+            bars: Vec::new(),
+            bridge: Some(Bridge {
+                secondary: 1,
+                subordinate: 3,
+                windows: Vec::new(),
+                acs: true,
+            }),
+            sriov: None,
+            pf: None,
+            conventional: false,
+            acs: false,
+        }
+    }
 
     fn host() -> Host {
         let cpu = |n| Cpu {
@@ -198,6 +228,14 @@ mod tests {
         };
         Host {
             cpus: vec![cpu(0), cpu(1)],
+            iommus: vec![Iommu {
+                kind: IommuKind::Vtd,
+                base: 0xfed9_0000,
+                segment: 0,
+                all: true,
+                scopes: Vec::new(),
+            }],
+            functions: vec![port()],
             iomem: vec![Region {
                 start: 0x10_0000,
                 end: 0xfff_ffff,
@@ -235,6 +273,7 @@ mod tests {
         let (record, _) =
             enable(fake.machine(), &state, &read, &image, Choices::default()).expect("turns on");
         assert_eq!(record.cpus.len(), 2);
+        assert_eq!(fake.now.borrow().functions.acs, 0b1_1101, "peers apart");
         assert!(state.monitor().expect("reads").is_some());
         disable(fake.machine(), &state).expect("turns off");
         assert_eq!(*fake.now.borrow(), before);
@@ -260,7 +299,7 @@ mod tests {
             b.offline.insert(1);
             b
         };
-        for step in 1..=4 {
+        for step in 1..=5 {
             fake.changes.set(0);
             fake.fail_at.set(Some(step));
             let error = enable(fake.machine(), &state, &read, &image, Choices::default())

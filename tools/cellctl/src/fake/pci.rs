@@ -3,7 +3,7 @@
 
 use super::{Fake, record};
 use crate::error::{Error, Result};
-use crate::pci::{Admin, Binding, Pci, Port, Vfs};
+use crate::pci::{Acs, Admin, Binding, Pci, Port, Vfs};
 use crate::state::{CellFunction, CellRecord};
 use cellvisor_abi::plan::Function;
 use cellvisor_planner::config::{Isolation, Mac};
@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const NIC: Address = Address::from_number(0x0100);
 pub(crate) const DISK: Address = Address::from_number(0x0200);
 pub(crate) const CARD: Address = Address::from_number(0x0300);
+
+/// The port above them all.
+pub(crate) const PORT: Address = Address::from_number(0x0008);
 
 /// Controller ids: that of the disk's PF; VF *n* has *n* + 1.
 const PRIMARY: u16 = 0;
@@ -38,6 +41,8 @@ pub(crate) struct Functions {
     pub(crate) namespaces: BTreeMap<u32, BTreeSet<u16>>,
     /// The namespace that a file system is on.
     pub(crate) mounted: u32,
+    /// How the port keeps its peers apart.
+    pub(crate) acs: u16,
 }
 
 impl Default for Functions {
@@ -58,6 +63,7 @@ impl Default for Functions {
             // The first is everybody's, and the second nobody's.
             namespaces: [(1, (0..=VFS).collect()), (2, BTreeSet::new())].into(),
             mounted: 0,
+            acs: 1,
         }
     }
 }
@@ -289,6 +295,17 @@ impl Pci for Fake {
         let mut now = self.now.borrow_mut();
         assert!((function, now.functions.vfs[&DISK].0) == (DISK, 0));
         now.functions.primary.0 = now.functions.primary.1;
+        Ok(())
+    }
+
+    fn acs(&self, function: Address) -> Result<Option<Acs>> {
+        let on = self.now.borrow().functions.acs;
+        Ok((function == PORT).then_some(Acs { can: 0xff, on }))
+    }
+
+    fn set_acs(&self, _: Address, on: u16) -> Result<()> {
+        self.change("ACS")?;
+        self.now.borrow_mut().functions.acs = on;
         Ok(())
     }
 

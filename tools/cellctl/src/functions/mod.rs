@@ -4,6 +4,7 @@
 //! Each step is noted with what was there before, and undoing one only brings
 //! that back, so that it does not matter how far the step came.
 
+pub(crate) mod acs;
 mod hold;
 mod nvme;
 #[cfg(test)]
@@ -60,13 +61,16 @@ pub(crate) fn take(
     for function in &record.assignment.functions {
         if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
             check_address(machine.pci, function, pf, vf)?;
+        }
+        // Nobody drives it while it is set up, nor when that is undone.
+        hold::take(journal, machine, function.address)?;
+        if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
             match machine.pci.class(pf)? {
                 class if class >> 8 == NETWORK => port(journal, machine, function, pf, vf)?,
                 NVME => nvme::take(journal, machine, pf, vf, function.namespace)?,
                 _ => {}
             }
         }
-        hold::take(journal, machine, function.address)?;
     }
     for (function, taken) in record
         .assignment
@@ -92,6 +96,10 @@ pub(crate) fn undo(machine: Machine<'_>, step: &Step) -> Result<()> {
         Step::Secondary { pf, vf, before } => nvme::undo_secondary(machine.pci, *pf, *vf, *before),
         Step::Namespace { pf, before } => nvme::undo_namespace(machine.pci, *pf, before),
         Step::Driver { function, before } => hold::undo(machine.pci, *function, before),
+        Step::Acs { function, before } => match machine.pci.acs(*function)? {
+            Some(now) if now.on != *before => machine.pci.set_acs(*function, *before),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }

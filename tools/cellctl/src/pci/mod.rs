@@ -33,6 +33,10 @@ pub(crate) trait Pci {
     fn bind(&self, function: Address, driver: &str) -> Result<()>;
     /// Resets a function that keeps its driver, and waits until it works again.
     fn reset(&self, function: Address) -> Result<()>;
+    /// How a port or device keeps its peers apart; `None` if it cannot.
+    fn acs(&self, function: Address) -> Result<Option<Acs>>;
+    /// Sets [`Acs::on`].
+    fn set_acs(&self, function: Address, on: u16) -> Result<()>;
     /// Whether the network interface of a function is up; `None` without one.
     fn link(&self, function: Address) -> Result<Option<bool>>;
     /// Turns the network interface of a function on or off.
@@ -55,6 +59,15 @@ pub(crate) struct Vfs {
     pub(crate) number: u16,
     /// Linux looks for drivers of new ones.
     pub(crate) autoprobe: bool,
+}
+
+/// Access control services of a port or device, one bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Acs {
+    /// What there are.
+    pub(crate) can: u16,
+    /// What is on.
+    pub(crate) on: u16,
 }
 
 /// Who drives a function.

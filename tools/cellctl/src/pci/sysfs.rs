@@ -1,15 +1,16 @@
 //! PCI functions through sysfs, and the devices that their drivers made.
 
-use super::{Admin, Binding, Pci, Port, Vfs, netlink};
+use super::{Acs, Admin, Binding, Pci, Port, Vfs, netlink};
 use crate::error::{Error, Result};
 use crate::linux::{Sysfs, read_number};
 use crate::raw;
 use cellvisor_planner::host::{Bar, live};
 use cellvisor_planner::pci::Address;
 use rustix::fs::{Mode, OFlags};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,11 @@ use std::time::Duration;
 /// 20 s in all.
 const TRIES: u32 = 400;
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The extended capability of access control services, and two of its words.
+const ACS: u16 = 0x0d;
+const ACS_CAPABILITY: usize = 4;
+const ACS_CONTROL: usize = 6;
 
 /// What `driver_override` reads if it is not set.
 const NOBODY: &str = "(null)";
@@ -151,6 +157,32 @@ impl Pci for Sysfs {
             "the controller does not work again 20 s after its reset",
             "see the end of `dmesg`",
         ))
+    }
+
+    fn acs(&self, function: Address) -> Result<Option<Acs>> {
+        let path = self.function(function, "config");
+        let help = "run this as root";
+        let config = fs::read(&path).map_err(|e| Error::file("cannot read", &path, &e, help))?;
+        let found = live::extended_capability(&config, ACS).and_then(|at| {
+            let word = |at: usize| Some(u16::from_le_bytes(*config.get(at..)?.first_chunk()?));
+            Some(Acs {
+                can: word(at + ACS_CAPABILITY)?,
+                on: word(at + ACS_CONTROL)?,
+            })
+        });
+        Ok(found)
+    }
+
+    fn set_acs(&self, function: Address, on: u16) -> Result<()> {
+        let path = self.function(function, "config");
+        let failed = |e: io::Error| Error::file("cannot write", &path, &e, "run this as root");
+        let config = fs::read(&path).map_err(failed)?;
+        let Some(at) = live::extended_capability(&config, ACS) else {
+            return Ok(());
+        };
+        let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        file.write_all_at(&on.to_le_bytes(), (at + ACS_CONTROL) as u64)
+            .map_err(failed)
     }
 
     fn link(&self, function: Address) -> Result<Option<bool>> {
@@ -354,6 +386,21 @@ mod tests {
         );
         let error = sysfs.namespace_in_use(PF, 1).expect_err("no controller");
         assert!(error.to_string().contains("module nvme"), "{error}");
+    }
+
+    #[test]
+    fn peers_are_kept_apart_through_configuration_space() {
+        let (dir, sysfs) = machine();
+        let path = dir.path().join(format!("sys/bus/pci/devices/{PF}/config"));
+        let mut config = vec![0; 4096];
+        config[0x100..0x108].copy_from_slice(&[0x0d, 0, 1, 0, 0x5f, 0, 0x01, 0]);
+        fs::write(&path, &config).expect("writes");
+        let acs = |on| Some(Acs { can: 0x5f, on });
+        assert_eq!(sysfs.acs(PF).expect("reads"), acs(1));
+        sysfs.set_acs(PF, 0x1d).expect("sets");
+        assert_eq!(sysfs.acs(PF).expect("reads"), acs(0x1d));
+        fs::write(&path, &config[..64]).expect("writes");
+        assert_eq!(sysfs.acs(PF).expect("reads"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod platform;
 mod topology;
 mod tree;
 
-pub use pci::bars_of;
+pub use pci::{bars_of, extended_capability};
 pub use topology::Shifts;
 
 use super::{Host, VERSION};

@@ -70,7 +70,7 @@ fn function(tree: &Tree, name: &str) -> Option<Function> {
         pf: tree.link(&file("physfn")).and_then(|pf| pf.parse().ok()),
         conventional: capability(&config, CAP_EXPRESS).is_none(),
         // A bridge says it for what is behind it.
-        acs: !is_bridge && extended(&config, EXTENDED_ACS),
+        acs: !is_bridge && extended_capability(&config, EXTENDED_ACS).is_some(),
     })
 }
 
@@ -147,7 +147,7 @@ fn bridge(config: &[u8], lines: &[(u64, u64, u64)]) -> Bridge {
         secondary: byte(SECONDARY_BUS),
         subordinate: byte(SUBORDINATE_BUS),
         windows: lines.iter().skip(VF_BARS).filter_map(window).collect(),
-        acs: extended(config, EXTENDED_ACS),
+        acs: extended_capability(config, EXTENDED_ACS).is_some(),
     }
 }
 
@@ -167,23 +167,21 @@ fn capability(config: &[u8], id: u8) -> Option<usize> {
     None
 }
 
-/// True if an extended capability is there.
-fn extended(config: &[u8], id: u16) -> bool {
+/// Where an extended capability is in configuration space, if it is there.
+#[must_use]
+pub fn extended_capability(config: &[u8], id: u16) -> Option<usize> {
     let mut at = EXTENDED;
     for _ in 0..(4096 - EXTENDED) / 4 {
-        let Some(head) = config.get(at..).and_then(<[u8]>::first_chunk) else {
-            return false;
-        };
-        let head = u32::from_le_bytes(*head);
+        let head = u32::from_le_bytes(*config.get(at..)?.first_chunk()?);
         if head & 0xffff == u32::from(id) {
-            return true;
+            return Some(at);
         }
         at = (head >> 20) as usize;
         if at < EXTENDED {
-            return false;
+            return None;
         }
     }
-    false
+    None
 }
 
 /// Vectors of the MSI-X capability.
