@@ -11,7 +11,7 @@ use crate::mem::{map, pool};
 use crate::percpu::{self, Area};
 use crate::run::Cpu;
 use crate::sync::wait_for;
-use crate::vcpu::{Backend, EnterError, svm::Svm, vmx::Vmx};
+use crate::vcpu::{Backend, EnterError, Vcpu, Vendor, svm::Svm, vmx::Vmx};
 use crate::{cell, entry, facts, iommu, log, pci, root, run, sync};
 use cellvisor_abi::plan::Inject;
 use cellvisor_abi::status::EnterStatus;
@@ -48,7 +48,15 @@ pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr
 
 /// Enters with the back end that the CPU has; why it could not.
 fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError {
-    let cpu = match share::<B>(area).and_then(|()| prepare::<B>(area, state)) {
+    if let Err(error) = share(area, B::VENDOR) {
+        return error;
+    }
+    let mut own = check_own(area).and_then(|()| B::enable(area.hardware_pages(), state));
+    let vcpu = match &mut own {
+        Ok(vcpu) => Ok(vcpu as &mut dyn Vcpu),
+        Err(error) => Err(*error),
+    };
+    let cpu = match prepare(area, state, vcpu) {
         Ok(cpu) => cpu,
         Err(error) => return error,
     };
@@ -62,12 +70,13 @@ fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError 
 }
 
 /// The part that is done once, by the first CPU, while the others wait.
-fn share<B: Backend>(area: Area) -> Result<(), EnterError> {
+fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
     let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
     if area.shared().area.load(Ordering::Relaxed) == 0 {
         // SAFETY: the other CPUs wait for this one.
-        let result = everyone_here()
-            .and_then(|()| unsafe { entry::on_large_stack(prepare_shared::<B>) }.unwrap_or(Ok(())));
+        let result = everyone_here().and_then(|()| {
+            unsafe { entry::on_large_stack(|| prepare_shared(vendor)) }.unwrap_or(Ok(()))
+        });
         SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);
         return result;
     }
@@ -94,7 +103,7 @@ fn everyone_here() -> Result<(), EnterError> {
     })
 }
 
-fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
+fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     let info = entry::boot_info();
     if info.abi_version != cellvisor_abi::ABI_VERSION {
         return Err(EnterError {
@@ -104,15 +113,15 @@ fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
     }
     let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
     sync::set_tsc_khz(plan.tsc_khz);
-    gdt::init(B::FAULT_STACK);
+    gdt::init(vendor.fault_stack);
     let no_memory = EnterError {
         status: EnterStatus::NoMemory,
         detail: 0,
     };
     pool::init().ok_or(no_memory)?;
     map::init().ok_or(no_memory)?;
-    facts::init::<B>(&plan)?;
-    root::init::<B>(&plan).ok_or(no_memory)?;
+    facts::init(&plan, vendor)?;
+    root::init(&plan, vendor).ok_or(no_memory)?;
     pci::init(&plan);
     iommu::init(&plan).ok_or(no_memory)?;
     log::set_port(plan.log_port);
@@ -120,8 +129,12 @@ fn prepare_shared<B: Backend>() -> Result<(), EnterError> {
 }
 
 /// The part that each CPU does, and the decision.
-fn prepare<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterError> {
-    let mut own = prepare_own::<B>(area, state);
+fn prepare<'a>(
+    area: Area,
+    state: &CpuState,
+    vcpu: Result<&'a mut dyn Vcpu, EnterError>,
+) -> Result<Cpu<'a>, EnterError> {
+    let mut own = vcpu.and_then(|vcpu| prepare_own(area, state, vcpu));
     if own.is_err() {
         decide(BACK);
     }
@@ -142,7 +155,6 @@ fn prepare<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterErro
     match own {
         Ok(cpu) if go => Ok(cpu),
         Ok(cpu) => {
-            let mut cpu = cpu;
             cpu.vcpu.disable();
             Err(EnterStatus::OtherCpuFailed.into())
         }
@@ -167,7 +179,8 @@ fn decide(what: u32) {
     let _ = DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
 }
 
-fn prepare_own<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, EnterError> {
+/// Notes which CPU this is, and checks that the plan knows it.
+fn check_own(area: Area) -> Result<(), EnterError> {
     let shared = area.shared();
     let apic_id = apic::own_id();
     let plan = facts::plan().ok_or(EnterStatus::BadPlan)?;
@@ -194,17 +207,33 @@ fn prepare_own<B: Backend>(area: Area, state: &CpuState) -> Result<Cpu<B>, Enter
             detail: apic_id,
         });
     }
+    Ok(())
+}
+
+fn prepare_own<'a>(
+    area: Area,
+    state: &CpuState,
+    vcpu: &'a mut dyn Vcpu,
+) -> Result<Cpu<'a>, EnterError> {
+    let shared = area.shared();
     let no_memory = EnterError {
         status: EnterStatus::NoMemory,
         detail: 0,
     };
-    let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory)?;
-    let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory)?;
-    let mut vcpu = B::enable(area.hardware_pages(), state)?;
-    if plan.inject == Some(Inject::FailCpu(index as u32)) {
+    let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory);
+    let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory);
+    let injected = facts::plan().is_some_and(|plan| {
+        let cpu = |index| percpu::cpu(index).is_some_and(|cpu| core::ptr::eq(cpu, shared));
+        matches!(plan.inject, Some(Inject::FailCpu(index)) if cpu(index))
+    });
+    let (Ok(window), Ok(root), false) = (window, root, injected) else {
         vcpu.disable();
-        return Err(EnterStatus::Injected.into());
-    }
+        return Err(if injected {
+            EnterStatus::Injected.into()
+        } else {
+            no_memory
+        });
+    };
     vcpu.attach(&root.attachment());
     vcpu.set_state(state);
     Ok(Cpu::new(vcpu, shared, root, window))

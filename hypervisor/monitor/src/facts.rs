@@ -3,7 +3,7 @@
 use crate::cpu::{apic, exceptions};
 use crate::entry;
 use crate::sync::Once;
-use crate::vcpu::{Backend, EnterError};
+use crate::vcpu::{EnterError, Vendor};
 use cellvisor_abi::image::BASE;
 use cellvisor_abi::plan::SystemPlan;
 use cellvisor_abi::status::EnterStatus;
@@ -55,7 +55,7 @@ pub(crate) fn plan() -> Option<SystemPlan<'static>> {
 }
 
 /// Finds the facts.
-pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Result<(), EnterError> {
+pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &Vendor) -> Result<(), EnterError> {
     let root_apic = apic::mode().ok_or(EnterStatus::ApicMode)?;
     let cpuid = raw_cpuid::CpuId::new();
     let x2apic = cpuid.get_feature_info().is_some_and(|f| f.has_x2apic());
@@ -65,7 +65,7 @@ pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Result<(), EnterError> 
     let bits = cpuid
         .get_processor_capacity_feature_info()
         .map_or(36, |i| i.physical_address_bits());
-    let largest_page = if B::has_1g_pages() {
+    let largest_page = if (vendor.has_1g_pages)() {
         PageSize::Size1G
     } else {
         PageSize::Size2M

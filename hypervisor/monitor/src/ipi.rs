@@ -5,7 +5,6 @@ use crate::cpu::apic;
 use crate::kick;
 use crate::percpu::{CpuShared, request};
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use cellvisor_core::icr::{self, Dest, Ipi, Kind};
 use cellvisor_core::ioapic::Message;
 use core::sync::atomic::Ordering;
@@ -14,7 +13,7 @@ use core::sync::atomic::Ordering;
 const FIXED: u32 = 1 << 14;
 
 /// A CPU writes an interrupt command.
-pub(crate) fn command<B: Backend>(cpu: &mut Cpu<B>, ipi: Ipi) {
+pub(crate) fn command(cpu: &mut Cpu<'_>, ipi: Ipi) {
     route(cpu.cell, ipi, Some(cpu.shared));
 }
 

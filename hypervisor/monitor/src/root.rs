@@ -2,7 +2,7 @@
 
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Life};
 use crate::cpu::apic::Mode;
-use crate::vcpu::Backend;
+use crate::vcpu::Vendor;
 use crate::{entry, facts, log, owners};
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, State};
@@ -16,15 +16,15 @@ const UART_PORTS: u64 = 8;
 
 /// Makes the root cell: ownership of the monitor's own things, tables with all
 /// RAM, bitmaps. `None` if the pool is too small.
-pub(crate) fn init<B: Backend>(plan: &SystemPlan<'_>) -> Option<()> {
+pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()> {
     owners::init()?;
     own_monitor(plan)?;
-    let bitmaps = Bitmaps::new(&B::BITMAPS)?;
-    B::fill_msr_bitmap(B::ROOT_MSRS, bitmaps.msr);
+    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
+    (vendor.fill_msr_bitmap)(vendor.root_msrs, bitmaps.msr);
     let root = Cell {
         id: CellId::ROOT,
         name: Name::new("root")?,
-        space: Mutex::new(Some(B::new_space(facts::get().largest_page)?)),
+        space: Mutex::new(Some((vendor.new_space)(facts::get().largest_page)?)),
         bitmaps,
         denied: DeniedCounters::default(),
         life: Mutex::new(Life {

@@ -5,7 +5,7 @@ use crate::cell::{self, Cell, count};
 use crate::cpu::{apic, exceptions};
 use crate::mem::map::Window;
 use crate::percpu::{Activity, CpuShared, request};
-use crate::vcpu::Backend;
+use crate::vcpu::Vcpu;
 use crate::{entry, exits, facts, handover, log};
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
 use cellvisor_core::exit::Exit;
@@ -14,8 +14,8 @@ use core::sync::atomic::Ordering;
 use log::log;
 
 /// This CPU: its guest, its owner, and what only it touches.
-pub(crate) struct Cpu<B> {
-    pub(crate) vcpu: B,
+pub(crate) struct Cpu<'a> {
+    pub(crate) vcpu: &'a mut dyn Vcpu,
     pub(crate) regs: Regs,
     pub(crate) shared: &'static CpuShared,
     pub(crate) cell: &'static Cell,
@@ -26,10 +26,10 @@ pub(crate) struct Cpu<B> {
     pub(crate) icr_high: u32,
 }
 
-impl<B: Backend> Cpu<B> {
+impl<'a> Cpu<'a> {
     /// A CPU of the root with its guest's state in place.
     pub(crate) fn new(
-        vcpu: B,
+        vcpu: &'a mut dyn Vcpu,
         shared: &'static CpuShared,
         cell: &'static Cell,
         window: Window,
@@ -58,7 +58,7 @@ impl<B: Backend> Cpu<B> {
 }
 
 /// Runs until the monitor is left.
-pub(crate) fn run<B: Backend>(mut cpu: Cpu<B>, regs: Regs) -> ! {
+pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
     cpu.regs = regs;
     cpu.shared.set_activity(Activity::Running);
     loop {
@@ -78,7 +78,7 @@ pub(crate) fn run<B: Backend>(mut cpu: Cpu<B>, regs: Regs) -> ! {
     }
 }
 
-impl<B: Backend> Cpu<B> {
+impl Cpu<'_> {
     /// Does what other CPUs asked for.
     fn serve(&mut self) {
         if self.shared.nmi_seen.swap(0, Ordering::AcqRel) != 0 {

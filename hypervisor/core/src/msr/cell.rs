@@ -93,6 +93,8 @@ pub(super) const INTEL: &[Rule] = &[
     constant(0x1ad, 0x1ad, 0),
     // XFD, XFD_ERR
     direct(0x1c4, 0x1c5),
+    // POWER_CTL: Linux' idle driver switches C1E off.
+    constant(0x1fc, 0x1fc, 0),
     // EFER: VMX keeps the guest's apart from the monitor's.
     direct(0xc000_0080, 0xc000_0080),
 ];

@@ -157,7 +157,8 @@ fn cells_change_nothing_that_others_share() {
     ];
     for policy in [Policy::CELL_VMX, Policy::CELL_SVM] {
         for msr in shared {
-            assert_eq!(policy.write(msr), Action::Deny, "{msr:x}");
+            let dropped = [Action::Deny, Action::Emulate(Which::Ignore)];
+            assert!(dropped.contains(&policy.write(msr)), "{msr:x}");
         }
     }
 }

@@ -2,13 +2,14 @@
 //! in reverse if a step fails.
 
 use super::life::{for_each_run, unmap_from_root};
-use super::{Caller, Refusal, Vendor};
+use super::{Caller, Refusal};
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life, MAX_CELL_CPUS};
 use crate::devices::Devices;
 use crate::iommu::{self, Domain};
 use crate::pci::{self, Functions, MAX_FUNCTIONS};
 use crate::percpu::{self, Activity, CpuShared, request};
 use crate::space::Space;
+use crate::vcpu::Vendor;
 use crate::{facts, kick, log, owners};
 use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource, State};
 use cellvisor_abi::plan::{CellPlan, Memory};
@@ -262,7 +263,7 @@ fn build(
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len() as u32).without(caller.vendor.lacks),
+        cpuid: Table::build(native, cpus.len() as u32).without(caller.lacks),
         layout: plan.devices,
         devices: Mutex::new(devices),
         functions: Mutex::new(parts.functions),
@@ -330,7 +331,7 @@ impl Parts {
         let space = self.space.insert(space);
         map(plan, space)?;
         pci::map(&self.functions, space)?;
-        self.bitmaps = bitmaps(&caller.vendor, plan);
+        self.bitmaps = bitmaps(caller.vendor, plan);
         self.devices = Devices::new(plan.devices.uart_gsi);
         if self.bitmaps.is_none() || self.devices.is_none() {
             return Err(no_memory());
@@ -395,9 +396,9 @@ fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refus
 }
 
 /// Only the cell's own ports and the MSRs of its policy are direct.
-fn bitmaps(vendor: &Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
-    let bitmaps = Bitmaps::new(vendor.bitmaps)?;
-    (vendor.fill_cell_msrs)(bitmaps.msr);
+fn bitmaps(vendor: &'static Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
+    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
+    (vendor.fill_msr_bitmap)(vendor.cell_msrs, bitmaps.msr);
     bitmaps.intercept_all_ports();
     for ports in plan.ports.iter().flatten() {
         for offset in 0..ports.count {

@@ -7,14 +7,13 @@ use crate::linux::{self, LeaveFrame};
 use crate::mem::map;
 use crate::percpu;
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use cellvisor_abi::call::CellId;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::RAX;
 use core::sync::atomic::Ordering;
 
 /// Leaves, if all CPUs do; returns a status only if they do not.
-pub(super) fn leave<B: Backend>(cpu: &mut Cpu<B>, bridge_cr3: u64) -> u64 {
+pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     let refuse =
         |status: EnterStatus, detail: u32| u64::from(status.code()) | u64::from(detail) << 32;
     let cells = cell::all().count() as u32;

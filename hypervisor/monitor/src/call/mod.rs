@@ -11,19 +11,17 @@ use crate::cell::{self, Cell};
 use crate::mem::map::Window;
 use crate::percpu::CpuShared;
 use crate::run::Cpu;
-use crate::space::Space;
-use crate::vcpu::{Backend, BitmapSizes};
+use crate::vcpu::Vendor;
 use crate::{entry, facts, iommu, log, mem, owners, pci, percpu};
 use cellvisor_abi::call::{
-    Backend as Kind, CellId, Code, Conflict, ConsoleWrite, FunctionRequest, Info, Owner,
-    ReadRequest, ReadResponse, Stats, StatsRequest,
+    CellId, Code, Conflict, ConsoleWrite, FunctionRequest, Info, Owner, ReadRequest, ReadResponse,
+    Stats, StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
 pub(crate) use create::{bad, taken};
@@ -67,28 +65,9 @@ struct Caller<'a> {
     shared: &'static CpuShared,
     /// Forgets this CPU's second-level translations.
     flush: &'a mut dyn FnMut(),
-    vendor: Vendor,
-}
-
-/// What a call needs to know of the back end.
-struct Vendor {
-    kind: Kind,
-    bitmaps: &'static BitmapSizes,
+    vendor: &'static Vendor,
+    /// What cells cannot have on this machine.
     lacks: Lacks,
-    new_space: fn(PageSize) -> Option<Space>,
-    fill_cell_msrs: fn(u64),
-}
-
-impl Vendor {
-    fn of<B: Backend>(vcpu: &B) -> Self {
-        Self {
-            kind: B::KIND,
-            bitmaps: &B::BITMAPS,
-            lacks: vcpu.lacks(),
-            new_space: B::new_space,
-            fill_cell_msrs: |bitmap| B::fill_msr_bitmap(B::CELL_MSRS, bitmap),
-        }
-    }
 }
 
 /// Where the caller's buffer is, what is in it, and what fits.
@@ -99,7 +78,7 @@ struct Span {
 }
 
 /// Serves the call in the CPU's registers; the value for RAX.
-pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
+pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
     let regs = cpu.regs.0;
     let Some(code) = Code::from_code(regs[RAX]) else {
         return u64::from(CallStatus::UnknownCall.code());
@@ -110,13 +89,14 @@ pub(crate) fn dispatch<B: Backend>(cpu: &mut Cpu<B>) -> u64 {
     let Some(mut guard) = BUFFER.try_lock() else {
         return u64::from(CallStatus::Busy.code());
     };
-    let vendor = Vendor::of(&cpu.vcpu);
+    let (vendor, lacks) = (cpu.vcpu.vendor(), cpu.vcpu.lacks());
     let vcpu = &mut cpu.vcpu;
     let mut caller = Caller {
         window: &mut cpu.window,
         shared: cpu.shared,
         flush: &mut || vcpu.flush(),
         vendor,
+        lacks,
     };
     let span = Span {
         at: regs[RDI],
@@ -184,7 +164,7 @@ type Reply = Result<(CallStatus, usize), Refusal>;
 
 fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
     match code {
-        Code::Info => done(buffer, &info(&caller.vendor)),
+        Code::Info => done(buffer, &info(caller.vendor)),
         Code::CellCreate => {
             let id = create::create(caller, request_bytes(buffer, len)?)?;
             done(buffer, &id)

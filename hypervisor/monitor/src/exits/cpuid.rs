@@ -1,13 +1,12 @@
 //! CPUID.
 
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use cellvisor_core::cpuid::{self, Dynamic};
 use cellvisor_core::vcpu::{CR4_OSXSAVE, RAX, RBX, RCX, RDX};
 
 /// Handles the exit: from the cell's table, or the machine's own answer with
 /// little changed for the root.
-pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>) {
+pub(crate) fn handle(cpu: &mut Cpu<'_>) {
     let leaf = cpu.regs.0[RAX] as u32;
     let sub = cpu.regs.0[RCX] as u32;
     let [a, b, c, d] = answer(cpu, leaf, sub);
@@ -18,7 +17,7 @@ pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>) {
     cpu.advance();
 }
 
-fn answer<B: Backend>(cpu: &Cpu<B>, leaf: u32, sub: u32) -> [u32; 4] {
+fn answer(cpu: &Cpu<'_>, leaf: u32, sub: u32) -> [u32; 4] {
     let cr4 = cpu.vcpu.paging().cr4;
     let Some(guest) = &cpu.cell.guest else {
         let native = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);

@@ -2,7 +2,6 @@
 
 use crate::call;
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use cellvisor_core::vcpu::{Event, RAX};
 
 /// What a KVM host answers to a hypercall that it does not know: cells believe
@@ -10,7 +9,7 @@ use cellvisor_core::vcpu::{Event, RAX};
 const KVM_UNKNOWN_CALL: u64 = -1000i64 as u64;
 
 /// Handles the exit.
-pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>) {
+pub(crate) fn handle(cpu: &mut Cpu<'_>) {
     if !cpu.vcpu.is_supervisor() {
         cpu.vcpu.inject(Event::InvalidOpcode);
         return;

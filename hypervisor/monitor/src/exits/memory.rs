@@ -6,7 +6,6 @@ use crate::cpu::apic;
 use crate::mem::map::Window;
 use crate::root::{self, Mapped};
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use crate::{facts, iommu, ipi, owners, pci};
 use cellvisor_abi::call::{ExitKind, FailReason, Owner};
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
@@ -18,7 +17,7 @@ use cellvisor_core::{icr, walk};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Handles the exit.
-pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+pub(crate) fn handle(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     if cpu.is_root() {
         root_access(cpu, access);
     } else {
@@ -26,7 +25,7 @@ pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
     }
 }
 
-fn root_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let facts = facts::get();
     let page = access.gpa & !(PAGE_SIZE - 1);
     if page == facts.apic_page && facts.root_apic == apic::Mode::Xapic && access.write {
@@ -52,7 +51,7 @@ fn root_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
     }
 }
 
-fn cell_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let ioapic = cpu
         .cell
         .guest
@@ -84,7 +83,7 @@ fn has_functions(cell: &Cell) -> bool {
 
 /// The root touches registers that the monitor plays, or configuration space
 /// that is guarded. False if it is something else.
-fn guarded_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> bool {
+fn guarded_access(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
     let page = access.gpa / PAGE_SIZE;
     let own = access.execute
         || access.gpa >= facts::get().physical_end
@@ -100,7 +99,7 @@ fn guarded_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> bool {
 
 /// Carries out an access to what the monitor plays. False for instructions that
 /// it does not know.
-fn emulate<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> bool {
+fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
     let Some(insn) = instruction(cpu, access) else {
         return false;
     };
@@ -189,7 +188,7 @@ impl Bus for Played<'_> {
 }
 
 /// A write to the root's memory-mapped APIC.
-fn xapic_write<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+fn xapic_write(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let Some(insn) = instruction(cpu, access) else {
         cpu.refuse();
         return;
@@ -218,7 +217,7 @@ fn xapic_write<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
     finish(cpu, &insn);
 }
 
-fn ioapic_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
+fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let (Some(insn), Some(guest)) = (instruction(cpu, access), &cpu.cell.guest) else {
         cpu.fail(FailReason::Instruction { gpa: access.gpa });
         return;
@@ -246,14 +245,14 @@ fn ioapic_access<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) {
     finish(cpu, &insn);
 }
 
-fn finish<B: Backend>(cpu: &mut Cpu<B>, insn: &MmioInsn) {
+fn finish(cpu: &mut Cpu<'_>, insn: &MmioInsn) {
     cpu.shared.count(ExitKind::Mmio);
     cpu.vcpu.advance_by(insn.len);
 }
 
 /// The instruction that made the access; `None` if it cannot be read or is none
 /// that we know.
-fn instruction<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> Option<MmioInsn> {
+fn instruction(cpu: &mut Cpu<'_>, access: MemoryAccess) -> Option<MmioInsn> {
     if access.indirect {
         return None;
     }
@@ -266,15 +265,15 @@ fn instruction<B: Backend>(cpu: &mut Cpu<B>, access: MemoryAccess) -> Option<Mmi
 
 /// Length in bytes of the intercepted instruction that the guest is at; `None`
 /// if it cannot be read or is none that is intercepted.
-pub(crate) fn instruction_len<B: Backend>(cpu: &mut Cpu<B>) -> Option<u8> {
+pub(crate) fn instruction_len(cpu: &mut Cpu<'_>) -> Option<u8> {
     let mut bytes = [0; MAX_LEN];
     let (_, mode, len) = current_instruction(cpu, &mut bytes);
     insn::length(bytes.get(..len)?, mode)
 }
 
 /// Reads the code that the guest is at; how many bytes could be read.
-fn current_instruction<B: Backend>(
-    cpu: &mut Cpu<B>,
+fn current_instruction(
+    cpu: &mut Cpu<'_>,
     bytes: &mut [u8; MAX_LEN],
 ) -> (CpuState, insn::CpuMode, usize) {
     let state = cpu.vcpu.state();
@@ -296,7 +295,7 @@ fn current_instruction<B: Backend>(
 
 /// Copies instruction bytes from the guest's linear address; how many could be
 /// read. They may end at a page that is not there.
-fn fetch<B: Backend>(cpu: &mut Cpu<B>, linear: u64, out: &mut [u8]) -> usize {
+fn fetch(cpu: &mut Cpu<'_>, linear: u64, out: &mut [u8]) -> usize {
     let paging = cpu.vcpu.paging();
     let mut done = 0;
     while done < out.len() {

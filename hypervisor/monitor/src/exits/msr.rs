@@ -3,7 +3,6 @@
 use super::memory;
 use crate::cpu::apic;
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use crate::{entry, ipi};
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
@@ -16,16 +15,16 @@ const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
 const BOOT_CPU: u64 = 1 << 8;
 const MICROCODE: u32 = 0x8b;
 
-fn policy<B: Backend>(cpu: &Cpu<B>) -> Policy {
+fn policy(cpu: &Cpu<'_>) -> Policy {
     if cpu.is_root() {
-        B::ROOT_MSRS
+        cpu.vcpu.vendor().root_msrs
     } else {
-        B::CELL_MSRS
+        cpu.vcpu.vendor().cell_msrs
     }
 }
 
 /// Handles RDMSR.
-pub(crate) fn read<B: Backend>(cpu: &mut Cpu<B>) {
+pub(crate) fn read(cpu: &mut Cpu<'_>) {
     let index = cpu.regs.0[RCX] as u32;
     let value = match policy(cpu).read(index) {
         Action::Direct => entry::try_rdmsr(index),
@@ -42,7 +41,7 @@ pub(crate) fn read<B: Backend>(cpu: &mut Cpu<B>) {
 }
 
 /// Handles WRMSR.
-pub(crate) fn write<B: Backend>(cpu: &mut Cpu<B>) {
+pub(crate) fn write(cpu: &mut Cpu<'_>) {
     let index = cpu.regs.0[RCX] as u32;
     let value = cpu.regs.edx_eax();
     let done = match policy(cpu).write(index) {
@@ -59,7 +58,7 @@ pub(crate) fn write<B: Backend>(cpu: &mut Cpu<B>) {
     }
 }
 
-fn refuse<B: Backend>(cpu: &mut Cpu<B>, what: &str, index: u32, value: u64) {
+fn refuse(cpu: &mut Cpu<'_>, what: &str, index: u32, value: u64) {
     if cpu.denied(|denied| &denied.msr) {
         crate::log::line(format_args!(
             "cell={} denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
@@ -70,7 +69,7 @@ fn refuse<B: Backend>(cpu: &mut Cpu<B>, what: &str, index: u32, value: u64) {
     cpu.refuse();
 }
 
-fn emulated_read<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32) -> Option<u64> {
+fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
     Some(match which {
         Which::Constant(value) => value,
         Which::Ignore | Which::ZeroOnly => 0,
@@ -88,7 +87,7 @@ fn emulated_read<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32) -> Opti
     })
 }
 
-fn emulated_write<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32, value: u64) -> bool {
+fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: u32, value: u64) -> bool {
     match which {
         Which::Ignore => true,
         Which::ZeroOnly => value == 0,
@@ -108,14 +107,14 @@ fn emulated_write<B: Backend>(cpu: &mut Cpu<B>, which: Which, index: u32, value:
 
 /// Nobody may move the APIC, switch it off, or change its mode: the monitor
 /// reaches CPUs through it.
-fn apic_base<B: Backend>(cpu: &Cpu<B>, value: u64) -> bool {
+fn apic_base(cpu: &Cpu<'_>, value: u64) -> bool {
     if cpu.is_root() {
         return value == apic::base();
     }
     value & !BOOT_CPU == CELL_APIC_BASE
 }
 
-fn command<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
+fn command(cpu: &mut Cpu<'_>, value: u64) -> bool {
     match icr::decode_x2apic(value) {
         Ok(ipi) => {
             cpu.shared.count_icr();
@@ -127,7 +126,7 @@ fn command<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
 }
 
 /// The guest names a place for the date of its start.
-fn wall_clock<B: Backend>(cpu: &mut Cpu<B>, gpa: u64) -> bool {
+fn wall_clock(cpu: &mut Cpu<'_>, gpa: u64) -> bool {
     let Some(guest) = &cpu.cell.guest else {
         return false;
     };
@@ -140,7 +139,7 @@ fn wall_clock<B: Backend>(cpu: &mut Cpu<B>, gpa: u64) -> bool {
 
 /// The guest names a place for its clock. One page serves for ever: its
 /// contents do not change.
-fn system_time<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
+fn system_time(cpu: &mut Cpu<'_>, value: u64) -> bool {
     let Some(guest) = &cpu.cell.guest else {
         return false;
     };
@@ -153,7 +152,7 @@ fn system_time<B: Backend>(cpu: &mut Cpu<B>, value: u64) -> bool {
 }
 
 /// Writes to the guest's memory; both parts of a range that crosses a page.
-fn write_guest<B: Backend>(cpu: &mut Cpu<B>, gpa: u64, bytes: &[u8]) -> bool {
+fn write_guest(cpu: &mut Cpu<'_>, gpa: u64, bytes: &[u8]) -> bool {
     let left = (cellvisor_abi::PAGE_SIZE - gpa % cellvisor_abi::PAGE_SIZE) as usize;
     let (first, second) = bytes.split_at(left.min(bytes.len()));
     memory::write(cpu.cell, &mut cpu.window, gpa, first)

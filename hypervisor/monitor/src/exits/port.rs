@@ -1,7 +1,6 @@
 //! Accesses to I/O ports that do not reach the hardware.
 
 use crate::run::Cpu;
-use crate::vcpu::Backend;
 use crate::{ipi, pci};
 use cellvisor_abi::call::StopReason;
 use cellvisor_abi::plan::{Devices, POWER_OFF, RESET_VALUE};
@@ -58,7 +57,7 @@ fn device(layout: &Devices, port: u16) -> Device {
 }
 
 /// Handles the exit: reads of nobody's ports give ones, writes vanish.
-pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: PortAccess) {
+pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
     if access.string {
         // Devices of ours have no use for it, and others are not there.
         refused(cpu, access);
@@ -81,7 +80,7 @@ pub(crate) fn handle<B: Backend>(cpu: &mut Cpu<B>, access: PortAccess) {
     }
 }
 
-fn read<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess) -> u64 {
+fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
     match (device, &cpu.cell.guest) {
         (Device::Uart(offset), Some(guest)) if access.size == 1 => {
             let (value, message) = guest.devices.lock().uart_read(*offset);
@@ -107,7 +106,7 @@ fn read<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess) -> u6
     }
 }
 
-fn write<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess, value: u64) {
+fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
     let byte = value as u8;
     match (device, &cpu.cell.guest) {
         (Device::Uart(offset), Some(guest)) if access.size == 1 => {
@@ -147,7 +146,7 @@ fn write<B: Backend>(cpu: &mut Cpu<B>, device: &Device, access: PortAccess, valu
 }
 
 /// Counts a write to configuration space that was dropped.
-pub(super) fn config_refused<B: Backend>(cpu: &Cpu<B>) {
+pub(super) fn config_refused(cpu: &Cpu<'_>) {
     if cpu.denied(|denied| &denied.config) {
         crate::log::line(format_args!(
             "cell={} denied configuration write rip={:#x}",
@@ -157,7 +156,7 @@ pub(super) fn config_refused<B: Backend>(cpu: &Cpu<B>) {
     }
 }
 
-fn refused<B: Backend>(cpu: &Cpu<B>, access: PortAccess) {
+fn refused(cpu: &Cpu<'_>, access: PortAccess) {
     if cpu.denied(|denied| &denied.port) {
         let what = if access.write { "write" } else { "read" };
         crate::log::line(format_args!(

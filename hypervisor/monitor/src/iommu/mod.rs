@@ -46,7 +46,7 @@ struct Iommu {
     on: bool,
 }
 
-static IOMMU: Mutex<Option<Iommu>> = Mutex::new(None);
+static IOMMU: Mutex<Option<&'static mut Iommu>> = Mutex::new(None);
 
 /// The monitor does not drive the units, or one does not answer any more.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +80,20 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
     }
     let cells = (entries - Unit::first_of_cells(entries)) as usize;
     let words = crate::mem::pool::words(FreeMap::words(cells))?;
-    *IOMMU.lock() = Some(Iommu {
+    let pages = (size_of::<Iommu>() as u64).div_ceil(PAGE_SIZE);
+    let place = crate::mem::pool::alloc_run(pages)? as *mut Iommu;
+    let iommu = Iommu {
         contexts: Contexts::new(&units, plan)?,
         entries: FreeMap::new(words, cells)?,
         attached: Vec::new(),
         units,
         on: false,
+    };
+    // SAFETY: the pages are fresh, large enough, and known here alone; they are
+    // kept as long as the monitor runs.
+    *IOMMU.lock() = Some(unsafe {
+        place.write(iommu);
+        &mut *place
     });
     Some(())
 }

@@ -14,6 +14,7 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, FunctionStatus};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::exit::ones;
+use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, seen};
 pub(crate) use claim::{
@@ -272,9 +273,13 @@ pub(crate) fn count_faults() {
             && cell::count(&cell.denied.dma)
         {
             let name = cell.name.as_str();
-            let (access, reason) = (fault.access, fault.reason);
+            let (what, at) = match fault.access {
+                vtd::Access::Read(at) => ("read", at),
+                vtd::Access::Write(at) => ("write", at),
+                vtd::Access::Interrupt(index) => ("interrupt", u64::from(index)),
+            };
             crate::log::line(format_args!(
-                "cell={name} denied dma function={bdf} {access:x?} {reason:?}"
+                "cell={name} denied dma function={bdf} {what}={at:#x}"
             ));
         }
     });

@@ -74,36 +74,45 @@ pub(crate) struct BitmapSizes {
     pub(crate) io_pages: u64,
 }
 
-/// Virtualization of one CPU.
-pub(crate) trait Backend: Sized {
+/// What a back end needs and offers, whichever CPU it is on.
+pub(crate) struct Vendor {
     /// Which one it is.
-    const KIND: call::Backend;
+    pub(crate) kind: call::Backend,
     /// Pages for each owner.
-    const BITMAPS: BitmapSizes;
+    pub(crate) bitmaps: BitmapSizes,
     /// Where the monitor's own faults are handled, which depends on whose task
     /// state segment is loaded then.
-    const FAULT_STACK: FaultStack;
+    pub(crate) fault_stack: FaultStack,
     /// MSR policy of the root.
-    const ROOT_MSRS: Policy;
+    pub(crate) root_msrs: Policy,
     /// MSR policy of cells.
-    const CELL_MSRS: Policy;
+    pub(crate) cell_msrs: Policy,
+    /// True if second-level tables can map pages of 1 GiB. Only where the back
+    /// end is present.
+    pub(crate) has_1g_pages: fn() -> bool,
+    /// Empty second-level tables. `None` if the pool is empty.
+    pub(crate) new_space: fn(PageSize) -> Option<Space>,
+    /// Fills an owner's MSR bitmap at this virtual address.
+    pub(crate) fill_msr_bitmap: fn(Policy, u64),
+}
+
+/// A back end.
+pub(crate) trait Backend: Vcpu + Sized {
+    /// What is true of it on all CPUs.
+    const VENDOR: &'static Vendor;
 
     /// True if this CPU has it.
     fn present() -> bool;
 
-    /// True if second-level tables can map pages of 1 GiB. Only where it is
-    /// present.
-    fn has_1g_pages() -> bool;
-
-    /// Empty second-level tables. `None` if the pool is empty.
-    fn new_space(largest: PageSize) -> Option<Space>;
-
-    /// Fills an owner's MSR bitmap at this virtual address.
-    fn fill_msr_bitmap(policy: Policy, bitmap: u64);
-
     /// Switches virtualization on, on this CPU. `pages` are the two hardware
     /// pages of its area. On an error the CPU is as it was.
     fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError>;
+}
+
+/// Virtualization of one CPU.
+pub(crate) trait Vcpu {
+    /// What is true of its back end.
+    fn vendor(&self) -> &'static Vendor;
 
     /// Switches it off. The CPU stays under the monitor's tables; the guest
     /// must not be run again.

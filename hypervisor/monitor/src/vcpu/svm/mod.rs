@@ -10,7 +10,7 @@ mod nmi;
 mod state;
 mod vmcb;
 
-use super::{Attachment, Backend, BitmapSizes, EnterError};
+use super::{Attachment, Backend, BitmapSizes, EnterError, Vcpu, Vendor};
 use crate::cpu::gdt::FaultStack;
 use crate::percpu::CpuShared;
 use crate::space::Space;
@@ -71,34 +71,32 @@ pub(crate) struct Svm {
     wants_exit: bool,
 }
 
+/// Fills an owner's MSR bitmap.
+fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
+    // SAFETY: the caller's bitmap are two pages of the pool; other CPUs may
+    // read them, in hardware, bit by bit.
+    msr::fill_msrpm(policy, unsafe { &mut *(bitmap as *mut [u8; 8192]) });
+}
+
 impl Backend for Svm {
-    const KIND: call::Backend = call::Backend::Svm;
-    const BITMAPS: BitmapSizes = BitmapSizes {
-        msr_pages: 2,
-        io_pages: 3,
+    const VENDOR: &'static Vendor = &Vendor {
+        kind: call::Backend::Svm,
+        bitmaps: BitmapSizes {
+            msr_pages: 2,
+            io_pages: 3,
+        },
+        // The guest's task state segment stays loaded: a stack that it names is
+        // none for the monitor.
+        fault_stack: FaultStack::Current,
+        root_msrs: Policy::ROOT_SVM,
+        cell_msrs: Policy::CELL_SVM,
+        has_1g_pages: caps::has_1g_pages,
+        new_space: Space::npt,
+        fill_msr_bitmap,
     };
-    // The guest's task state segment stays loaded: a stack that it names is none
-    // for the monitor.
-    const FAULT_STACK: FaultStack = FaultStack::Current;
-    const ROOT_MSRS: Policy = Policy::ROOT_SVM;
-    const CELL_MSRS: Policy = Policy::CELL_SVM;
 
     fn present() -> bool {
         caps::present()
-    }
-
-    fn has_1g_pages() -> bool {
-        caps::has_1g_pages()
-    }
-
-    fn new_space(largest: PageSize) -> Option<Space> {
-        Space::npt(largest)
-    }
-
-    fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
-        // SAFETY: the caller's bitmap are two pages of the pool; other CPUs may
-        // read them, in hardware, bit by bit.
-        msr::fill_msrpm(policy, unsafe { &mut *(bitmap as *mut [u8; 8192]) });
     }
 
     fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
@@ -127,6 +125,12 @@ impl Backend for Svm {
         };
         this.write_controls();
         Ok(this)
+    }
+}
+
+impl Vcpu for Svm {
+    fn vendor(&self) -> &'static Vendor {
+        Self::VENDOR
     }
 
     fn disable(&mut self) {

@@ -8,7 +8,7 @@ mod exit;
 mod fields;
 mod vmcs;
 
-use super::{Attachment, Backend, BitmapSizes, EnterError};
+use super::{Attachment, Backend, BitmapSizes, EnterError, Vcpu, Vendor};
 use crate::cpu::gdt;
 use crate::entry;
 use crate::mem::{self, hpa_of};
@@ -57,33 +57,30 @@ pub(crate) struct Vmx {
     tag: u16,
 }
 
-impl Backend for Vmx {
-    const KIND: call::Backend = call::Backend::Vmx;
-    const BITMAPS: BitmapSizes = BitmapSizes {
-        msr_pages: 1,
-        io_pages: 2,
-    };
+/// Fills an owner's MSR bitmap.
+fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
+    // SAFETY: the caller's bitmap is a page of the pool; other CPUs may read
+    // it, in hardware, bit by bit.
+    msr::fill_bitmap(policy, unsafe { &mut *(bitmap as *mut [u8; 4096]) });
+}
 
-    const FAULT_STACK: gdt::FaultStack = gdt::FaultStack::Emergency;
-    const ROOT_MSRS: Policy = Policy::ROOT_VMX;
-    const CELL_MSRS: Policy = Policy::CELL_VMX;
+impl Backend for Vmx {
+    const VENDOR: &'static Vendor = &Vendor {
+        kind: call::Backend::Vmx,
+        bitmaps: BitmapSizes {
+            msr_pages: 1,
+            io_pages: 2,
+        },
+        fault_stack: gdt::FaultStack::Emergency,
+        root_msrs: Policy::ROOT_VMX,
+        cell_msrs: Policy::CELL_VMX,
+        has_1g_pages: caps::has_1g_pages,
+        new_space: Space::ept,
+        fill_msr_bitmap,
+    };
 
     fn present() -> bool {
         caps::present()
-    }
-
-    fn has_1g_pages() -> bool {
-        caps::has_1g_pages()
-    }
-
-    fn new_space(largest: PageSize) -> Option<Space> {
-        Space::ept(largest)
-    }
-
-    fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
-        // SAFETY: the caller's bitmap is a page of the pool; other CPUs may read
-        // it, in hardware, bit by bit.
-        msr::fill_bitmap(policy, unsafe { &mut *(bitmap as *mut [u8; 4096]) });
     }
 
     fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
@@ -128,6 +125,12 @@ impl Backend for Vmx {
         this.write_controls();
         this.write_host(linux, pages);
         Ok(this)
+    }
+}
+
+impl Vcpu for Vmx {
+    fn vendor(&self) -> &'static Vendor {
+        Self::VENDOR
     }
 
     fn disable(&mut self) {
