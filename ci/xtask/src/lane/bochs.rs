@@ -91,6 +91,9 @@ fn config(scenario: &Scenario, dir: &Path, console: &Path) -> String {
             file("boot.iso")
         ),
         "boot: cdrom".to_owned(),
+        // A conventional card for a cell; its network leads nowhere.
+        "pci: enabled=1, chipset=i440fx, slot2=e1000".to_owned(),
+        "e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=null".to_owned(),
         format!("com1: enabled=1, mode=file, dev={}", console.display()),
         format!("com2: enabled=1, mode=file, dev={}", file("monitor.log")),
         format!("log: {}", file("bochs.log")),
