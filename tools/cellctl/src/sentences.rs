@@ -255,6 +255,11 @@ fn contested(what: &str, status: CallStatus, conflict: Option<Conflict>) -> Erro
             format!("the monitor cannot give {name} away on this machine"),
             "see `cellctl check`",
         ),
+        (None, _) if matches!(resource, Resource::Function(_)) => Error::new(
+            what,
+            format!("{name} cannot work in a cell: the monitor does not understand its registers"),
+            "name another function; report it with the output of `lspci -vvnn`",
+        ),
         (None, _) => Error::new(
             what,
             format!("{name} is misaligned, empty or out of range"),

@@ -84,7 +84,7 @@ error: VF 5 of 0000:99:00.0 cannot be created now
 6 | pci = [{ sriov = { pf = \"0000:99:00.0\", vf = 5 } }]
   |                                              ^ 4 VFs exist, and cell `z8-slice0` uses one of them
   |
-  = help: write a number below 4, or destroy `z8-slice0` first";
+  = help: create all slices with one command, write a number below 4, or destroy `z8-slice0` first";
     let text = told(
         "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\", vf = 5 } }]",
     );
@@ -165,4 +165,16 @@ fn reports_are_json_for_programs() {
         "help": "list other CPUs; `cellctl plan` shows which are left",
     }]);
     assert_eq!(json, expected);
+}
+
+#[test]
+fn physical_function_goes_away_only_without_its_virtual_ones() {
+    let (host, _) = running();
+    let wish = "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ address = \"0000:99:00.0\" }]";
+    let told = check::check(&host, &slice(wish), &Taken::default(), Files::Skip).to_string();
+    assert!(told.contains("it has 4 virtual functions"), "{told}");
+    assert!(
+        told.contains("echo 0 > /sys/bus/pci/devices/0000:99:00.0/sriov_numvfs"),
+        "{told}"
+    );
 }

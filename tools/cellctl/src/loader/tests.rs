@@ -153,6 +153,31 @@ fn memory_map_names_ram_once_and_tables_as_acpi() {
 }
 
 #[test]
+fn memory_map_ends_at_the_hole_and_reserves_configuration_space() {
+    let made = files(&bzimage(b"k"), None, "");
+    let memory = memory(64 * MIB);
+    let spaces = [cellvisor_abi::plan::Range {
+        start: 0xb000_0000,
+        size: 256 * MIB,
+    }];
+    let ram = Ram {
+        bytes: 4096 * MIB,
+        hole: 2048 * MIB,
+        reserved: &spaces,
+    };
+    let boot = load(&memory, ram, &made.payload, b"").expect("loads");
+    let count = u64::from(read::<u8>(&memory, boot.rsi + E820_ENTRIES));
+    let last = |n: u64| {
+        let at = boot.rsi + E820 + (count - n) * 20;
+        let entry = (read::<u64>(&memory, at), read::<u64>(&memory, at + 8));
+        (entry.0, entry.1, read::<u32>(&memory, at + 16))
+    };
+    assert_eq!(last(3), (MIB, 2047 * MIB, 1));
+    assert_eq!(last(2), (0xb000_0000, 256 * MIB, 2));
+    assert_eq!(last(1), (4096 * MIB, 2048 * MIB, 1));
+}
+
+#[test]
 fn page_tables_map_4_gib_to_themselves() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(64 * MIB);

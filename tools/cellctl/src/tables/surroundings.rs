@@ -1,8 +1,8 @@
 //! What a cell's tables say of the machine around its CPUs: root bridges,
 //! configuration space, NUMA nodes.
 //!
-//! Addresses of PCI are the same for the cell as for the machine: BARs never
-//! move. So the cell's RAM has to keep off windows and configuration space.
+//! BARs never move, so windows are the same for the cell as for the machine, and
+//! the cell's RAM has to keep off them and off configuration space.
 
 use crate::error::{Error, Result};
 use crate::loader::layout;

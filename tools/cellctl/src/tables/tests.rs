@@ -235,6 +235,53 @@ fn ram_that_would_cover_a_window_is_refused() {
     );
 }
 
+#[test]
+fn functions_are_devices_of_their_root_bus_whatever_is_above_them() {
+    let host = host("z8.toml");
+    let cell = planned("z8-slice0.toml", &host);
+    let found = places(&cell, &host).expect("places");
+    let mut next = std::collections::BTreeMap::new();
+    for (function, assigned) in found.iter().zip(&cell.functions) {
+        let root = host.root_of(assigned.address).expect("a root bus");
+        let device = next.entry(root.first_bus).or_insert(0);
+        *device += 1;
+        let guest = u32::from(root.first_bus) << 8 | *device << 3;
+        assert_eq!(function.plan.guest, guest, "{}", assigned.address);
+        assert_eq!(function.plan.bdf, assigned.address.number());
+    }
+    let kinds: Vec<_> = found.iter().map(|f| f.kind.as_str()).collect();
+    assert!(kinds.contains(&"NVMe VF 0 of 0000:8d:00.0"), "{kinds:?}");
+}
+
+#[test]
+fn more_functions_than_devices_become_second_functions() {
+    let host = host("z8.toml");
+    let mut cell = planned("z8-slice0.toml", &host);
+    let one = cell.functions.first().expect("a function").clone();
+    cell.functions = vec![one; 248];
+    let found = places(&cell, &host).expect("places");
+    let at = |n: usize| found[n].plan.guest & 0xff;
+    assert_eq!((at(0), at(30), at(31)), (1 << 3, 31 << 3, 1 << 3 | 1));
+    assert_eq!(at(247), 31 << 3 | 7);
+    cell.functions.push(cell.functions[0].clone());
+    let error = places(&cell, &host).expect_err("one more");
+    assert!(error.to_string().contains("has room for 248"), "{error}");
+}
+
+#[test]
+fn hole_begins_where_the_cell_s_configuration_space_does() {
+    let host = host("z8.toml");
+    let cell = planned("z8-slice0.toml", &host);
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    assert_eq!(around.hole(), 0x8000_0000 + (0x20 << 20));
+    let spaces = around.configuration();
+    assert_eq!(
+        spaces.first().map(|s| (s.start, s.size)),
+        Some((0x8200_0000, 12 << 20))
+    );
+    assert_eq!(Surroundings::default().hole(), layout::HOLE);
+}
+
 /// Has `iasl` take each table apart and put it together again.
 fn iasl_accepts(name: &str, tables: &Tables) {
     let dir = tempfile::tempdir().expect("temporary folder");

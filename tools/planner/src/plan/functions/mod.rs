@@ -144,6 +144,17 @@ fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<
         );
         return None;
     }
+    if let Some(vfs) = function
+        .sriov
+        .as_ref()
+        .map(|s| s.num_vfs)
+        .filter(|n| *n > 0)
+    {
+        let cause = format!("it has {vfs} virtual functions, which the root would keep");
+        let help = format!("remove them: echo 0 > /sys/bus/pci/devices/{address}/sriov_numvfs");
+        wish.wrong(pool, KEY, message, cause, help);
+        return None;
+    }
     if wish.key == "console.pci" && function.kind() != 0x0700 {
         let cause = format!("it is {}, no UART", function.a_what());
         wish.wrong(pool, KEY, message, cause, "name a function of class 07.00");
@@ -286,7 +297,7 @@ fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address, sriov: &Sriov, vf: u
         sriov.num_vfs
     );
     let help = format!(
-        "write a number below {}, or destroy `{user}` first",
+        "create all slices with one command, write a number below {}, or destroy `{user}` first",
         sriov.num_vfs
     );
     wish.wrong(pool, "sriov.vf", message, cause, help);
