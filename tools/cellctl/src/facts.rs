@@ -1,5 +1,7 @@
 //! What a machine has and lacks, from what Linux tells about it.
 
+mod iommu;
+
 use crate::output::size;
 use serde::Serialize;
 use std::fs;
@@ -275,53 +277,6 @@ impl Machine<'_> {
         )
     }
 
-    /// What keeps functions of cells apart: units, nobody else who drives them,
-    /// and interrupts that go through them.
-    fn iommu(&self) -> Vec<Fact> {
-        let tables = self.root.join("sys/firmware/acpi/tables");
-        let unit = [("DMAR", "intel_iommu"), ("IVRS", "amd_iommu")]
-            .into_iter()
-            .find(|(table, _)| tables.join(table).exists());
-        let Some((table, parameter)) = unit else {
-            return vec![Fact::warning(
-                "IOMMU",
-                "none: PCI functions of cells could reach all memory",
-                "turn VT-d or AMD-Vi on in the firmware's set-up",
-            )];
-        };
-        let filled = |path: &str| {
-            fs::read_dir(self.root.join(path)).is_ok_and(|mut entries| entries.next().is_some())
-        };
-        // Only a Linux that translates DMA itself makes groups.
-        let used = filled("sys/class/iommu") || filled("sys/kernel/iommu_groups");
-        let translation = if used {
-            Fact::warning(
-                "DMA translation",
-                "Linux does it, and the monitor cannot",
-                format!("boot Linux with {parameter}=off to give PCI functions to cells"),
-            )
-        } else {
-            Fact::good("DMA translation", "left to the monitor")
-        };
-        // Chips that go through a unit have names such as "IR-PCI-MSI".
-        let remapped = self.text("proc/interrupts").contains(" IR-");
-        let interrupts = if remapped {
-            Fact::good("interrupt remapping", "Linux uses it")
-        } else {
-            Fact::warning(
-                "interrupt remapping",
-                "Linux does not use it: cells can get no PCI functions",
-                "boot Linux without intremap=off and nox2apic; turn VT-d's interrupt \
-                 remapping and x2APIC on in the firmware's set-up",
-            )
-        };
-        vec![
-            Fact::good("IOMMU", format!("there ({table})")),
-            translation,
-            interrupts,
-        ]
-    }
-
     /// Parameters that stand in the way.
     fn kernel_parameters(&self) -> Vec<Fact> {
         const BAD: [(&str, &str); 5] = [
@@ -374,7 +329,7 @@ mod tests {
     const FLAGS: &str = "processor\t: 0\nflags\t\t: vmx x2apic constant_tsc nonstop_tsc\n\
                          vmx flags\t: ept vpid unrestricted_guest\n";
 
-    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(super) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("temporary folder");
         for (path, text) in files {
             let path = dir.path().join(path);
@@ -384,7 +339,7 @@ mod tests {
         dir
     }
 
-    fn find(root: &Path, cpuid: Cpuid, name: &str) -> Fact {
+    pub(super) fn find(root: &Path, cpuid: Cpuid, name: &str) -> Fact {
         let facts = machine(root, cpuid);
         facts
             .into_iter()
@@ -437,16 +392,6 @@ mod tests {
             found(Cpuid::default()),
             "the CPU has neither VT-x nor AMD-V"
         );
-    }
-
-    #[test]
-    fn groups_show_that_linux_translates() {
-        let dir = root(&[
-            ("sys/firmware/acpi/tables/IVRS", ""),
-            ("sys/kernel/iommu_groups/0/type", "DMA\n"),
-        ]);
-        let fact = find(dir.path(), Cpuid::default(), "DMA translation");
-        assert!(fact.fix.expect("a fix").contains("amd_iommu=off"));
     }
 
     #[test]
