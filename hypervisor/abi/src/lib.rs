@@ -20,6 +20,7 @@ pub mod call;
 pub mod image;
 pub mod ioctl;
 pub mod plan;
+mod stats;
 pub mod status;
 pub mod wire;
 

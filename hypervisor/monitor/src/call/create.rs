@@ -1,27 +1,20 @@
 //! Making a cell: everything is checked and taken step by step, and given back
 //! in reverse if a step fails.
 
-use super::life::{for_each_run, unmap_from_root};
+use super::build::build;
 use super::{Caller, Refusal};
-use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life, MAX_CELL_CPUS};
-use crate::devices::Devices;
-use crate::iommu::{self, Domain};
-use crate::pci::{self, Functions, MAX_FUNCTIONS};
+use crate::cell::{self, Cell, MAX_CELL_CPUS};
+use crate::pci::{self, MAX_FUNCTIONS};
 use crate::percpu::{self, Activity, CpuShared, request};
-use crate::space::Space;
-use crate::vcpu::Vendor;
-use crate::{facts, kick, log, owners};
-use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource, State};
+use crate::{facts, iommu, kick, log, owners};
+use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
-use cellvisor_core::addr::{Gpa, Hpa};
-use cellvisor_core::cpuid::Table;
 use cellvisor_core::own::OwnError;
-use cellvisor_core::paging::{Attr, MapError, MemType};
-use core::sync::atomic::{AtomicU32, Ordering};
+use cellvisor_core::paging::MemType;
+use core::sync::atomic::Ordering;
 use log::log;
-use spin::Mutex;
 
 /// Makes the cell of a framed plan.
 ///
@@ -79,7 +72,7 @@ pub(crate) fn taken(resource: Resource, owner: Owner) -> Refusal {
 /// Pages that are guarded for a cell's functions.
 pub(super) type Guarded = heapless::Vec<u64, MAX_FUNCTIONS>;
 
-type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
+pub(super) type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
 
 /// Indexes of the plan's CPUs. All must be the root's, and not the one that
 /// makes the call.
@@ -232,180 +225,6 @@ fn filter_config_ports() {
             root.bitmaps.set_port(pci::DATA_PORT + offset, filtered);
         }
     }
-}
-
-/// Puts the cell together, and frees what was made if a part is missing.
-fn build(
-    caller: &mut Caller<'_>,
-    id: CellId,
-    name: Name,
-    plan: &CellPlan<'_>,
-    cpus: &Cpus,
-    functions: Functions,
-) -> Result<&'static Cell, Refusal> {
-    let no_memory = || Refusal::from(CallStatus::NoMemory);
-    let (_, free_before) = crate::mem::pool::usage();
-    let mut parts = Parts::new(functions);
-    if let Err(refusal) = parts.make(caller, id, plan) {
-        parts.free();
-        return Err(refusal);
-    }
-    let (Some(space), Some(bitmaps), Some(devices)) = (parts.space, parts.bitmaps, parts.devices)
-    else {
-        return Err(no_memory());
-    };
-    let memory = plan.memory.iter().flatten().map(|memory| memory.size).sum();
-    let (_, free_now) = crate::mem::pool::usage();
-    let native = |leaf, sub| {
-        let found = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
-        [found.eax, found.ebx, found.ecx, found.edx]
-    };
-    let guest = Guest {
-        cpus: cpus.clone(),
-        memory,
-        cpuid: Table::build(native, cpus.len() as u32).without(caller.lacks),
-        layout: plan.devices,
-        devices: Mutex::new(devices),
-        functions: Mutex::new(parts.functions),
-        domain: Mutex::new(parts.domain),
-        config_address: AtomicU32::new(0),
-        boot: Mutex::new(None),
-        pages: free_before - free_now + cell::CELL_PAGES as u32,
-    };
-    let life = Life {
-        state: State::Loadable,
-        failure: None,
-        starts: 0,
-        scrubbed: 0,
-        visible: true,
-        quiet: false,
-    };
-    let cell = Cell {
-        id,
-        name,
-        space: Mutex::new(Some(space)),
-        bitmaps,
-        denied: DeniedCounters::default(),
-        life: Mutex::new(life),
-        guest: Some(guest),
-    };
-    cell::put(cell).ok_or_else(no_memory)
-}
-
-/// What a cell is put together from.
-struct Parts {
-    functions: Functions,
-    domain: Option<Domain>,
-    space: Option<Space>,
-    bitmaps: Option<Bitmaps>,
-    devices: Option<Devices>,
-}
-
-impl Parts {
-    fn new(functions: Functions) -> Self {
-        Self {
-            functions,
-            domain: None,
-            space: None,
-            bitmaps: None,
-            devices: None,
-        }
-    }
-
-    /// Makes all; what was made before an error is left to [`Self::free`].
-    fn make(
-        &mut self,
-        caller: &mut Caller<'_>,
-        id: CellId,
-        plan: &CellPlan<'_>,
-    ) -> Result<(), Refusal> {
-        let no_memory = || Refusal::from(CallStatus::NoMemory);
-        if iommu::units() != 0 {
-            exclude(id)?;
-        }
-        pci::take_pages(&self.functions, Owner::Device(id))?;
-        hide_devices(caller, id, &self.functions)?;
-        self.domain = pci::domain(plan, &self.functions, id)?;
-        pci::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
-        let space = (caller.vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
-        let space = self.space.insert(space);
-        map(plan, space)?;
-        pci::map(&self.functions, space)?;
-        self.bitmaps = bitmaps(caller.vendor, plan);
-        self.devices = Devices::new(plan.devices.uart_gsi);
-        if self.bitmaps.is_none() || self.devices.is_none() {
-            return Err(no_memory());
-        }
-        Ok(())
-    }
-
-    fn free(mut self) {
-        self.functions.free();
-        if let Some(domain) = self.domain {
-            domain.free();
-        }
-        if let Some(space) = self.space {
-            space.destroy();
-        }
-        if let Some(bitmaps) = self.bitmaps {
-            bitmaps.free();
-        }
-        if let Some(devices) = self.devices {
-            devices.free();
-        }
-    }
-}
-
-/// Ends DMA of the root's functions to the cell's memory.
-fn exclude(id: CellId) -> Result<(), Refusal> {
-    for_each_run(Owner::Cell(id), &mut |start, size| {
-        iommu::exclude(start, size).map_err(|_| ())
-    })
-    .map_err(|()| CallStatus::NoMemory.into())
-}
-
-/// Ends the root's view of registers and configuration space of functions.
-fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> Result<(), Refusal> {
-    if functions.len() == 0 {
-        return Ok(());
-    }
-    if let Some(root) = cell::get(CellId::ROOT) {
-        for offset in 0..4 {
-            root.bitmaps.set_port(pci::DATA_PORT + offset, true);
-        }
-    }
-    let guarded = pci::guarded(functions).map(|page| (page, PAGE_SIZE));
-    unmap_from_root(caller, |f| {
-        for_each_run(Owner::Device(id), f)?;
-        let mut guarded = guarded;
-        guarded.try_for_each(|(start, size)| f(start, size))
-    })
-}
-
-fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refusal> {
-    for memory in plan.memory.iter().flatten() {
-        space
-            .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size, Attr::RAM)
-            .map_err(|error| match error {
-                MapError::NoMemory => CallStatus::NoMemory.into(),
-                MapError::Overlap(gpa) => bad(CallStatus::BadResource, Resource::GuestPage(gpa.0)),
-                _ => bad(CallStatus::BadResource, Resource::GuestPage(memory.gpa)),
-            })?;
-    }
-    Ok(())
-}
-
-/// Only the cell's own ports and the MSRs of its policy are direct.
-fn bitmaps(vendor: &'static Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
-    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
-    (vendor.fill_msr_bitmap)(vendor.cell_msrs, bitmaps.msr);
-    bitmaps.intercept_all_ports();
-    for ports in plan.ports.iter().flatten() {
-        for offset in 0..ports.count {
-            bitmaps.set_port(ports.first.wrapping_add(offset), false);
-        }
-    }
-    Some(bitmaps)
 }
 
 /// Takes the CPUs from the root. A CPU that does not answer makes all go back.

@@ -3,6 +3,7 @@
 //! One at a time: the lock on the buffer is the lock of them all, and nobody
 //! waits for it.
 
+mod build;
 mod create;
 mod leave;
 mod life;

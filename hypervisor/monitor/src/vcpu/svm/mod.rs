@@ -21,7 +21,6 @@ use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::{self, Policy};
-use cellvisor_core::paging::PageSize;
 use cellvisor_core::svm::{self, EFER_SVME, EVENT_HAS_CODE, EVENT_VALID, TYPE_EXCEPTION};
 use cellvisor_core::vcpu::{self, CpuState, EFER_LMA, Event, Regs};
 use cellvisor_core::walk::Paging;

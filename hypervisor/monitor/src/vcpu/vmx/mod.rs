@@ -6,35 +6,28 @@
 pub(crate) mod caps;
 mod exit;
 mod fields;
+mod setup;
 mod vmcs;
 
 use super::{Attachment, Backend, BitmapSizes, EnterError, Vcpu, Vendor};
 use crate::cpu::gdt;
 use crate::entry;
-use crate::mem::{self, hpa_of};
+use crate::mem::hpa_of;
 use crate::percpu::CpuShared;
 use crate::space::Space;
-use caps::{Caps, ENTRY_IA32E, NMI_WINDOW};
+use caps::{Caps, NMI_WINDOW};
 use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
-use cellvisor_core::paging::PageSize;
-use cellvisor_core::vcpu::{
-    CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CR4_VMXE, CpuState,
-    EFER_LMA, EFER_LME, Event, Regs, Segment, Table,
-};
+use cellvisor_core::vcpu::{CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, Regs, Table};
 use cellvisor_core::walk::Paging;
 use fields::*;
 use vmcs::Vmcs;
 use x86::bits64::vmx;
 
-/// #DB, #AC, #MC: a guest that makes one of the first two happen while the CPU
-/// delivers it could keep the CPU in microcode for ever (CVE-2015-8104,
-/// CVE-2015-5307); the last one is about the machine.
-const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 /// Valid bit of event fields.
 const EVENT_VALID: u32 = 1 << 31;
 const EVENT_HAS_CODE: u32 = 1 << 11;
@@ -43,11 +36,6 @@ const EVENT_EXCEPTION: u32 = EVENT_VALID | 3 << 8;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_SS: u64 = 3;
 const BLOCKED_BY_NMI: u64 = 1 << 3;
-/// Access rights of a segment that cannot be used.
-const UNUSABLE: u64 = 1 << 16;
-const EFER_SCE: u64 = 1;
-const EFER_NXE: u64 = 1 << 11;
-
 /// VT-x on this CPU.
 pub(crate) struct Vmx {
     vmcs: Vmcs,
@@ -378,142 +366,6 @@ impl Vcpu for Vmx {
     }
 }
 
-impl Vmx {
-    fn write_controls(&mut self) {
-        let caps = &self.caps;
-        let v = &mut self.vmcs;
-        // SAFETY: the controls that `caps` has checked; addresses follow with
-        // `attach`, before the first entry.
-        unsafe {
-            v.control(PIN_CONTROLS, u64::from(caps.pin));
-            v.control(PRIMARY_CONTROLS, u64::from(caps.primary));
-            v.control(SECONDARY_CONTROLS, u64::from(caps.secondary));
-            v.control(EXIT_CONTROLS, u64::from(caps.exit));
-            v.control(ENTRY_CONTROLS, u64::from(caps.entry));
-            v.control(EXCEPTION_BITMAP, EXCEPTIONS);
-            v.control(CR3_TARGET_COUNT, 0);
-            v.control(TSC_OFFSET, 0);
-            v.control(ENTRY_ERROR_CODE, 0);
-            v.control(ENTRY_INSTRUCTION_LEN, 0);
-            v.control(CR0_MASK, caps.registers.cr0_mask());
-            v.control(CR4_MASK, caps.registers.cr4_mask());
-            if caps.secondary & caps::XSAVES != 0 {
-                v.control(XSS_EXITING, 0);
-            }
-        }
-    }
-
-    fn write_host(&mut self, linux: &CpuState, pages: [u64; 2]) {
-        let (gdt_base, idt_base) = gdt::bases();
-        let v = &mut self.vmcs;
-        // The area's shared part lies before its hardware pages.
-        let shared = pages[0] - cellvisor_abi::PAGE_SIZE;
-        let cr4 = CR4_PAE | CR4_MCE | CR4_VMXE | CR4_OSXSAVE | linux.cr4 & CR4_LA57;
-        let efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-        // SAFETY: the monitor's own tables, code and per-CPU data.
-        unsafe {
-            v.host(HOST_CS, u64::from(gdt::CODE));
-            for field in [HOST_SS, HOST_DS, HOST_ES] {
-                v.host(field, u64::from(gdt::DATA));
-            }
-            v.host(HOST_FS, 0);
-            v.host(HOST_GS, 0);
-            v.host(HOST_TR, u64::from(gdt::TSS));
-            v.host(HOST_PAT, linux.pat);
-            v.host(HOST_EFER, efer);
-            v.host(
-                HOST_CR0,
-                linux.cr0 & CR0_EXTENSION | CR0_PE | CR0_PG | CR0_NE | CR0_WP,
-            );
-            v.host(HOST_CR3, mem::map::cr3());
-            v.host(HOST_CR4, cr4);
-            v.host(HOST_FS_BASE, 0);
-            v.host(HOST_GS_BASE, shared);
-            v.host(HOST_TR_BASE, gdt::tss_base());
-            v.host(HOST_GDTR_BASE, gdt_base);
-            v.host(HOST_IDTR_BASE, idt_base);
-            v.host(HOST_SYSENTER_CS, 0);
-            v.host(HOST_SYSENTER_ESP, 0);
-            v.host(HOST_SYSENTER_EIP, 0);
-            v.host(HOST_RIP, entry::vmx_exit_address());
-        }
-    }
-
-    fn write_control_fields(&mut self, register: u8, real: u64, shadow: u64) {
-        let (field, shadow_field) = if register == 0 {
-            (GUEST_CR0, CR0_SHADOW)
-        } else {
-            (GUEST_CR4, CR4_SHADOW)
-        };
-        self.vmcs.write(field, real);
-        // SAFETY: a shadow is only what the guest reads.
-        unsafe { self.vmcs.control(shadow_field, shadow) };
-    }
-
-    fn set_cr4(&mut self, value: u64) {
-        if let Some(cr4) = self.caps.registers.cr4(value) {
-            self.write_control_fields(4, cr4.real, cr4.shadow);
-        }
-    }
-
-    fn write_cr0(&mut self, value: u64) -> bool {
-        if cellvisor_core::vmx::cr0_is_invalid(value) {
-            return false;
-        }
-        let efer = self.vmcs.read(GUEST_EFER);
-        let paging = value & CR0_PG != 0;
-        if efer & EFER_LME != 0 && paging != (efer & EFER_LMA != 0) {
-            self.vmcs.write(GUEST_EFER, efer ^ EFER_LMA);
-            self.set_long_mode(paging);
-        }
-        let cr0 = self.caps.registers.cr0(value);
-        self.write_control_fields(0, cr0.real, cr0.shadow);
-        true
-    }
-
-    fn set_long_mode(&mut self, on: bool) {
-        let mode = if on { ENTRY_IA32E } else { 0 };
-        // SAFETY: the mode must agree with the guest's EFER; a wrong one fails
-        // the entry.
-        unsafe {
-            self.vmcs
-                .control(ENTRY_CONTROLS, u64::from(self.caps.entry | mode))
-        };
-    }
-
-    fn set_segment(&mut self, index: u32, segment: &Segment) {
-        let fields = fields::segment(index);
-        let access = match u64::from(segment.access) {
-            0 => UNUSABLE,
-            // A loaded code or data segment counts as accessed.
-            access if access & 0x10 != 0 => access | 1,
-            access => access,
-        };
-        self.vmcs
-            .write(fields.selector, u64::from(segment.selector));
-        self.vmcs.write(fields.limit, u64::from(segment.limit));
-        self.vmcs.write(fields.access, access);
-        self.vmcs.write(fields.base, segment.base);
-    }
-
-    fn segment(&self, index: u32) -> Segment {
-        let fields = fields::segment(index);
-        let access = self.vmcs.read(fields.access);
-        Segment {
-            selector: self.vmcs.read(fields.selector) as u16,
-            access: if access & UNUSABLE != 0 {
-                0
-            } else {
-                access as u16
-            },
-            limit: self.vmcs.read(fields.limit) as u32,
-            base: self.vmcs.read(fields.base),
-        }
-    }
-}
-
-/// CR0 bits about the FPU that the monitor takes from Linux: MP, EM, TS, ET.
-const CR0_EXTENSION: u64 = 0x1e;
 const SINGLE_CONTEXT: u64 = 1;
 const ALL_CONTEXTS: u64 = 2;
 
