@@ -314,7 +314,7 @@ impl Unit {
     pub(super) fn serve_queue(&mut self, view: &mut RootView<'_>) -> Result<(), Stuck> {
         const MANY: u32 = 64;
         let mut looked = false;
-        while let Some(at) = self.shadow.next() {
+        while let Some(at) = self.shadow.take_request() {
             let mut words = [0; ENTRY as usize];
             if !view.read(at, &mut words) {
                 continue;

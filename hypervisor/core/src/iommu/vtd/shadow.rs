@@ -26,7 +26,7 @@ pub enum Effect {
     Done,
     /// It was dropped: it is the monitor's to decide.
     Refused,
-    /// Descriptors wait: see [`Shadow::next`].
+    /// Descriptors wait: see [`Shadow::take_request`].
     Queue,
     /// Linux has another table of interrupt entries, or switched it on or off.
     Table,
@@ -108,7 +108,7 @@ impl Shadow {
 
     /// Where the next descriptor of the root's queue is; `None` if there is none.
     /// It counts as taken.
-    pub fn next(&mut self) -> Option<Hpa> {
+    pub fn take_request(&mut self) -> Option<Hpa> {
         let (head, tail) = (self.word(IQH), self.word(IQT));
         let address = self.read(IQA, 8);
         let size = 1u32 << (12 + (address & 7));
@@ -181,11 +181,11 @@ mod tests {
     #[test]
     fn queue_is_walked_to_its_tail() {
         let mut shadow = linux();
-        assert_eq!(shadow.next(), None);
+        assert_eq!(shadow.take_request(), None);
         assert_eq!(shadow.write(IQT, 4, 0x60), Effect::Queue);
-        assert_eq!(shadow.next(), Some(Hpa(0x10_0040)));
-        assert_eq!(shadow.next(), Some(Hpa(0x10_0050)));
-        assert_eq!(shadow.next(), None);
+        assert_eq!(shadow.take_request(), Some(Hpa(0x10_0040)));
+        assert_eq!(shadow.take_request(), Some(Hpa(0x10_0050)));
+        assert_eq!(shadow.take_request(), None);
         assert_eq!(shadow.read(IQH, 8), 0x60);
     }
 
@@ -193,9 +193,12 @@ mod tests {
     fn queue_wraps_and_ends_whatever_the_tail() {
         let mut shadow = linux();
         shadow.write(IQT, 8, 0x10);
-        assert_eq!(core::iter::from_fn(|| shadow.next()).count(), 256 - 3);
+        assert_eq!(
+            core::iter::from_fn(|| shadow.take_request()).count(),
+            256 - 3
+        );
         shadow.write(IQT, 8, 0x7_fff0);
-        assert_eq!(shadow.next(), None, "beyond the queue's end");
+        assert_eq!(shadow.take_request(), None, "beyond the queue's end");
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn requeue(vmcs: &mut Vmcs) -> bool {
 fn exception(vmcs: &Vmcs) -> Exit {
     let event = vmcs.info(EXIT_EVENT);
     if event >> 8 & 7 == TYPE_NMI {
+        unblock_nmis();
         return Exit::Nmi;
     }
     let vector = event as u8;
@@ -88,6 +89,31 @@ fn exception(vmcs: &Vmcs) -> Exit {
         }
     }
     Exit::Exception(vector)
+}
+
+/// Ends the blocking of NMIs that the exit has begun, by an IRET to the next
+/// instruction. The next entry would do as well, but not on Bochs 2.7, where the
+/// CPU would be deaf from then on.
+fn unblock_nmis() {
+    // SAFETY: it returns to where it is, with the same stack and flags; an NMI
+    // that comes now finds the monitor's handler, as at any other time.
+    unsafe {
+        core::arch::asm!(
+            "mov {0}, ss",
+            "mov {1}, rsp",
+            "push {0}",
+            "push {1}",
+            "pushfq",
+            "mov {0}, cs",
+            "push {0}",
+            "lea {0}, [rip + 2f]",
+            "push {0}",
+            "iretq",
+            "2:",
+            out(reg) _,
+            out(reg) _,
+        );
+    }
 }
 
 fn control_register(vmcs: &Vmcs) -> Exit {
