@@ -61,6 +61,8 @@ pub(super) fn power(
     let mut command = Command::new("env");
     command.args(["-i", path, "HOME=/", "TERM=xterm"]);
     command.args(["script", "-qfec", &line, "/dev/null"]);
+    // Its network card writes down what it sends, where Bochs was started.
+    command.current_dir(dir);
     Ok(Power {
         command,
         console: Console::Pipe(console),
