@@ -62,6 +62,11 @@ impl Space {
         tables!(self, t => t.unmap(&mut PoolTables, gpa, size))
     }
 
+    /// See [`Tables::merge`].
+    pub(crate) fn merge(&mut self, gpa: Gpa, size: u64) -> Result<Stale, MapError> {
+        tables!(self, t => t.merge(&mut PoolTables, gpa, size))
+    }
+
     /// See [`Tables::translate`].
     pub(crate) fn translate(&self, gpa: Gpa) -> Option<Mapping> {
         tables!(self, t => t.translate(&PoolTables, gpa))

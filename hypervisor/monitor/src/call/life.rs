@@ -102,6 +102,8 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
         return Err(CallStatus::CpuStuck.into());
     }
     let (id, name, owner) = (cell.id, cell.name, cell.owner());
+    // The root has large pages again where it had them before.
+    change_root(caller, Space::merge, |f| for_each_run(owner, f))?;
     let functions = cell.guest.as_ref().map(|guest| guest.functions.lock());
     let guarded: Guarded = functions
         .iter()
@@ -187,21 +189,27 @@ fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Ends the root's view of the ranges that `ranges` gives to its argument, on
-/// all CPUs of the root. After an error a part of them may be unmapped.
+/// Ends the root's view of the ranges that `ranges` gives to its argument. After
+/// an error a part of them may be unmapped.
 pub(super) fn unmap_from_root(
     caller: &mut Caller<'_>,
+    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+) -> Result<(), Refusal> {
+    change_root(caller, Space::unmap, ranges)
+}
+
+/// Changes the root's view of ranges, for all CPUs of the root.
+fn change_root(
+    caller: &mut Caller<'_>,
+    change: fn(&mut Space, Gpa, u64) -> Result<Stale, MapError>,
     ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
 ) -> Result<(), Refusal> {
     let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     let mut stale: Option<Stale> = None;
     let result = ranges(&mut |start, size| {
         let mut space = root.space.lock();
-        let new = space
-            .as_mut()
-            .ok_or(())?
-            .unmap(Gpa(start), size)
-            .map_err(|_| ())?;
+        let space = space.as_mut().ok_or(())?;
+        let new = change(space, Gpa(start), size).map_err(|_| ())?;
         stale = Some(match stale.take() {
             Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
             None => new,
