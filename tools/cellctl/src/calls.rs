@@ -4,8 +4,8 @@ use crate::driver::{Driver, Reply};
 use crate::error::{Error, Result};
 use crate::sentences;
 use cellvisor_abi::call::{
-    CellId, CellStatus, Code, ConsoleWrite, Info, Progress, ReadRequest, ReadResponse, Start,
-    Stats, StatsRequest,
+    CellId, CellStatus, Code, ConsoleWrite, FunctionRequest, FunctionStatus, Info, Progress,
+    ReadRequest, ReadResponse, Start, Stats, StatsRequest,
 };
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::wire;
@@ -72,6 +72,15 @@ impl Monitor<'_> {
             &cell,
             &format!("cannot read the state of cell {}", cell.0),
         )
+    }
+
+    /// What the monitor says of each of a cell's functions.
+    pub(crate) fn functions(self, status: &CellStatus) -> Result<Vec<FunctionStatus>> {
+        let cell = status.cell;
+        let what = format!("cannot read the functions of cell {}", cell.0);
+        (0..status.functions)
+            .map(|index| self.ask(Code::CellFunction, &FunctionRequest { cell, index }, &what))
+            .collect()
     }
 
     /// Every cell's state.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::output::{self, say, size, table};
 use crate::sentences;
 use crate::state::{CellFunction, CellRecord};
-use cellvisor_abi::call::{CellStatus, Info};
+use cellvisor_abi::call::{CellStatus, FunctionStatus, Info};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -22,6 +22,8 @@ struct Shown {
     /// What the monitor says; `None` for a cell that it does not know.
     #[serde(serialize_with = "without_name")]
     details: Option<CellStatus>,
+    /// What the monitor says of its functions, in the order of the record.
+    functions: Vec<FunctionStatus>,
     /// What it was created from; `None` for a cell of another cellctl.
     record: Option<CellRecord>,
 }
@@ -68,6 +70,7 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
             state: sentences::state(status.state),
             cpus: linux_cpus(record.as_ref()),
             memory: status.memory,
+            functions: Monitor(driver).functions(&status)?,
             details: Some(status),
             record,
         });
@@ -78,6 +81,7 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
         state: "left over",
         cpus: linux_cpus(Some(&record)),
         memory: record.ram_bytes(),
+        functions: Vec::new(),
         details: None,
         record: Some(record),
     }));
@@ -104,7 +108,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
     let rows = cells.iter().map(|c| {
         let starts = c.details.map_or(0, |d| d.starts);
         let isolation = match c.details {
-            Some(d) if d.unprotected => "DMA open",
+            Some(d) if d.unprotected => "none",
             _ => "full",
         };
         vec![
@@ -188,7 +192,7 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
         row("console output", size(status.console_written));
         row(
             "DMA isolation",
-            if status.unprotected { "open" } else { "full" }.to_owned(),
+            if status.unprotected { "none" } else { "full" }.to_owned(),
         );
     }
     row("CPUs", numbers(&cell.cpus));
@@ -202,6 +206,10 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
         row("command line", record.payload.cmdline.clone());
         for function in &record.functions {
             row("function", described(function));
+            let bdf = function.plan.bdf;
+            if let Some(live) = cell.functions.iter().find(|live| live.bdf == bdf) {
+                row("", doing(live));
+            }
         }
     }
     rows
@@ -209,15 +217,25 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
 
 /// A function: where the cell sees it, where it is, what it is.
 fn described(function: &CellFunction) -> String {
-    let open = match function.plan.unprotected {
-        true => ", DMA open",
-        false => "",
-    };
     format!(
-        "{} is {}, {}{open}",
+        "{} is {}, {}",
         sentences::function_name(function.plan.guest),
         sentences::function_name(function.plan.bdf),
         function.kind
+    )
+}
+
+/// What a function does now, and what was kept from it.
+fn doing(live: &FunctionStatus) -> String {
+    let dma = match (live.unprotected, live.bus_master) {
+        (true, _) => "no DMA for want of an IOMMU",
+        (false, true) => "DMA on",
+        (false, false) => "DMA off",
+    };
+    let (all, used) = live.vectors;
+    format!(
+        "{dma}, {used} of {all} vectors in use, {} requests blocked",
+        live.faults
     )
 }
 
@@ -339,10 +357,20 @@ mod tests {
 
     #[test]
     fn function_is_told_with_both_addresses() {
-        let mut function = record_with_vfs("a", 1, 1).functions.remove(1);
+        let function = record_with_vfs("a", 1, 1).functions.remove(1);
         assert_eq!(described(&function), "0000:00:01.0 is 0000:02:10.1, device");
-        function.plan.unprotected = true;
-        assert!(described(&function).ends_with("device, DMA open"));
+        let live = FunctionStatus {
+            bdf: function.plan.bdf,
+            guest: function.plan.guest,
+            unprotected: false,
+            bus_master: true,
+            vectors: (9, 2),
+            faults: 1,
+        };
+        assert_eq!(
+            doing(&live),
+            "DMA on, 2 of 9 vectors in use, 1 requests blocked"
+        );
     }
 
     #[test]
