@@ -1,0 +1,378 @@
+/*
+ * attack-pci NAME [ARGUMENT...]: tries from within a Linux cell what only the
+ * owner of a PCI function, of memory or of a CPU may do, and says whether it
+ * had an effect. Counters are the monitor's to show.
+ *
+ * The cell's first function is a virtual function with MSI-X at device 1, its
+ * second is QEMU's edu at device 2: a device whose DMA engine copies between a
+ * buffer of its own and any address. /dev/mem needs iomem=relaxed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/io.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define ABSENT 0xffffffffU
+#define PAGE 4096UL
+
+#define VF 1
+#define EDU 2
+#define EDU_SYSFS "/sys/bus/pci/devices/0000:00:02.0"
+#define VF_SYSFS "/sys/bus/pci/devices/0000:00:01.0"
+
+/* edu: interrupts, and a DMA engine with a buffer of one page. */
+#define EDU_RAISE 0x60
+#define EDU_SOURCE 0x80
+#define EDU_TARGET 0x88
+#define EDU_COUNT 0x90
+#define EDU_COMMAND 0x98
+#define EDU_BUFFER 0x40000UL
+#define EDU_START 1
+#define EDU_TO_MEMORY 2
+
+static const char *name;
+
+/* Ends with the verdict. */
+__attribute__((format(printf, 2, 3), noreturn)) static void verdict(bool contained,
+								    const char *format, ...)
+{
+	va_list arguments;
+
+	printf("attack: %s %s: ", name, contained ? "contained" : "BROKE OUT");
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n");
+	exit(contained ? 0 : 1);
+}
+
+__attribute__((noreturn)) static void give_up(const char *what)
+{
+	printf("attack: %s not tried: %s: %s\n", name, what, strerror(errno));
+	exit(2);
+}
+
+static uint32_t conf1(unsigned int bus, unsigned int slot, unsigned int offset)
+{
+	return 0x80000000U | bus << 16 | slot << 11 | (offset & 0xfc);
+}
+
+static uint32_t config_read(unsigned int bus, unsigned int slot, unsigned int offset)
+{
+	outl(conf1(bus, slot, offset), 0xcf8);
+	return inl(0xcfc);
+}
+
+static void config_write(unsigned int bus, unsigned int slot, unsigned int offset, uint32_t value)
+{
+	outl(conf1(bus, slot, offset), 0xcf8);
+	outl(value, 0xcfc);
+}
+
+static void *map(const char *path, off_t offset, size_t size)
+{
+	int file = open(path, O_RDWR | O_SYNC);
+	void *at;
+
+	if (file < 0)
+		give_up(path);
+	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, offset);
+	if (at == MAP_FAILED)
+		give_up(path);
+	close(file);
+	return at;
+}
+
+/* Guest-physical address and size of the cell's ECAM, from its first bus on. */
+static uint64_t ecam(uint64_t *size)
+{
+	uint8_t table[64];
+	uint64_t base;
+	int file = open("/sys/firmware/acpi/tables/MCFG", O_RDONLY);
+
+	if (file < 0 || read(file, table, sizeof(table)) < 60)
+		give_up("MCFG");
+	close(file);
+	memcpy(&base, table + 44, sizeof(base));
+	*size = (uint64_t)(table[55] - table[54] + 1) << 20;
+	return base + ((uint64_t)table[54] << 20);
+}
+
+/* Guest-physical address of a page of this process. */
+static uint64_t physical(void *page)
+{
+	uint64_t entry;
+	int file = open("/proc/self/pagemap", O_RDONLY);
+
+	if (file < 0 ||
+	    pread(file, &entry, sizeof(entry), (off_t)((uintptr_t)page / PAGE * sizeof(entry))) !=
+		    sizeof(entry))
+		give_up("/proc/self/pagemap");
+	close(file);
+	return (entry & ((1ULL << 55) - 1)) * PAGE;
+}
+
+static void *own_page(void)
+{
+	void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED, -1, 0);
+
+	if (page == MAP_FAILED)
+		give_up("memory");
+	return page;
+}
+
+/* edu's registers, with memory decoding and bus mastering on. */
+static volatile uint8_t *edu(void)
+{
+	config_write(0, EDU, 4, (config_read(0, EDU, 4) & 0xffff) | 6);
+	return map(EDU_SYSFS "/resource0", 0, 0x100000);
+}
+
+static void copy(volatile uint8_t *registers, uint64_t from, uint64_t to, uint64_t count,
+		 uint64_t direction)
+{
+	*(volatile uint64_t *)(registers + EDU_SOURCE) = from;
+	*(volatile uint64_t *)(registers + EDU_TARGET) = to;
+	*(volatile uint64_t *)(registers + EDU_COUNT) = count;
+	*(volatile uint64_t *)(registers + EDU_COMMAND) = direction | EDU_START;
+	while (*(volatile uint64_t *)(registers + EDU_COMMAND) & EDU_START)
+		usleep(1000);
+}
+
+static void to_memory(volatile uint8_t *registers, uint64_t address, uint64_t count)
+{
+	copy(registers, EDU_BUFFER, address, count, EDU_TO_MEMORY);
+}
+
+static void from_memory(volatile uint8_t *registers, uint64_t address, uint64_t count)
+{
+	copy(registers, address, EDU_BUFFER, count, 0);
+}
+
+/* Addresses that no cell of at most 512 MiB has, up to the end of RAM. */
+static const uint64_t foreign[] = {
+	0x20000000, 0x30000000, 0x40000000, 0x58000000, 0x70000000, 0x104000000, 0x120000000,
+};
+#define FOREIGN (sizeof(foreign) / sizeof(foreign[0]))
+
+/* Every function of the first 16 buses, by ports. */
+static void ports(void)
+{
+	unsigned int tried = 0, seen = 0;
+
+	for (unsigned int bus = 0; bus < 16; bus++) {
+		for (unsigned int slot = 0; slot < 32; slot++) {
+			if (bus == 0 && (slot == VF || slot == EDU))
+				continue;
+			tried++;
+			if (config_read(bus, slot, 0) != ABSENT)
+				seen++;
+			config_write(bus, slot, 4, 0);
+		}
+	}
+	verdict(seen == 0, "%u of %u foreign functions seen by ports", seen, tried);
+}
+
+/* The same by ECAM, as far as that goes. */
+static void memory(void)
+{
+	uint64_t size, base = ecam(&size);
+	volatile uint32_t *at = map("/dev/mem", (off_t)base, size);
+	unsigned int tried = 0, seen = 0;
+
+	for (uint64_t offset = 0; offset < size && tried < 512; offset += 8 * PAGE) {
+		if (offset == VF * 8 * PAGE || offset == EDU * 8 * PAGE)
+			continue;
+		tried++;
+		if (at[offset / 4] != ABSENT)
+			seen++;
+		at[offset / 4 + 1] = 0;
+	}
+	verdict(seen == 0, "%u of %u foreign functions seen by ECAM", seen, tried);
+}
+
+/* The page after the cell's ECAM: this ends the cell. */
+static void outside(void)
+{
+	uint64_t size, base = ecam(&size);
+	volatile uint32_t *at = map("/dev/mem", (off_t)(base + size), PAGE);
+
+	printf("attack: %s reads %#llx\n", name, (unsigned long long)(base + size));
+	fflush(stdout);
+	usleep(300000);
+	verdict(at[0] == ABSENT, "read %#x", at[0]);
+}
+
+/* Puts edu's BAR over another function's. */
+static void bar(uint32_t victim)
+{
+	uint32_t before = config_read(0, EDU, 0x10), after;
+
+	config_write(0, EDU, 0x10, victim);
+	after = config_read(0, EDU, 0x10);
+	verdict(after == before, "BAR was %#x, is %#x after a write of %#x", before, after, victim);
+}
+
+/* Writes behind the last entry of the MSI-X table, and a foreign CPU into it. */
+static void msix(void)
+{
+	volatile uint32_t *table = map(VF_SYSFS "/resource3", 0, PAGE);
+	unsigned int entries = 3, kept = 0;
+
+	for (unsigned int at = entries * 4; at < entries * 4 + 64; at++) {
+		uint32_t before = table[at];
+
+		table[at] = 0xfee0dead;
+		kept += table[at] != before;
+	}
+	verdict(kept == 0, "%u of 64 words behind the MSI-X table were kept", kept);
+}
+
+/* An entry of the MSI-X table that names a CPU of somebody else. */
+static void msix_cpu(void)
+{
+	volatile uint32_t *table = map(VF_SYSFS "/resource3", 0, PAGE);
+
+	table[0] = 0xfee03000;
+	table[1] = 0;
+	table[2] = 0x4400;
+	table[3] = 0;
+	verdict(true, "entry 0 was told to send NMIs to APIC 3");
+}
+
+/* edu's MSI, told to send an NMI to a CPU of somebody else. */
+static void msi_cpu(uint32_t apic)
+{
+	volatile uint8_t *registers = edu();
+	unsigned int at = config_read(0, EDU, 0x34) & 0xfc;
+	uint32_t header;
+
+	while (at && (config_read(0, EDU, at) & 0xff) != 5)
+		at = config_read(0, EDU, at) >> 8 & 0xfc;
+	if (!at)
+		give_up("no MSI");
+	header = config_read(0, EDU, at);
+	config_write(0, EDU, at + 4, 0xfee00000 | apic << 12);
+	config_write(0, EDU, at + (header & 0x800000 ? 8 : 4), header & 0x800000 ? 0 : 0xfee00000 | apic << 12);
+	config_write(0, EDU, at + (header & 0x800000 ? 12 : 8), 0x0400);
+	config_write(0, EDU, at, header | 0x10000);
+	for (int i = 0; i < 8; i++) {
+		*(volatile uint32_t *)(registers + EDU_RAISE) = 1;
+		*(volatile uint32_t *)(registers + 0x64) = 1;
+	}
+	config_write(0, EDU, at, header & ~0x10000U);
+	verdict(true, "8 messages with an NMI for APIC %u sent", apic);
+}
+
+/* Reads memory of others into edu. */
+static void dma_read(void)
+{
+	volatile uint8_t *registers = edu();
+	uint8_t *page = own_page();
+	uint64_t own = physical(page);
+	unsigned int leaked = 0;
+
+	for (unsigned int i = 0; i < FOREIGN; i++) {
+		memset(page, 'A', PAGE);
+		from_memory(registers, own, PAGE);
+		from_memory(registers, foreign[i], PAGE);
+		memset(page, 'B', PAGE);
+		to_memory(registers, own, PAGE);
+		for (unsigned int at = 0; at < PAGE; at++) {
+			if (page[at] != 'A' && page[at] != 0 && page[at] != 0xff) {
+				leaked++;
+				break;
+			}
+		}
+	}
+	verdict(leaked == 0, "%u of %zu foreign pages read", leaked, FOREIGN);
+}
+
+/* Shows that the engine works, then writes to memory of others. */
+static void dma_write(void)
+{
+	volatile uint8_t *registers = edu();
+	uint8_t *page = own_page();
+	uint64_t own = physical(page);
+
+	memset(page, 0x5a, PAGE);
+	from_memory(registers, own, PAGE);
+	memset(page, 0, PAGE);
+	to_memory(registers, own, PAGE);
+	if (page[0] != 0x5a || page[PAGE - 1] != 0x5a)
+		verdict(false, "DMA to own memory does not work: nothing is shown");
+	for (unsigned int i = 0; i < FOREIGN; i++)
+		to_memory(registers, foreign[i], PAGE);
+	verdict(true, "DMA works in own memory; %zu foreign pages written to", FOREIGN);
+}
+
+/* A DMA write that is an interrupt in the format without remapping. */
+static void forged(uint32_t data)
+{
+	volatile uint8_t *registers = edu();
+	uint8_t *page = own_page();
+	uint64_t own = physical(page);
+
+	memcpy(page, &data, sizeof(data));
+	from_memory(registers, own, sizeof(data));
+	for (uint64_t apic = 0; apic < 4; apic++)
+		to_memory(registers, 0xfee00000 | apic << 12, sizeof(data));
+	verdict(true, "messages to APICs 0-3 with data %#x written", data);
+}
+
+/* DMA writes that are interrupts with handles of others. */
+static void handles(void)
+{
+	volatile uint8_t *registers = edu();
+	uint8_t *page = own_page();
+	uint64_t own = physical(page);
+
+	memset(page, 0, PAGE);
+	from_memory(registers, own, 4);
+	for (uint64_t handle = 0; handle < 48; handle++)
+		to_memory(registers, 0xfee00010 | handle << 5, 4);
+	verdict(true, "messages with handles 0-47 written");
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t argument = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : 0;
+
+	name = argc > 1 ? argv[1] : "";
+	if (iopl(3) < 0)
+		give_up("iopl");
+	if (!strcmp(name, "config-ports"))
+		ports();
+	if (!strcmp(name, "config-ecam"))
+		memory();
+	if (!strcmp(name, "ecam-outside"))
+		outside();
+	if (!strcmp(name, "bar-move"))
+		bar(argument);
+	if (!strcmp(name, "msix-beyond"))
+		msix();
+	if (!strcmp(name, "msix-foreign-cpu"))
+		msix_cpu();
+	if (!strcmp(name, "msi-foreign-cpu"))
+		msi_cpu(argument);
+	if (!strcmp(name, "dma-read"))
+		dma_read();
+	if (!strcmp(name, "dma-write"))
+		dma_write();
+	if (!strcmp(name, "msi-forged"))
+		forged(0x41);
+	if (!strcmp(name, "nmi-forged"))
+		forged(0x400);
+	if (!strcmp(name, "msi-foreign-handle"))
+		handles();
+	fprintf(stderr, "attack-pci: no attack is named %s\n", name);
+	return 2;
+}
