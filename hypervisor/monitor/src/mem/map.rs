@@ -256,7 +256,12 @@ impl Window {
     /// Zeroes the page at `hpa`. The caller has checked whose memory it is.
     pub(crate) fn zero(&mut self, hpa: Hpa) {
         let page = self.open(hpa);
+        // Eight bytes at a time: emulators and old CPUs do not join bytes.
         // SAFETY: the window shows one whole page.
-        unsafe { core::ptr::write_bytes(page, 0, PAGE_SIZE as usize) };
+        unsafe {
+            core::arch::asm!("rep stosq",
+                inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") page => _, in("rax") 0,
+                options(nostack, preserves_flags));
+        }
     }
 }
