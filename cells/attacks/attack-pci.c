@@ -236,11 +236,25 @@ static void msix(void)
 	verdict(kept == 0, "%u of 64 words behind the MSI-X table were kept", kept);
 }
 
+/* Offset of the capability `id` of a function on the first bus. */
+static unsigned int capability(unsigned int slot, uint8_t id)
+{
+	unsigned int at = config_read(0, slot, 0x34) & 0xfc;
+
+	while (at && (config_read(0, slot, at) & 0xff) != id)
+		at = config_read(0, slot, at) >> 8 & 0xfc;
+	if (!at)
+		give_up("no such capability");
+	return at;
+}
+
 /* An entry of the MSI-X table that names a CPU of somebody else. */
 static void msix_cpu(void)
 {
 	volatile uint32_t *table = map(VF_SYSFS "/resource3", 0, PAGE);
+	unsigned int at = capability(VF, 0x11);
 
+	config_write(0, VF, at, config_read(0, VF, at) | 0x80000000U);
 	table[0] = 0xfee03000;
 	table[1] = 0;
 	table[2] = 0x4400;
@@ -252,17 +266,14 @@ static void msix_cpu(void)
 static void msi_cpu(uint32_t apic)
 {
 	volatile uint8_t *registers = edu();
-	unsigned int at = config_read(0, EDU, 0x34) & 0xfc;
-	uint32_t header;
+	unsigned int at = capability(EDU, 5);
+	uint32_t header = config_read(0, EDU, at);
+	bool wide = header & 0x800000;
 
-	while (at && (config_read(0, EDU, at) & 0xff) != 5)
-		at = config_read(0, EDU, at) >> 8 & 0xfc;
-	if (!at)
-		give_up("no MSI");
-	header = config_read(0, EDU, at);
 	config_write(0, EDU, at + 4, 0xfee00000 | apic << 12);
-	config_write(0, EDU, at + (header & 0x800000 ? 8 : 4), header & 0x800000 ? 0 : 0xfee00000 | apic << 12);
-	config_write(0, EDU, at + (header & 0x800000 ? 12 : 8), 0x0400);
+	if (wide)
+		config_write(0, EDU, at + 8, 0);
+	config_write(0, EDU, at + (wide ? 12 : 8), 0x0400);
 	config_write(0, EDU, at, header | 0x10000);
 	for (int i = 0; i < 8; i++) {
 		*(volatile uint32_t *)(registers + EDU_RAISE) = 1;

@@ -14,7 +14,7 @@ counter() {
 }
 
 # Lets the attacker try $1, and prints a row of the table. The counter named $2
-# must rise, unless it is "-".
+# must rise.
 attack() {
     # shellcheck disable=SC2046
     set -- "$1" "$2" $(counter)
@@ -24,7 +24,7 @@ attack() {
     more=$(echo "$now $3 $4 $5" | awk '{ print "config +" $1 - $4 " dma +" $2 - $5 " mmio +" $3 - $6 }')
     echo "root: attack ${1%% *}: ${verdict:-no verdict} ($more)"
     [ "$verdict" = contained ] || fail "the attack $1 was not contained"
-    [ "$2" = - ] || echo "$more" | grep -q "$2 +[1-9]" || fail "the attack $1 was not counted"
+    echo "$more" | grep -q "$2 +[1-9]" || fail "the attack $1 was not counted"
 }
 
 # Interrupts that nobody expected, in the kernel's log here.
@@ -63,8 +63,8 @@ attack "bar-move $(awk 'NR == 1 { print $1 }' /sys/bus/pci/devices/$nic/resource
 tell mallory 10 'echo 0000:00:01.0 > /sys/bus/pci/drivers/igbvf/unbind'
 tell mallory 10 'echo 1 > /sys/bus/pci/devices/0000:00:01.0/enable'
 attack msix-beyond mmio
-attack msix-foreign-cpu -
-attack "msi-foreign-cpu 3" -
+attack msix-foreign-cpu mmio
+attack "msi-foreign-cpu 3" mmio
 attack dma-read dma
 attack dma-write dma
 attack msi-forged dma
