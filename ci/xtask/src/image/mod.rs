@@ -9,9 +9,10 @@ use crate::build::{Parts, program};
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels;
-use crate::sh::Cmd;
+use crate::sh::{Cmd, find_program};
 use anyhow::{Context, Result};
 use archive::{Archive, Mode};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Debian's busybox, linked statically.
@@ -50,6 +51,7 @@ pub(crate) fn root(
     image.file("lib.sh", &read(&paths.repo("ci/root/lib.sh"))?, Mode::Plain)?;
     add_modules(&mut image, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
+    add_tools(&mut image, &scenario.root.tools)?;
     add_parts(&mut image, parts, &kernel.release)?;
     add_cells(paths, &mut image, scenario)?;
     for (name, content) in scenario.files()? {
@@ -88,6 +90,33 @@ fn add_programs(paths: &Paths, image: &mut Archive, sources: &[String]) -> Resul
             &program.content,
             Mode::Run,
         )?;
+    }
+    Ok(())
+}
+
+/// Programs of this machine, and each library that one of them needs.
+fn add_tools(image: &mut Archive, names: &[String]) -> Result<()> {
+    let mut files = BTreeSet::new();
+    for name in names {
+        let program =
+            find_program(name).with_context(|| format!("{name} is missing: cargo xtask setup"))?;
+        let needs = Cmd::new("ldd").arg(&program).read()?;
+        let paths = needs
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        files.extend(paths.map(str::to_owned));
+        image.file(&format!("bin/{name}"), &read(&program)?, Mode::Run)?;
+    }
+    let mut dirs = BTreeSet::new();
+    for file in &files {
+        let path = file.trim_start_matches('/');
+        let parents: Vec<_> = Path::new(path).ancestors().skip(1).collect();
+        for dir in parents.iter().rev().filter_map(|dir| dir.to_str()) {
+            if !dir.is_empty() && dir != "lib" && dirs.insert(dir.to_owned()) {
+                image.dir(dir)?;
+            }
+        }
+        image.file(path, &read(Path::new(file))?, Mode::Run)?;
     }
     Ok(())
 }

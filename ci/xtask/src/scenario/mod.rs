@@ -103,6 +103,8 @@ pub(crate) struct Root {
     pub(crate) modules: Vec<String>,
     /// C programs for its `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
+    /// Programs of this machine for its `/bin`, with the libraries they need.
+    pub(crate) tools: Vec<String>,
     /// More words for its command line.
     pub(crate) cmdline: String,
 }
@@ -113,6 +115,7 @@ impl Default for Root {
             kernel: Kernel::V6_12,
             modules: Vec::new(),
             programs: Vec::new(),
+            tools: Vec::new(),
             cmdline: String::new(),
         }
     }
