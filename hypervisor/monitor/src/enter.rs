@@ -73,8 +73,8 @@ fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError 
 fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
     let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
     if area.shared().area.load(Ordering::Relaxed) == 0 {
-        // SAFETY: the other CPUs wait for this one.
         let result = everyone_here().and_then(|()| {
+            // SAFETY: the other CPUs wait for this one.
             unsafe { entry::on_large_stack(|| prepare_shared(vendor)) }.unwrap_or(Ok(()))
         });
         SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);

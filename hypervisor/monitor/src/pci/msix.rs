@@ -199,7 +199,7 @@ fn write_register(page: *mut u8, entry: u64, part: u64, value: u32) {
 
 /// Offset in its page, such that an access of `size` bytes stays in it.
 fn offset_of(address: u64, size: u8) -> usize {
-    (address % PAGE_SIZE & !(u64::from(size.max(1)) - 1)) as usize
+    ((address % PAGE_SIZE) & !(u64::from(size.max(1)) - 1)) as usize
 }
 
 impl Target<'_> {
