@@ -20,7 +20,7 @@ step function
 run cellctl list
 tell cell0 30 'cd /sys/bus/pci/devices; for f in *; do echo "pci: $f" $(cat $f/vendor $f/device); done'
 # The card's MAC, word by word: ask for it in a register of the card, and poll.
-tell cell0 30 'cd 0000:00:01.0; echo 1 > enable; at=$(($(sed "s/ .*//;q" resource) + 0x14)); for word in 1 257 513; do devmem $at 32 $word; mac="$mac $(devmem $at 32)"; done; echo "mac:$mac"'
+tell cell0 30 'cd /sys/bus/pci/devices/0000:00:01.0; echo 1 > enable; at=$(($(sed "s/ .*//;q" resource) + 0x14)); for word in 1 257 513; do devmem $at 32 $word; mac="$mac $(devmem $at 32)"; done; echo "mac:$mac"'
 
 step checksum
 sum='seq 1 5000 | sha256sum | sed "s/ .*//; s/^/sum=/"'
