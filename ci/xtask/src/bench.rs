@@ -1,15 +1,34 @@
-//! `cargo xtask bench`: measurements that need no lane.
+//! `cargo xtask bench`: measurements.
+
+mod io;
 
 use crate::build;
+use crate::lane::Lane;
 use crate::paths::Paths;
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum What {
     /// How planning time grows from 16 to 1,024 CPUs.
     Plan,
+    /// Throughput of virtual functions in a cell and in plain Linux.
+    Io,
+}
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// What to measure.
+    #[arg(value_enum)]
+    what: What,
+    /// For `io`: the machine (default: the best one that can be had).
+    #[arg(long, value_enum)]
+    lane: Option<Lane>,
+    /// Show the serial consoles while they run.
+    #[arg(long)]
+    verbose: bool,
 }
 
 /// Measures with an optimized build, and prints a table.
@@ -17,14 +36,17 @@ pub(crate) enum What {
 /// # Errors
 ///
 /// The bench does not build, or fails.
-pub(crate) fn main(paths: &Paths, what: What) -> Result<()> {
-    let (package, log) = match what {
-        What::Plan => ("cellvisor-planner", "bench-plan"),
-    };
+pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    match options.what {
+        What::Plan => plan(paths),
+        What::Io => io::main(paths, options),
+    }
+}
+
+fn plan(paths: &Paths) -> Result<()> {
     let table = build::cargo(paths)
-        .words("run --release --quiet --example bench --package")
-        .arg(package)
-        .run(paths, log)?;
+        .words("run --release --quiet --example bench --package cellvisor-planner")
+        .run(paths, "bench-plan")?;
     print!("{table}");
     Ok(())
 }

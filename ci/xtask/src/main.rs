@@ -50,12 +50,8 @@ enum Task {
     Boot(boot::Options),
     /// Run every check: `N passed, N failed, N skipped`.
     Test(test::Options),
-    /// Measure what needs no lane.
-    Bench {
-        /// What to measure.
-        #[arg(value_enum)]
-        what: bench::What,
-    },
+    /// Measure.
+    Bench(bench::Options),
     /// Tell the size of the image and of its source.
     Size,
     /// Set up, build, and play the main job.
@@ -88,7 +84,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
         Task::Test(options) => test::main(&paths, options),
-        Task::Bench { what } => bench::main(&paths, *what),
+        Task::Bench(options) => bench::main(&paths, options),
         Task::Size => size::main(&paths),
         Task::Demo(options) => demo::main(&paths, options),
     }

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// The first process of cells, in the initramfs and on a disk.
 const INIT: &str = "cells/linux/init";
 
-/// What cells do with their functions, as `io`.
-const IO: &str = "cells/linux/io";
+/// What cells do with their functions, as `io`, and a root to compare.
+pub(super) const IO: &str = "cells/linux/io";
 
 /// Labels of the disks: the cells whose root file systems they hold; the third
 /// is the root's and empty.

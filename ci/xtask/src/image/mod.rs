@@ -49,6 +49,7 @@ pub(crate) fn root(
         image.dir(folder)?;
     }
     image.file("lib.sh", &read(&paths.repo("ci/root/lib.sh"))?, Mode::Plain)?;
+    image.file("bin/io", &read(&paths.repo(cell::IO))?, Mode::Run)?;
     add_modules(&mut image, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
     add_tools(&mut image, &scenario.root.tools)?;
