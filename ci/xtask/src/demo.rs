@@ -10,13 +10,14 @@ use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
 
-/// The scenario that is the main job on a lane.
-const fn scenario_of(lane: Lane) -> &'static str {
+/// The scenarios that are the main job on a lane: a cell's whole life, then cells
+/// with devices.
+const fn scenarios_of(lane: Lane) -> &'static [&'static str] {
     match lane {
-        Lane::Kvm | Lane::QemuVmx => "sriov",
-        // Two cells at once take their time under its AMD-V.
-        Lane::Qemu => "main",
-        Lane::Bochs => "bochs",
+        Lane::Kvm | Lane::QemuVmx => &["main", "sriov"],
+        // Two cells at once take their time under its AMD-V; `boot` plays them.
+        Lane::Qemu => &["main"],
+        Lane::Bochs => &["bochs"],
     }
 }
 
@@ -41,20 +42,28 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let start = Instant::now();
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, options.lane)?;
-    let scenario = scenario::load(paths, scenario_of(lane))?;
-    let parts = parts(paths, &ui, &scenario)?;
-    eprintln!("\nThe main job on {} ({}):\n", lane.name(), lane.about());
-    let mut screen = Screen::new(&ui, true);
-    let outcome = run::run(paths, lane, &scenario, &parts, false, &mut screen)?;
-    screen.end(&outcome);
-    println!("\n{}\n", summary(&outcome));
-    conclude(&outcome)?;
+    for name in scenarios_of(lane) {
+        play(paths, &ui, lane, name)?;
+    }
     eprintln!(
         "demo on {} succeeded in {:.0} s, all in all",
         lane.name(),
         start.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// Plays one scenario and sums it up.
+fn play(paths: &Paths, ui: &Ui, lane: Lane, name: &str) -> Result<()> {
+    let scenario = scenario::load(paths, name)?;
+    let parts = parts(paths, ui, &scenario)?;
+    let (on, kind) = (lane.name(), lane.about());
+    eprintln!("\n{name} on {on} ({kind}): {}\n", scenario.about);
+    let mut screen = Screen::new(ui, true);
+    let outcome = run::run(paths, lane, &scenario, &parts, false, &mut screen)?;
+    screen.end(&outcome);
+    println!("\n{}\n", summary(&outcome));
+    conclude(&outcome)
 }
 
 fn summary(outcome: &Outcome) -> String {
