@@ -15,6 +15,7 @@ pub(crate) const BACKPORTS: &str = "bookworm-backports";
 /// Packages of the release itself, with what needs them.
 const RELEASE_PACKAGES: &[&str] = &[
     "gcc",
+    "libc6-dev", // small programs of root and cells, linked statically
     "make",
     "binutils",
     "libelf1",
