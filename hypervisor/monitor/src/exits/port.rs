@@ -98,7 +98,9 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
                 None => ones(access.size),
             }
         }
-        (Device::ConfigData, None) => pci::root_port_read(access.port, access.size),
+        (Device::ConfigData, None) => {
+            pci::root_port_read(&mut cpu.window, access.port, access.size)
+        }
         _ => {
             refused(cpu, access);
             ones(access.size)
@@ -137,7 +139,7 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
             }
         }
         (Device::ConfigData, None) => {
-            if !pci::root_port_write(access.port, access.size, value as u32) {
+            if !pci::root_port_write(&mut cpu.window, access.port, access.size, value as u32) {
                 config_refused(cpu);
             }
         }

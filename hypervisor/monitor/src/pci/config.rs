@@ -93,7 +93,10 @@ pub(crate) fn write(window: &mut Window, bdf: Bdf, dword: u16, value: u32) {
 /// Writes the bytes of `access` and no others: registers beside it may act when
 /// they are written.
 pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u32) {
-    let Some(page) = page(bdf) else { return };
+    let Some(page) = page(bdf) else {
+        write_by_port(bdf, access, value);
+        return;
+    };
     let at = window
         .open_device(page)
         .wrapping_add(usize::from(access.offset()));
@@ -105,6 +108,21 @@ pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u
             _ => at.cast::<u32>().write_volatile(value),
         }
     }
+}
+
+/// The same where configuration space is not mapped.
+fn write_by_port(bdf: Bdf, access: Access, value: u32) {
+    by_ports(bdf, access.dword(), |port| {
+        let port = port + (access.offset() & 3);
+        // SAFETY: the address port points at the register.
+        unsafe {
+            match access.size() {
+                1 => x86::io::outb(port, value as u8),
+                2 => x86::io::outw(port, value as u16),
+                _ => x86::io::outl(port, value),
+            }
+        }
+    });
 }
 
 /// Runs `f` with the data port while the address port points at a register of
@@ -126,52 +144,10 @@ fn by_ports<T>(bdf: Bdf, dword: u16, f: impl FnOnce(u16) -> T) -> Option<T> {
     }
 }
 
-/// Does the root's read of a data port, unless it leads to a function that is
-/// `foreign`.
-pub(crate) fn by_root(port: u16, size: u8, foreign: impl FnOnce(Bdf) -> bool) -> Option<u32> {
-    let _guard = own_port(port, size, foreign)?;
-    // SAFETY: the address port is as the root left it, and what it leads to is
-    // the root's or nobody's.
-    Some(unsafe {
-        match size {
-            1 => u32::from(x86::io::inb(port)),
-            2 => u32::from(x86::io::inw(port)),
-            _ => x86::io::inl(port),
-        }
-    })
-}
-
-/// The same for a write; false if it was not done.
-pub(crate) fn write_by_root(
-    port: u16,
-    size: u8,
-    value: u32,
-    foreign: impl FnOnce(Bdf) -> bool,
-) -> bool {
-    let Some(_guard) = own_port(port, size, foreign) else {
-        return false;
-    };
-    // SAFETY: as in `by_root`.
-    unsafe {
-        match size {
-            1 => x86::io::outb(port, value as u8),
-            2 => x86::io::outw(port, value as u16),
-            _ => x86::io::outl(port, value),
-        }
-    }
-    true
-}
-
-/// The ports, if the address port leads to nothing `foreign`.
-fn own_port(
-    port: u16,
-    size: u8,
-    foreign: impl FnOnce(Bdf) -> bool,
-) -> Option<spin::MutexGuard<'static, ()>> {
-    let guard = PORTS.lock();
+/// What the root's access to a data port means; `None` if that is nothing.
+pub(crate) fn of_root(port: u16, size: u8) -> Option<(Bdf, Access)> {
+    let _guard = PORTS.lock();
     // SAFETY: reading the address has no side effect.
     let address = unsafe { x86::io::inl(ADDRESS_PORT) };
-    let target = Access::from_ports(address, port, size);
-    let refused = target.is_some_and(|(bdf, _)| foreign(bdf));
-    (!refused).then_some(guard)
+    Access::from_ports(address, port, size)
 }

@@ -245,13 +245,16 @@ pub(crate) fn root_write(window: &mut Window, bdf: Bdf, access: Access, value: u
 }
 
 /// The root reads a data port; ones for a function of a cell.
-pub(crate) fn root_port_read(port: u16, size: u8) -> u64 {
-    config::by_root(port, size, |bdf| owner(bdf).is_some()).map_or(ones(size), u64::from)
+pub(crate) fn root_port_read(window: &mut Window, port: u16, size: u8) -> u64 {
+    match config::of_root(port, size) {
+        Some((bdf, access)) => u64::from(root_read(window, bdf, access)),
+        None => ones(size),
+    }
 }
 
-/// The root writes a data port; false if the function is a cell's.
-pub(crate) fn root_port_write(port: u16, size: u8, value: u32) -> bool {
-    config::write_by_root(port, size, value, |bdf| owner(bdf).is_some())
+/// The root writes a data port; false if that was refused.
+pub(crate) fn root_port_write(window: &mut Window, port: u16, size: u8, value: u32) -> bool {
+    config::of_root(port, size).is_some_and(|(bdf, access)| root_write(window, bdf, access, value))
 }
 
 /// Counts the faults that the units have recorded, for the functions and cells
