@@ -1,6 +1,6 @@
 //! Putting a cell together: its tables, its functions, its devices.
 
-use super::create::{Cpus, bad};
+use super::create::{Cpus, bad, filter_config_ports};
 use super::life::{for_each_run, unmap_from_root};
 use super::{Caller, Refusal};
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life};
@@ -155,11 +155,7 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
     if functions.len() == 0 {
         return Ok(());
     }
-    if let Some(root) = cell::get(CellId::ROOT) {
-        for offset in 0..4 {
-            root.bitmaps.set_port(pci::DATA_PORT + offset, true);
-        }
-    }
+    filter_config_ports(true);
     let guarded = pci::guarded(functions).map(|page| (page, PAGE_SIZE));
     unmap_from_root(caller, |f| {
         for_each_run(Owner::Device(id), f)?;

@@ -186,7 +186,7 @@ pub(super) fn release(owner: Owner, guarded: &[u64]) {
     });
     release_pages(Owner::Device(id), |_| {});
     pci::release_guarded(guarded.iter().copied());
-    filter_config_ports();
+    filter_config_ports(pci::any());
     let root = cell::get(CellId::ROOT);
     owners::with(|owners| {
         loop {
@@ -218,9 +218,8 @@ fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
 }
 
 /// The root's configuration data ports exit while a cell has functions.
-fn filter_config_ports() {
+pub(super) fn filter_config_ports(filtered: bool) {
     if let Some(root) = cell::get(CellId::ROOT) {
-        let filtered = pci::any();
         for offset in 0..4 {
             root.bitmaps.set_port(pci::DATA_PORT + offset, filtered);
         }
@@ -235,12 +234,7 @@ fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(
     };
     let done = stop_all(members()) && assign_all(members(), cell.id);
     if done {
-        if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
-            log!(
-                "cell={} interrupts of the root are not checked",
-                cell.name.as_str()
-            );
-        }
+        recheck_interrupts(caller);
         return Ok(());
     }
     give_back(members());
@@ -248,6 +242,14 @@ fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(
     // it is not used below.
     unsafe { cell::remove(cell.id) };
     Err(CallStatus::CpuStuck.into())
+}
+
+/// CPUs or functions have another owner: where the root's interrupts may go has
+/// changed.
+pub(super) fn recheck_interrupts(caller: &mut Caller<'_>) {
+    if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
+        log!("interrupts of the root are not checked");
+    }
 }
 
 /// Makes CPUs leave their guest; false if one does not answer.

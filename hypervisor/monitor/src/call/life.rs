@@ -1,12 +1,12 @@
 //! Starting, stopping, reloading and destroying cells.
 
-use super::create::{Guarded, assign_all, give_back, release, stop_all};
+use super::create::{Guarded, assign_all, give_back, recheck_interrupts, release, stop_all};
 use super::{Caller, Refusal, find};
 use crate::cell::{self, Cell};
 use crate::percpu::{Activity, CpuShared, request};
 use crate::space::Space;
 use crate::sync::tsc;
-use crate::{facts, iommu, kick, log, owners, pci};
+use crate::{facts, kick, log, owners, pci};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
@@ -114,9 +114,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     // not used below.
     unsafe { cell::remove(id) };
     release(owner, &guarded);
-    if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
-        log!("interrupts of the root are not checked");
-    }
+    recheck_interrupts(caller);
     log!("cell={} destroyed", name.as_str());
     Ok((CallStatus::Ok, progress))
 }

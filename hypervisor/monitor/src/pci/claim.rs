@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::msix::Msix;
-use super::{Functions, config, config_page, has_virtual, owner};
+use super::{Functions, config, has_virtual, owner};
 use crate::call::{Refusal, bad, taken};
 use crate::iommu::{self, Domain};
 use crate::mem::map::Window;
@@ -162,13 +162,13 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
             }
             transfer(start / PAGE_SIZE, end / PAGE_SIZE, owner)?;
         }
-        if let Some(page) = config_page(device.bdf()) {
+        if let Some(page) = config::page(device.bdf()) {
             transfer(page.0 / PAGE_SIZE, page.0 / PAGE_SIZE + 1, owner)?;
         }
         if let Some(page) = device
             .plan
             .pf
-            .and_then(|pf| config_page(Bdf::from_plan(pf)))
+            .and_then(|pf| config::page(Bdf::from_plan(pf)))
         {
             let page = page.0 / PAGE_SIZE;
             // The monitor has it already if it guards it for another function.
@@ -199,7 +199,7 @@ fn transfer(first: u64, end: u64, to: Owner) -> Result<(), Refusal> {
 /// Pages of physical functions that are guarded for `functions`, by address.
 pub(crate) fn guarded(functions: &Functions) -> impl Iterator<Item = u64> + '_ {
     let pfs = functions.all().iter().filter_map(|device| device.plan.pf);
-    pfs.filter_map(|pf| config_page(Bdf::from_plan(pf)))
+    pfs.filter_map(|pf| config::page(Bdf::from_plan(pf)))
         .map(|page| page.0)
 }
 

@@ -12,7 +12,6 @@ use crate::mem::pool;
 use crate::{iommu, sync};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, FunctionStatus};
-use cellvisor_core::addr::Hpa;
 use cellvisor_core::exit::ones;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
@@ -20,7 +19,7 @@ use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, seen};
 pub(crate) use claim::{
     MAX_FUNCTIONS, claim, domain, guarded, map, protect, release_guarded, take_pages,
 };
-pub(crate) use config::{ADDRESS_PORT, DATA_PORT, init};
+pub(crate) use config::{ADDRESS_PORT, DATA_PORT, at as config_at, init};
 use device::Device;
 
 /// A little longer than any reset takes, in microseconds.
@@ -167,11 +166,6 @@ pub(crate) fn write(window: &mut Window, cell: &Cell, at: Bdf, access: Access, v
     written.flatten() == Some(true)
 }
 
-/// Function and offset of an address that is configuration space.
-pub(crate) fn config_at(address: u64) -> Option<(Bdf, u16)> {
-    config::at(address)
-}
-
 /// The cell reads in guarded pages of an MSI-X table; `None` if there are none.
 pub(crate) fn read_table(window: &mut Window, cell: &Cell, gpa: u64, size: u8) -> Option<u64> {
     with(cell, |functions| {
@@ -286,9 +280,4 @@ pub(crate) fn count_faults() {
             ));
         }
     });
-}
-
-/// Page of a function's configuration space.
-fn config_page(bdf: Bdf) -> Option<Hpa> {
-    config::page(bdf)
 }
