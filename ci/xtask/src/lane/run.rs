@@ -184,7 +184,9 @@ fn play(
 fn spawn(command: &Command, dir: &Path) -> Result<Emulator> {
     let errors = File::create(dir.join("emulator.log")).context("cannot write emulator.log")?;
     let line = sh::line(command);
+    let here = Path::new(".");
     Command::new("setpriv")
+        .current_dir(command.get_current_dir().unwrap_or(here))
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
         .args(command.get_args())
