@@ -8,7 +8,7 @@
 #          (default: $TMPDIR/qemu-vmx-build)
 #
 # Needs Debian 12 or 13; root only if build packages are missing. Nothing
-# happens while DEST is up to date with the patch and the source files here.
+# happens while DEST is up to date with the files here.
 
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +20,7 @@ if [ -z "$dest" ]; then
     echo "usage: $0 DEST [WORKDIR]" >&2
     exit 2
 fi
-stamp=$(cd "$here" && find vmx.patch vtd.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
+stamp=$(cd "$here" && find build.sh vmx.patch vtd.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
 if [ -x "$dest" ] && [ "$(cat "$dest.stamp" 2>/dev/null)" = "$stamp" ]; then
     echo "$dest is up to date"
     exit 0
@@ -105,12 +105,14 @@ if [ ! -x "$venv/bin/meson" ]; then
 fi
 mkdir -p build
 cd build
-if [ ! -f build.ninja ]; then
+options="--target-list=x86_64-softmmu --without-default-features --enable-tcg
+    --enable-slirp --enable-system --disable-docs --disable-werror
+    --enable-fdt=system --enable-linux-aio --disable-install-blobs --enable-plugins"
+if [ "$(cat configured 2>/dev/null)" != "$options" ]; then
     echo "configures"
-    ../configure --python="$venv/bin/python3" --target-list=x86_64-softmmu \
-        --without-default-features --enable-tcg --enable-slirp \
-        --enable-system --disable-docs --disable-werror \
-        --enable-fdt=system --enable-linux-aio --disable-install-blobs
+    # shellcheck disable=SC2086
+    ../configure --python="$venv/bin/python3" $options
+    echo "$options" > configured
 fi
 ninja qemu-system-x86_64
 

@@ -116,6 +116,13 @@ more_done() {
     [ "$(grep -c '^cell: done' "/run/cell-$1")" -gt "$2" ]
 }
 
+# Exits of the cell $1 so far: a kind and a count in each line.
+exits() {
+    cellctl stats "$1" | awk 'NR == 1 { for (i = 5; i <= NF; i++) kind[i] = $i; next }
+        { for (i = 5; i <= NF; i++) n[i] += $i }
+        END { for (i in n) print kind[i], n[i] }'
+}
+
 # Fails if the table of exits in the file $1 (CPU, cell, virtual id, total, then
 # a column for each kind that was seen) has more than ICR writes and CPUID.
 only_quiet() {

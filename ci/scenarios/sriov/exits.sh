@@ -1,12 +1,5 @@
 # Words of this scenario: exits between two moments, and the physical functions.
 
-# Exits of the cell $1 so far: a kind and a count in each line.
-exits() {
-    cellctl stats "$1" | awk 'NR == 1 { for (i = 5; i <= NF; i++) kind[i] = $i; next }
-        { for (i = 5; i <= NF; i++) n[i] += $i }
-        END { for (i in n) print kind[i], n[i] }'
-}
-
 # Fails if the cell $1 had other exits than ICR writes and CPUID between
 # /run/before-CELL and /run/after-CELL.
 only_quiet_between() {

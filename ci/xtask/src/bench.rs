@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements.
 
+mod exits;
 mod io;
 
 use crate::build;
@@ -15,6 +16,8 @@ pub(crate) enum What {
     Plan,
     /// Throughput of virtual functions in a cell and in plain Linux.
     Io,
+    /// The monitor's instructions for each kind of exit.
+    Exits,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -23,7 +26,7 @@ pub(crate) struct Options {
     /// What to measure.
     #[arg(value_enum)]
     what: What,
-    /// For `io`: the machine (default: the best one that can be had).
+    /// For `io` and `exits`: the machine (default: the best one that can be had).
     #[arg(long, value_enum)]
     lane: Option<Lane>,
     /// Show the serial consoles while they run.
@@ -40,6 +43,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     match options.what {
         What::Plan => plan(paths),
         What::Io => io::main(paths, options),
+        What::Exits => exits::main(paths, options),
     }
 }
 

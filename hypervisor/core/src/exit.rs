@@ -80,7 +80,8 @@ impl Exit {
     #[must_use]
     pub const fn kind(&self) -> Option<ExitKind> {
         Some(match self {
-            Self::Aborted => return None,
+            // Whose an NMI is, and so what it counts as, is seen later.
+            Self::Aborted | Self::Nmi => return None,
             Self::Cpuid => ExitKind::Cpuid,
             Self::MsrRead => ExitKind::MsrRead,
             Self::MsrWrite => ExitKind::MsrWrite,
@@ -89,7 +90,6 @@ impl Exit {
             Self::ControlRegister { .. } => ExitKind::ControlRegister,
             Self::Xsetbv => ExitKind::Xsetbv,
             Self::Memory(_) => ExitKind::MemoryFault,
-            Self::Nmi => ExitKind::Nmi,
             Self::NmiWindow => ExitKind::NmiWindow,
             Self::Hypercall => ExitKind::Hypercall,
             Self::Exception(_) => ExitKind::Exception,

@@ -224,6 +224,8 @@ svm_run:
     mov r15, [rdi + 0x78]
     mov rdi, [rdi + 0x38]
     vmrun rax
+    .globl svm_exit
+svm_exit:
     push rdi
     mov rdi, [rsp + 8]
     mov [rdi + 0x08], rcx

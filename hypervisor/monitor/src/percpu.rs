@@ -100,25 +100,21 @@ impl CpuShared {
 
     /// Counts an exit. Only this CPU writes, so a plain addition is enough.
     pub(crate) fn count(&self, kind: ExitKind) {
-        if let Some(counter) = self.exits.get(kind as usize) {
-            counter.store(
-                counter.load(Ordering::Relaxed).wrapping_add(1),
-                Ordering::Relaxed,
-            );
-        }
+        self.add(kind, 1);
     }
 
-    /// Counts a write of the interrupt command register as what it is, and not as
-    /// one of any MSR.
-    pub(crate) fn count_icr(&self) {
-        let take = |kind: ExitKind, by: u64| {
-            if let Some(counter) = self.exits.get(kind as usize) {
-                let value = counter.load(Ordering::Relaxed).wrapping_add(by);
-                counter.store(value, Ordering::Relaxed);
-            }
-        };
-        take(ExitKind::MsrWrite, u64::MAX);
-        take(ExitKind::Icr, 1);
+    /// Counts the last exit, which was taken for a `general` one, as what it
+    /// turned out to be.
+    pub(crate) fn recount(&self, general: ExitKind, kind: ExitKind) {
+        self.add(general, u64::MAX);
+        self.add(kind, 1);
+    }
+
+    fn add(&self, kind: ExitKind, by: u64) {
+        if let Some(counter) = self.exits.get(kind as usize) {
+            let value = counter.load(Ordering::Relaxed).wrapping_add(by);
+            counter.store(value, Ordering::Relaxed);
+        }
     }
 
     /// The owner's id.

@@ -88,6 +88,9 @@ pub(super) fn power(
         words.extend(uart_pair(dir));
     }
     words.extend(devices(machine, &image.disks));
+    if let Some(plugin) = &machine.plugin {
+        words.extend(["-plugin".to_owned(), plugin.clone()]);
+    }
 
     let mut command = Command::new(binary);
     command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));

@@ -74,6 +74,10 @@ pub(crate) struct Machine {
     pub(crate) uart_pair: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
     pub(crate) cpu_features: Vec<String>,
+    /// A plugin that watches what is executed, with its arguments, in QEMU's
+    /// notation: measurements have one.
+    #[serde(skip)]
+    pub(crate) plugin: Option<String>,
 }
 
 impl Default for Machine {
@@ -89,6 +93,7 @@ impl Default for Machine {
             devices: Vec::new(),
             uart_pair: false,
             cpu_features: Vec::new(),
+            plugin: None,
         }
     }
 }

@@ -246,7 +246,7 @@ fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
 }
 
 fn finish(cpu: &mut Cpu<'_>, insn: &MmioInsn) {
-    cpu.shared.count(ExitKind::Mmio);
+    cpu.shared.recount(ExitKind::MemoryFault, ExitKind::Mmio);
     cpu.vcpu.advance_by(insn.len);
 }
 

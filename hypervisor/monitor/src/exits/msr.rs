@@ -4,6 +4,7 @@ use super::memory;
 use crate::cpu::apic;
 use crate::run::Cpu;
 use crate::{entry, ipi};
+use cellvisor_abi::call::ExitKind;
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
 use cellvisor_core::kvmclock::{self, Request};
@@ -117,7 +118,7 @@ fn apic_base(cpu: &Cpu<'_>, value: u64) -> bool {
 fn command(cpu: &mut Cpu<'_>, value: u64) -> bool {
     match icr::decode_x2apic(value) {
         Ok(ipi) => {
-            cpu.shared.count_icr();
+            cpu.shared.recount(ExitKind::MsrWrite, ExitKind::Icr);
             ipi::command(cpu, ipi);
             true
         }

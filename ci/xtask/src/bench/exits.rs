@@ -1,0 +1,290 @@
+//! Instructions of the monitor for each kind of exit: a plugin counts them in
+//! QEMU while the scenario `bench-exits` lets a cell make exits of one kind
+//! after the other.
+
+use super::Options;
+use crate::boot::{Screen, conclude, parts, prepare};
+use crate::build::{self, monitor};
+use crate::lane::Lane;
+use crate::lane::run::{self, Watch};
+use crate::paths::Paths;
+use crate::report;
+use crate::scenario;
+use crate::scenario::judge::Record;
+use crate::sh::Cmd;
+use crate::ui::Ui;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Counters of one vCPU in the plugin's file: guest, monitor, exits.
+const WORDS: usize = 3;
+
+/// vCPUs of the cell: QEMU numbers them as Linux does.
+const CELL: [usize; 2] = [2, 3];
+
+/// How far the plugin's count of exits may be from the monitor's own, in
+/// thousandths: a console's interrupt may come between the two readings.
+const TOLERANCE: u64 = 2;
+
+/// What was counted in the cell's CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    guest: u64,
+    monitor: u64,
+    exits: u64,
+}
+
+/// One phase: what was counted, and what the monitor says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Phase {
+    name: String,
+    counts: Counts,
+    kind: String,
+    /// Exits of the kind, and all.
+    of: u64,
+    all: u64,
+}
+
+/// Reads the counters whenever a phase begins or ends.
+struct Reader<'a> {
+    screen: Screen<'a>,
+    file: PathBuf,
+    begin: Counts,
+    phases: Vec<Phase>,
+    failed: Option<anyhow::Error>,
+}
+
+impl Watch for Reader<'_> {
+    fn line(&mut self, line: &str) {
+        self.screen.line(line);
+        let seen = if line.starts_with("mark: begin ") {
+            counts(&self.file).map(|counts| self.begin = counts)
+        } else if line.starts_with("mark: end ") {
+            counts(&self.file).and_then(|counts| {
+                self.phases.push(phase(line, self.begin, counts)?);
+                Ok(())
+            })
+        } else {
+            Ok(())
+        };
+        if let Err(why) = seen {
+            self.failed.get_or_insert(why);
+        }
+    }
+
+    fn step(&mut self, records: &[Record], title: &str) {
+        self.screen.step(records, title);
+    }
+}
+
+/// Plays the scenario and prints what each kind of exit costs.
+///
+/// # Errors
+///
+/// The lane has no TCG, the scenario fails, or the plugin and the monitor do not
+/// agree on how many exits there were.
+pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    let ui = Ui::new(options.verbose);
+    let lane = prepare(paths, &ui, Some(options.lane.unwrap_or(Lane::QemuVmx)))?;
+    let mut scenario = scenario::load(paths, "bench-exits")?;
+    ensure!(
+        scenario.lanes.contains(&lane),
+        "QEMU counts instructions on the lanes qemu-vmx and qemu, not on {}",
+        lane.name()
+    );
+    let parts = parts(paths, &ui, &scenario)?;
+    let plugin = ui.step("Builds the plugin that counts", |_| build_plugin(paths))?;
+    let file = paths.target.join("exit-counter.bin");
+    scenario.machine.plugin = Some(arguments(paths, &plugin, &file)?);
+    let mut reader = Reader {
+        screen: Screen::new(&ui, false),
+        file,
+        begin: Counts::default(),
+        phases: Vec::new(),
+        failed: None,
+    };
+    let outcome = run::run(paths, lane, &scenario, &parts, false, &mut reader)?;
+    reader.screen.end(&outcome);
+    conclude(&outcome)?;
+    if let Some(why) = reader.failed {
+        return Err(why);
+    }
+    println!("{}", table(&reader.phases)?);
+    Ok(())
+}
+
+fn build_plugin(paths: &Paths) -> Result<PathBuf> {
+    build::cargo(paths)
+        .words("build --release --package exit-counter")
+        .run(paths, "build-exit-counter")?;
+    Ok(paths.target.join("release/libexit_counter.so"))
+}
+
+/// The plugin with its arguments: the monitor's code, and where exits arrive in
+/// either back end.
+fn arguments(paths: &Paths, plugin: &Path, file: &Path) -> Result<String> {
+    let listing = Cmd::new("nm").arg(monitor::elf(paths)).read()?;
+    let symbols = symbols(&listing);
+    let at = |name: &str| {
+        let address = symbols.get(name);
+        address.with_context(|| format!("the monitor has no symbol {name}"))
+    };
+    Ok(format!(
+        "{},counters={},from={},to={},exit={},exit={}",
+        plugin.display(),
+        file.display(),
+        at("__image_start")?,
+        at("__image_end")?,
+        at("vmx_exit")?,
+        at("svm_exit")?,
+    ))
+}
+
+/// Addresses by names, from what `nm` prints.
+fn symbols(text: &str) -> BTreeMap<&str, &str> {
+    let words = text.lines().map(|line| line.split_whitespace().collect());
+    words
+        .filter_map(|words: Vec<&str>| match words[..] {
+            [address, _, name] => Some((name, address)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn counts(file: &Path) -> Result<Counts> {
+    let bytes = std::fs::read(file).context("cannot read the plugin's counters")?;
+    Ok(sum(&bytes))
+}
+
+/// Adds up the counters of the cell's CPUs.
+fn sum(bytes: &[u8]) -> Counts {
+    let (words, _) = bytes.as_chunks::<8>();
+    let word = |vcpu: usize, index: usize| {
+        let word = words.get(vcpu * WORDS + index);
+        word.map_or(0, |word| u64::from_le_bytes(*word))
+    };
+    let add = |index| CELL.iter().map(|vcpu| word(*vcpu, index)).sum();
+    Counts {
+        guest: add(0),
+        monitor: add(1),
+        exits: add(2),
+    }
+}
+
+/// From a line like `mark: end cpuid kind=cpuid of=200000 all=200010`.
+fn phase(line: &str, begin: Counts, end: Counts) -> Result<Phase> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ["mark:", "end", name, kind, of, all] = words[..] else {
+        bail!("cannot read `{line}`");
+    };
+    let value = |word: &str| word.split_once('=').map(|(_, value)| value.to_owned());
+    let number = |word: &str| value(word).and_then(|value| value.parse().ok());
+    let parts = (value(kind), number(of), number(all));
+    let (Some(kind), Some(of), Some(all)) = parts else {
+        bail!("cannot read `{line}`");
+    };
+    Ok(Phase {
+        name: name.to_owned(),
+        counts: Counts {
+            guest: end.guest.saturating_sub(begin.guest),
+            monitor: end.monitor.saturating_sub(begin.monitor),
+            exits: end.exits.saturating_sub(begin.exits),
+        },
+        kind,
+        of,
+        all,
+    })
+}
+
+fn table(phases: &[Phase]) -> Result<String> {
+    let head = [
+        "the cell does",
+        "exits",
+        "of the kind",
+        "seen by QEMU",
+        "instructions per exit",
+        "per million of the cell's",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for phase in phases {
+        let Phase { counts, all, .. } = phase;
+        let apart = counts.exits.abs_diff(*all);
+        ensure!(
+            apart <= (all * TOLERANCE / 1000).max(20),
+            "{}: the monitor counted {all} exits, QEMU {}",
+            phase.name,
+            counts.exits
+        );
+        let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        rows.push(vec![
+            phase.name.clone(),
+            all.to_string(),
+            format!("{} {}", phase.of, phase.kind),
+            counts.exits.to_string(),
+            format!("{:.0}", ratio(counts.monitor, counts.exits)),
+            format!("{:.0}", 1e6 * ratio(counts.monitor, counts.guest)),
+        ]);
+    }
+    Ok(report::table(&rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_the_cells_cpus_are_added() {
+        let words: Vec<u64> = (0..12).collect();
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let expected = Counts {
+            guest: 6 + 9,
+            monitor: 7 + 10,
+            exits: 8 + 11,
+        };
+        assert_eq!(sum(&bytes), expected);
+        assert_eq!(sum(&[]), Counts::default());
+    }
+
+    #[test]
+    fn a_phase_is_the_difference_of_two_readings() {
+        let begin = Counts {
+            guest: 10,
+            monitor: 20,
+            exits: 3,
+        };
+        let end = Counts {
+            guest: 110,
+            monitor: 70,
+            exits: 13,
+        };
+        let line = "mark: end cpuid kind=cpuid of=9 all=10";
+        let phase = phase(line, begin, end).expect("it is well-formed");
+        assert_eq!((phase.of, phase.all, phase.counts.exits), (9, 10, 10));
+        let table = table(&[phase]).expect("both counted the same");
+        assert!(table.contains("cpuid"), "{table}");
+        assert!(super::phase("mark: end cpuid", begin, end).is_err());
+    }
+
+    #[test]
+    fn counts_that_differ_are_no_result() {
+        let end = Counts {
+            guest: 1,
+            monitor: 1,
+            exits: 900,
+        };
+        let line = "mark: end icr kind=icr of=1000 all=1000";
+        let phase = phase(line, Counts::default(), end).expect("it is well-formed");
+        assert!(table(&[phase]).is_err());
+    }
+
+    #[test]
+    fn symbols_are_read_from_nm() {
+        let text = "0000200000000000 T vmx_exit\n                 U other\n";
+        assert_eq!(
+            symbols(text).get("vmx_exit").copied(),
+            Some("0000200000000000")
+        );
+        assert!(!symbols(text).contains_key("other"));
+    }
+}
