@@ -1,7 +1,7 @@
 //! The VMCS of this CPU: current from VMX's start to its end.
 
 use super::fields::{Control, Field, Guest, Host, Info, Kind, Width};
-use x86::bits64::vmx;
+use core::arch::asm;
 
 /// Proof that VMX operation is on and this CPU's VMCS is current.
 ///
@@ -19,16 +19,23 @@ impl Vmcs {
 
     /// Reads a field. A field that the CPU lacks reads zero; those that we use
     /// exist wherever our controls do.
+    #[inline(always)]
     pub(crate) fn read<W: Width, K: Kind>(&self, field: Field<W, K>) -> u64 {
-        // SAFETY: `self` proves a current VMCS; reading has no effect.
-        unsafe { vmx::vmread(field.0) }.unwrap_or(0)
+        let mut value = 0;
+        // SAFETY: `self` proves a current VMCS; reading has no effect, and leaves
+        // `value` as it is if there is no such field.
+        unsafe {
+            asm!("vmread {}, {}", inout(reg) value, in(reg) u64::from(field.0),
+                options(nomem, nostack));
+        }
+        value
     }
 
     /// Writes guest state; a bad value fails the next VM entry, no more.
     pub(crate) fn write<W: Width>(&mut self, field: Field<W, Guest>, value: u64) {
         // SAFETY: `self` proves a current VMCS. Guest state cannot reach the
         // monitor's memory: accesses still go through the owner's EPT.
-        let _ = unsafe { vmx::vmwrite(field.0, value) };
+        unsafe { write(field.0, value) };
     }
 
     /// Writes a control.
@@ -40,7 +47,7 @@ impl Vmcs {
     /// owns; bits keep the exits that isolation needs.
     pub(crate) unsafe fn control<W: Width>(&mut self, field: Field<W, Control>, value: u64) {
         // SAFETY: see above; the caller's duty.
-        let _ = unsafe { vmx::vmwrite(field.0, value) };
+        unsafe { write(field.0, value) };
     }
 
     /// Writes host state.
@@ -50,11 +57,27 @@ impl Vmcs {
     /// The value is what the monitor runs with: its tables, stacks and code.
     pub(crate) unsafe fn host<W: Width>(&mut self, field: Field<W, Host>, value: u64) {
         // SAFETY: see above; the caller's duty.
-        let _ = unsafe { vmx::vmwrite(field.0, value) };
+        unsafe { write(field.0, value) };
     }
 
     /// Reads exit information as the 32 bits that most of it has.
     pub(crate) fn info<W: Width>(&self, field: Field<W, Info>) -> u32 {
         self.read(field) as u32
+    }
+}
+
+/// Writes a field; nothing happens if the CPU lacks it.
+///
+/// Several of these and many reads are in each exit's way. The `x86` crate's own
+/// look at RFLAGS after each, behind a call, which made up half of an exit.
+///
+/// # Safety
+///
+/// A VMCS is current, and the caller answers for the value.
+#[inline(always)]
+unsafe fn write(field: u32, value: u64) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        asm!("vmwrite {}, {}", in(reg) u64::from(field), in(reg) value, options(nostack));
     }
 }
