@@ -8,6 +8,15 @@ done
 dmesg | sed -n 's/.*\(PCI Root Bridge.*\)/root: \1/p'
 monitor_on
 
+step firmware
+run cellctl host --save /run/host.json
+run crs-check --host /run/host.json
+
+step wrong
+longer='/"roots"/ { roots = 1 } roots && /"end"/ && !done { sub(/[0-9]+/, $2 + 1); done = 1 } 1'
+awk "$longer" /run/host.json > /run/wrong.json
+crs-check --host /run/wrong.json && fail "a wrong window was not found"
+
 step tables
 run cellctl acpi far.toml --out /run/acpi
 cd /run/acpi/far || fail "no tables"

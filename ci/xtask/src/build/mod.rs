@@ -1,6 +1,7 @@
 //! Builds the parts that run on a machine: monitor, driver, tools.
 
 pub(crate) mod cellctl;
+pub(crate) mod crs_check;
 pub(crate) mod driver;
 pub(crate) mod monitor;
 pub(crate) mod program;

@@ -5,7 +5,7 @@ mod archive;
 mod cell;
 mod modules;
 
-use crate::build::{Parts, program};
+use crate::build::{Parts, crs_check, program};
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels;
@@ -53,6 +53,10 @@ pub(crate) fn root(
     add_modules(&mut image, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
     add_tools(&mut image, &scenario.root.tools)?;
+    if scenario.root.crs_check {
+        let program = read(&crs_check::build(paths)?)?;
+        image.file("bin/crs-check", &program, Mode::Run)?;
+    }
     add_parts(&mut image, parts, &kernel.release)?;
     add_cells(paths, &mut image, scenario)?;
     for (name, content) in scenario.files()? {

@@ -110,6 +110,8 @@ pub(crate) struct Root {
     pub(crate) programs: Vec<String>,
     /// Programs of this machine for its `/bin`, with the libraries they need.
     pub(crate) tools: Vec<String>,
+    /// `crs-check` is built and put into its `/bin`.
+    pub(crate) crs_check: bool,
     /// More words for its command line.
     pub(crate) cmdline: String,
 }
@@ -121,6 +123,7 @@ impl Default for Root {
             modules: Vec::new(),
             programs: Vec::new(),
             tools: Vec::new(),
+            crs_check: false,
             cmdline: String::new(),
         }
     }

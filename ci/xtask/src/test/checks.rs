@@ -33,6 +33,10 @@ pub(super) fn all() -> Vec<Check> {
             )
         }),
         Check::new("unit", |paths, _| unit(paths)),
+        Check::new("crs-check", |paths, _| {
+            let output = build::crs_check::check(paths)?;
+            Ok(Verdict::Passed(passed_tests(&output)))
+        }),
         Check::new("doctest", |paths, _| {
             hosted(paths, &format!("test {HOSTED} --doc"), "doctest")
         }),
@@ -71,13 +75,7 @@ fn unit(paths: &Paths) -> Result<Verdict> {
         let output = cargo(paths)
             .words(&format!("test {HOSTED} --bins --lib --tests"))
             .run(paths, "unit")?;
-        let runs = output
-            .lines()
-            .filter_map(|line| line.strip_prefix("test result: ok. "));
-        let count: u32 = runs
-            .filter_map(|line| line.split(' ').next()?.parse::<u32>().ok())
-            .sum();
-        return Ok(Verdict::Passed(format!("{count} tests")));
+        return Ok(Verdict::Passed(passed_tests(&output)));
     }
     let output = cargo(paths)
         .words(&format!(
@@ -91,6 +89,17 @@ fn unit(paths: &Paths) -> Result<Verdict> {
         .unwrap_or_default();
     let (_, tests) = summary.split_once("] ").unwrap_or(("", summary));
     Ok(Verdict::Passed(tests.trim().to_owned()))
+}
+
+/// How many tests `cargo test` ran, from its output.
+fn passed_tests(output: &str) -> String {
+    let runs = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: ok. "));
+    let count: u32 = runs
+        .filter_map(|line| line.split(' ').next()?.parse::<u32>().ok())
+        .sum();
+    format!("{count} tests")
 }
 
 fn doc(paths: &Paths) -> Result<Verdict> {
