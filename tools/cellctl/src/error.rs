@@ -89,6 +89,14 @@ impl Error {
         self
     }
 
+    /// Why, for an error that tells it in other words.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::One(failure) => failure.why.clone(),
+            Self::Report(report) => report.to_string(),
+        }
+    }
+
     /// The exit code of the process.
     pub(crate) fn code(&self) -> u8 {
         match self {

@@ -8,7 +8,7 @@
 use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::functions::{self, Namespace, PfBefore, Secondary};
+use crate::functions::{self, Fresh, Namespace, PfBefore, Secondary};
 use crate::linux::{Linux, Node};
 use crate::output::size;
 use crate::pci::{Pci, Port};
@@ -66,6 +66,13 @@ pub(crate) enum Step {
         /// What it was.
         before: Secondary,
     },
+    /// A namespace was made for a cell.
+    NewNamespace {
+        /// The physical function.
+        pf: Address,
+        /// The namespace, and those before it.
+        fresh: Fresh,
+    },
     /// An NVMe controller's VF got a namespace.
     Namespace {
         /// The physical function.
@@ -109,15 +116,18 @@ impl Step {
             Self::Vfs { .. }
                 | Self::Port { .. }
                 | Self::Secondary { .. }
+                | Self::NewNamespace { .. }
                 | Self::Namespace { .. }
                 | Self::Driver { .. }
         )
     }
 }
 
-/// True if functions cannot go back before this step is undone.
+/// True if functions cannot go back before this step is undone. They need not
+/// wait for a namespace that is in nobody's way.
 fn holds_functions(entry: &Entry) -> bool {
-    entry.step.is_of_functions() || matches!(entry.step, Step::Cell { .. })
+    let waits = entry.step.is_of_functions() || matches!(entry.step, Step::Cell { .. });
+    waits && !matches!(entry.step, Step::NewNamespace { .. })
 }
 
 /// A step and how far it is.
@@ -220,6 +230,7 @@ fn undo_step(machine: Machine<'_>, entry: &Entry) -> Result<()> {
         | Step::Vfs { .. }
         | Step::Port { .. }
         | Step::Secondary { .. }
+        | Step::NewNamespace { .. }
         | Step::Namespace { .. }
         | Step::Driver { .. } => functions::undo(machine, &entry.step),
         Step::Pin { id: None } => Ok(()),

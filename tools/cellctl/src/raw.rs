@@ -193,14 +193,22 @@ struct NvmeCommand {
     result: u32,
 }
 
+/// What an NVMe controller answers to a command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NvmeAnswer {
+    /// 0 for success.
+    pub(crate) status: u32,
+    /// What the command defines.
+    pub(crate) result: u32,
+}
+
 /// `NVME_IOCTL_ADMIN_CMD`: sends `command` with its `data`, which the
-/// controller reads or writes as the opcode says. Returns the status that the
-/// controller gave, 0 for success.
+/// controller reads or writes as the opcode says.
 pub(crate) fn nvme_admin(
     device: BorrowedFd<'_>,
     command: &Admin,
     data: &mut [u8],
-) -> io::Result<u32> {
+) -> io::Result<NvmeAnswer> {
     const ADMIN: Opcode = opcode::read_write::<NvmeCommand>(b'N', 0x41);
     let mut argument = NvmeCommand {
         opcode: command.opcode,
@@ -215,7 +223,11 @@ pub(crate) fn nvme_admin(
     // controller transfer `data_len` bytes from or to `addr`, which is just
     // that slice, borrowed for writing until the call returns.
     let status = unsafe { libc::ioctl(device.as_raw_fd(), ADMIN as _, &raw mut argument) };
-    u32::try_from(status).map_err(|_| io::Error::last_os_error())
+    let status = u32::try_from(status).map_err(|_| io::Error::last_os_error())?;
+    Ok(NvmeAnswer {
+        status,
+        result: argument.result,
+    })
 }
 
 /// The time-stamp counter.

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 /// `create`.
 pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()> {
     let slices = config::load(&options.files)?;
-    refuse_functions(&slices)?;
     let _lock = context.state.lock()?;
     let existing = context.state.cells()?;
     refuse_existing(&slices, &existing)?;
@@ -98,27 +97,6 @@ fn tell_created(cell: &CellRecord) {
         size(cell.ram_bytes()),
         cell.name
     ));
-}
-
-/// Refuses what only the making of cells would find out about functions, before
-/// anything is touched.
-fn refuse_functions(slices: &[Slice]) -> Result<()> {
-    for slice in slices {
-        let sized = slice.pci.iter().position(|p| p.namespace_size.is_some());
-        if let Some(i) = sized {
-            let place = slice.place(&format!("pci.{i}.namespace-size"));
-            return Err(Error::new(
-                format!("cannot create cell \"{}\"", slice.name),
-                format!(
-                    "{}:{} asks for a new namespace, and cells get those that exist",
-                    place.file.display(),
-                    place.line
-                ),
-                "make it once (nvme create-ns), and name it: namespace = N",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses functions whose DMA the monitor cannot keep in the cell, unless the
@@ -269,12 +247,5 @@ mod tests {
         ] {
             refuse_open_dma(&slices(extra), 0).expect("nothing to refuse");
         }
-    }
-
-    #[test]
-    fn new_namespace_is_refused_with_its_line() {
-        let extra = "[[pci]]\nsriov.pf = \"0000:02:00.0\"\nnamespace-size = \"1GiB\"";
-        let error = refuse_functions(&slices(extra)).expect_err("a new namespace");
-        assert!(error.to_string().contains("a.toml:8 asks"), "{error}");
     }
 }

@@ -25,6 +25,10 @@ const VFS: u16 = 4;
 /// Flexible queues and interrupts of the disk, and most of them for a VF.
 const FLEXIBLE: u16 = 8;
 const MOST: u16 = 2;
+/// Bytes of the disk that belong to no namespace.
+pub(crate) const FREE: u64 = 40 << 30;
+/// Bytes of its blocks as a power of two.
+const BLOCK: u8 = 9;
 
 /// All that steps change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,10 @@ pub(crate) struct Functions {
     pub(crate) secondaries: BTreeMap<u16, (bool, [u16; 2])>,
     /// Controllers of each namespace.
     pub(crate) namespaces: BTreeMap<u32, BTreeSet<u16>>,
+    /// Blocks of 512 bytes of each namespace, and what it is known by.
+    pub(crate) sizes: BTreeMap<u32, (u64, u8)>,
+    /// Bytes of no namespace; `None`: the disk makes none.
+    pub(crate) unallocated: Option<u64>,
     /// The namespace that a file system is on.
     pub(crate) mounted: u32,
     /// How the port keeps its peers apart.
@@ -62,6 +70,8 @@ impl Default for Functions {
             secondaries: (1..=VFS).map(|id| (id, (false, [0; 2]))).collect(),
             // The first is everybody's, and the second nobody's.
             namespaces: [(1, (0..=VFS).collect()), (2, BTreeSet::new())].into(),
+            sizes: [(1, (1 << 20, 1)), (2, (1 << 20, 2))].into(),
+            unallocated: Some(FREE),
             mounted: 0,
             acs: 1,
         }
@@ -110,7 +120,7 @@ pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
 
 impl Fake {
     /// Answers of the disk.
-    fn command(&self, command: &Admin, data: &mut [u8]) -> bool {
+    fn command(&self, command: &Admin, data: &mut [u8]) -> Option<u32> {
         let mut now = self.now.borrow_mut();
         let now = &mut now.functions;
         let id = (command.cdw10 >> 16) as u16;
@@ -118,7 +128,18 @@ impl Fake {
         let number = command.cdw11 as u16;
         let mut put = |at: usize, bytes: &[u8]| data[at..at + bytes.len()].copy_from_slice(bytes);
         match (command.opcode, command.cdw10 & 0xff) {
-            (6, 0x01) => put(256, &(1u16 << 7).to_le_bytes()),
+            (6, 0x01) => {
+                let namespaces = u16::from(now.unallocated.is_some()) << 3;
+                put(256, &(1u16 << 7 | namespaces).to_le_bytes());
+                put(296, &now.unallocated.unwrap_or_default().to_le_bytes());
+            }
+            (6, 0x00) => put(128 + 2, &[BLOCK]),
+            (6, 0x11) => {
+                let (blocks, known_by) = now.sizes.get(&command.nsid)?;
+                put(0, &blocks.to_le_bytes());
+                put(104, &[*known_by]);
+                put(128 + 2, &[BLOCK]);
+            }
             (6, 0x10) => {
                 for (i, namespace) in now.namespaces.keys().enumerate() {
                     put(i * 4, &namespace.to_le_bytes());
@@ -154,7 +175,14 @@ impl Fake {
                     put(at + 12, &has[1].to_le_bytes());
                 }
             }
-            (0x1c, action) => return manage(now, action & 15, id, kind, number),
+            (0x1c, action) => return manage(now, action & 15, id, kind, number).then_some(0),
+            (0x0d, 0) => return make(now, data),
+            (0x0d, _) => {
+                let owners = now.namespaces.remove(&command.nsid)?;
+                assert!(owners.is_empty(), "detached before it is deleted");
+                let (blocks, _) = now.sizes.remove(&command.nsid)?;
+                now.unallocated = now.unallocated.map(|free| free + (blocks << BLOCK));
+            }
             (0x15, action) => {
                 let id = u16::from_le_bytes([data[2], data[3]]);
                 let exists = id == PRIMARY || id <= now.vfs[&DISK].0;
@@ -163,12 +191,25 @@ impl Fake {
                     0 => owners.insert(id),
                     _ => owners.remove(&id),
                 };
-                return exists && done;
+                return (exists && done).then_some(0);
             }
-            _ => return false,
+            _ => return None,
         }
-        true
+        Some(0)
     }
+}
+
+/// Namespace Management: makes one as `data` describes it.
+fn make(now: &mut Functions, data: &[u8]) -> Option<u32> {
+    let blocks = data.first_chunk().map(|b| u64::from_le_bytes(*b))?;
+    let left = now.unallocated?.checked_sub(blocks << BLOCK)?;
+    assert_eq!(data[..8], data[8..16], "all of it is there from the start");
+    assert_eq!(data[30], 0, "one controller's at a time");
+    let id = (1..).find(|id| !now.namespaces.contains_key(id))?;
+    now.unallocated = Some(left);
+    now.namespaces.insert(id, BTreeSet::new());
+    now.sizes.insert(id, (blocks, id as u8));
+    Some(id)
 }
 
 /// Virtualization Management.
@@ -329,15 +370,13 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()> {
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32> {
         assert_eq!(controller, DISK);
         if command.opcode != 6 {
             self.change("NVMe")?;
         }
-        if self.command(command, data) {
-            return Ok(());
-        }
-        Err(Error::new(format!("{command:?}"), "the disk refuses", ""))
+        let refused = || Error::new(format!("{command:?}"), "the disk refuses", "");
+        self.command(command, data).ok_or_else(refused)
     }
 
     fn namespace_in_use(&self, _: Address, namespace: u32) -> Result<bool> {

@@ -12,7 +12,7 @@ mod tests;
 mod vfs;
 
 pub(crate) use hold::Before as Driver;
-pub(crate) use nvme::{Namespace, Secondary};
+pub(crate) use nvme::{Fresh, Namespace, Secondary};
 pub(crate) use vfs::Before as PfBefore;
 
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ pub(crate) fn take(
         if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
             match machine.pci.class(pf)? {
                 class if class >> 8 == NETWORK => port(journal, machine, function, pf, vf)?,
-                NVME => nvme::take(journal, machine, pf, vf, function.namespace)?,
+                NVME => nvme::take(journal, machine, pf, vf, nvme::Wanted::of(function))?,
                 _ => {}
             }
         }
@@ -94,7 +94,8 @@ pub(crate) fn undo(machine: Machine<'_>, step: &Step) -> Result<()> {
             None => Ok(()),
         },
         Step::Secondary { pf, vf, before } => nvme::undo_secondary(machine.pci, *pf, *vf, *before),
-        Step::Namespace { pf, before } => nvme::undo_namespace(machine.pci, *pf, before),
+        Step::NewNamespace { pf, fresh } => nvme::undo_make(machine.pci, *pf, fresh),
+        Step::Namespace { pf, before } => nvme::undo_take(machine.pci, *pf, before),
         Step::Driver { function, before } => hold::undo(machine.pci, *function, before),
         Step::Acs { function, before } => match machine.pci.acs(*function)? {
             Some(now) if now.on != *before => machine.pci.set_acs(*function, *before),

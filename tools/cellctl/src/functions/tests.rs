@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::create::{create, destroy};
-use crate::fake::pci::{CARD, DISK, Functions, NIC, planned, record_with_vfs, vf};
+use crate::fake::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
 use crate::fake::{Fake, record};
 use crate::state::StateDir;
 use cellvisor_planner::config::Isolation;
+
+const GIB: u64 = 1 << 30;
 
 fn state() -> (tempfile::TempDir, StateDir) {
     let dir = tempfile::tempdir().expect("temporary folder");
@@ -25,6 +27,17 @@ fn remove(fake: &Fake, state: &StateDir, name: &str) {
 
 fn now(fake: &Fake) -> Functions {
     fake.now.borrow().functions.clone()
+}
+
+/// The record of a cell whose disk VF wants a new namespace.
+fn record_with_new_namespace(name: &str, bytes: u64) -> CellRecord {
+    let mut record = record_with_vfs(name, 0, 1);
+    for function in &mut record.assignment.functions {
+        if function.namespace.take().is_some() {
+            function.namespace_size = Some(bytes);
+        }
+    }
+    record
 }
 
 /// The record of a cell that has all of the function without VFs.
@@ -49,7 +62,11 @@ fn record_with_card(name: &str) -> CellRecord {
 #[test]
 fn whichever_step_fails_functions_are_as_before() {
     let (_dir, state) = state();
-    for cell in [record_with_vfs("a", 0, 1), record_with_card("a")] {
+    for cell in [
+        record_with_vfs("a", 0, 1),
+        record_with_new_namespace("a", GIB),
+        record_with_card("a"),
+    ] {
         let fake = Fake::default();
         let before = fake.now.borrow().clone();
         make(&fake, &state, cell.clone(), 2).expect("creates");
@@ -170,6 +187,91 @@ fn namespace_that_somebody_uses_is_refused() {
     make(&fake, &state, record_with_vfs("a", 0, 2), 2).expect("creates");
     let error = make(&fake, &state, record_with_vfs("b", 1, 2), 2).expect_err("the other's");
     assert!(error.to_string().contains("another cell has it"), "{error}");
+}
+
+#[test]
+fn new_namespace_is_the_cells_alone_and_goes_with_it() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let before = now(&fake);
+    make(&fake, &state, record_with_new_namespace("a", GIB + 1), 1).expect("creates");
+    let held = now(&fake);
+    assert_eq!(held.namespaces[&3], [1].into(), "the VF's controller");
+    assert!(!held.namespaces[&1].contains(&1), "and no other");
+    assert_eq!(held.sizes[&3].0, (GIB >> 9) + 1, "all bytes have a block");
+    remove(&fake, &state, "a");
+    assert_eq!(now(&fake), before);
+}
+
+#[test]
+fn namespace_that_cannot_be_made_is_refused_before_anything_changes() {
+    type Change = fn(&mut Functions);
+    let cases: [(u64, Change, &str); 4] = [
+        (GIB, |f| f.unallocated = None, "no command to make one"),
+        (
+            2 * FREE,
+            |_| {},
+            "only 40 GiB of the controller are in no namespace",
+        ),
+        (GIB, |f| f.unallocated = Some(GIB - 1), "only 1023 MiB of"),
+        (GIB, |f| f.unallocated = Some(0), "no capacity beside its"),
+    ];
+    for (bytes, change, why) in cases {
+        let (_dir, state) = state();
+        let fake = Fake::default();
+        change(&mut fake.now.borrow_mut().functions);
+        let before = now(&fake);
+        let error = make(&fake, &state, record_with_new_namespace("a", bytes), 1);
+        let text = error.expect_err("refused").to_string();
+        assert!(text.contains(why), "{text}");
+        assert!(text.contains("the controller has 1, 2"), "{text}");
+        assert_eq!(now(&fake), before);
+    }
+}
+
+#[test]
+fn namespace_with_the_same_number_that_others_made_stays() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    make(&fake, &state, record_with_new_namespace("a", GIB), 1).expect("creates");
+    let size = now(&fake).sizes[&3];
+    let other = (size.0, size.1 + 1);
+    fake.now.borrow_mut().functions.sizes.insert(3, other);
+    remove(&fake, &state, "a");
+    assert_eq!(now(&fake).sizes[&3], other);
+}
+
+/// A namespace of which it is not known who made it, `cellctl` having died in
+/// between, or somebody else meanwhile.
+#[test]
+fn namespace_of_unknown_origin_is_told_and_never_deleted() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    make(&fake, &state, record_with_new_namespace("a", GIB), 1).expect("creates");
+    let mut record = state.cell("a").expect("known");
+    let before_answer = |entry: &Entry| {
+        // What was written down before the controller answered.
+        let text = serde_json::to_value(entry).expect("has a form");
+        let mut value = text;
+        if value["step"] == "new-namespace" {
+            value["fresh"]["made"] = serde_json::Value::Null;
+            value["done"] = false.into();
+        }
+        serde_json::from_value(value).expect("is an entry")
+    };
+    record.steps = record.steps.iter().map(before_answer).collect();
+    let error = destroy(fake.machine(), &state, &record).expect_err("who knows?");
+    let text = error.to_string();
+    assert!(text.contains("whose namespace 3 of 0000:02:00.0"), "{text}");
+    assert!(text.contains("nvme delete-ns --namespace-id=3"), "{text}");
+    let left = now(&fake);
+    assert!(left.namespaces.contains_key(&3));
+    assert_eq!(left.vfs[&DISK], (0, true), "all else went back");
+    // Once it is somebody's, nobody asks any more.
+    let attach = |f: &mut Functions| f.namespaces.get_mut(&3).map(|owners| owners.insert(0));
+    attach(&mut fake.now.borrow_mut().functions);
+    remove(&fake, &state, "a");
+    assert!(now(&fake).namespaces.contains_key(&3));
 }
 
 #[test]

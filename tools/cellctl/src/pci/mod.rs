@@ -45,8 +45,9 @@ pub(crate) trait Pci {
     fn port(&self, pf: Address, vf: u16) -> Result<Port>;
     /// Sets what differs from [`Pci::port`].
     fn set_port(&self, pf: Address, vf: u16, port: Port) -> Result<()>;
-    /// Sends an admin command to an NVMe controller.
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()>;
+    /// Sends an admin command to an NVMe controller, and returns its answer
+    /// beside the data.
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32>;
     /// True if Linux uses this namespace of the controller, as a file system's
     /// for instance.
     fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool>;

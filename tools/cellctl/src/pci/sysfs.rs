@@ -235,7 +235,7 @@ impl Pci for Sysfs {
         Ok(())
     }
 
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<()> {
+    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32> {
         let folder = self.controller(controller)?;
         let name = folder.file_name().unwrap_or_default();
         let device = self.path("dev").join(name);
@@ -247,10 +247,10 @@ impl Pci for Sysfs {
         };
         let help = "see the end of `dmesg`; the controller may lack this feature";
         match raw::nvme_admin(file.as_fd(), command, data) {
-            Ok(0) => Ok(()),
-            Ok(status) => Err(Error::new(
+            Ok(answer) if answer.status == 0 => Ok(answer.result),
+            Ok(answer) => Err(Error::new(
                 what(),
-                format!("the controller answered with status {status:#x}"),
+                format!("the controller answered with status {:#x}", answer.status),
                 help,
             )),
             Err(e) => Err(Error::new(what(), e.to_string(), help)),

@@ -149,8 +149,10 @@ pub struct Pci {
     /// Namespace of the NVMe controller, by its id, that a virtual function gets
     /// for itself: nobody else sees it as long as the slice exists.
     pub namespace: Option<u32>,
-    /// Size of the NVMe namespace that a virtual function gets, as in
-    /// `"32GiB"`.
+    /// Size of a new NVMe namespace that a virtual function gets, as in
+    /// `"32GiB"`. It is scratch space: made with the slice, and deleted with all
+    /// that is in it when the slice is destroyed. For data that lasts, make a
+    /// namespace once and name it by `namespace`.
     pub namespace_size: Option<String>,
     /// What keeps the function's DMA inside the slice.
     #[serde(default)]
