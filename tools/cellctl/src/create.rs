@@ -68,7 +68,7 @@ fn build(
     for share in &record.assignment.memory {
         host.extend(take_memory(journal, machine, share)?);
     }
-    record.memory = layout::place(&host, record.hole)?;
+    record.memory = layout::place(&host, &record.off_limits)?;
     let frame = plan(record)?;
     let step = |id| Step::Cell {
         name: record.name.clone(),

@@ -11,9 +11,8 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::journal::Entry;
-use crate::loader::layout;
 use cellvisor_abi::call::CellId;
-use cellvisor_abi::plan::{Cpu, Function, Memory};
+use cellvisor_abi::plan::{Cpu, Function, Memory, Range};
 use cellvisor_planner::plan::CellAssignment;
 pub(crate) use cellvisor_planner::plan::PortRange;
 use serde::de::DeserializeOwned;
@@ -101,8 +100,8 @@ pub(crate) struct CellRecord {
     pub(crate) assignment: CellAssignment,
     /// PCI functions, in the order of the assignment.
     pub(crate) functions: Vec<CellFunction>,
-    /// Guest-physical address from which on there is no RAM, up to 4 GiB.
-    pub(crate) hole: u64,
+    /// Guest-physical addresses that its RAM keeps off.
+    pub(crate) off_limits: Vec<Range>,
     /// Memory, guest-physical to host-physical.
     pub(crate) memory: Vec<Memory>,
     /// What it boots.
@@ -130,7 +129,7 @@ impl CellRecord {
             id: None,
             assignment,
             functions: Vec::new(),
-            hole: layout::HOLE,
+            off_limits: Vec::new(),
             memory: Vec::new(),
             payload,
             policy,

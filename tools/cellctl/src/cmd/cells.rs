@@ -171,10 +171,10 @@ fn records(
         };
         let source = absolute(&slice.place("cell.name").file)?;
         let functions = tables::places(&assignment, host)?;
-        let hole = Surroundings::of(&assignment, host)?.hole();
+        let around = Surroundings::of(&assignment, host)?;
         records.push(CellRecord {
             functions,
-            hole,
+            off_limits: around.taken().to_vec(),
             ..CellRecord::new(&source, assignment, payload, policy)
         });
     }

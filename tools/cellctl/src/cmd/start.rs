@@ -140,8 +140,7 @@ fn load(
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;
     let ram = Ram {
-        bytes: record.ram_bytes(),
-        hole: record.hole,
+        ranges: &layout::ranges(&record.memory),
         reserved: &around.configuration(),
     };
     loader::load(&memory, ram, &record.payload, &acpi)

@@ -53,8 +53,8 @@ fn choose_address(ram: Ram<'_>, kernel: Kernel, bytes: u64) -> Option<u64> {
     if let Some(start) = low.filter(|start| *start >= kernel.end) {
         return Some(start);
     }
-    let high = below(ram.high_end().filter(|_| kernel.initrd_above_4g)?);
-    high.filter(|start| *start >= layout::HOLE_END)
+    let mut high = ram.high().iter().rev().filter(|_| kernel.initrd_above_4g);
+    high.find_map(|range| below(layout::end(range)).filter(|start| *start >= range.start))
 }
 
 #[cfg(test)]
@@ -76,9 +76,12 @@ mod tests {
     }
 
     fn ram(bytes: u64) -> Ram<'static> {
+        let low = bytes.min(layout::HOLE);
+        let ranges = [(0, low), (layout::HOLE_END, bytes - low)];
+        let range = |(start, size)| Range { start, size };
+        let there = ranges.map(range).into_iter().filter(|r| r.size > 0);
         Ram {
-            bytes,
-            hole: layout::HOLE,
+            ranges: there.collect::<Vec<_>>().leak(),
             reserved: &[],
         }
     }

@@ -102,10 +102,9 @@ fn memory_map(ram: Ram<'_>) -> Vec<boot_e820_entry> {
         entry(layout::HIGH, ram.low_end(), USABLE),
     ];
     let reserved = ram.reserved.iter();
-    map.extend(reserved.map(|r| entry(r.start, r.start.saturating_add(r.size), RESERVED)));
-    if let Some(end) = ram.high_end() {
-        map.push(entry(layout::HOLE_END, end, USABLE));
-    }
+    map.extend(reserved.map(|r| entry(r.start, layout::end(r), RESERVED)));
+    let high = ram.high().iter();
+    map.extend(high.map(|r| entry(r.start, layout::end(r), USABLE)));
     map
 }
 

@@ -1,6 +1,7 @@
 //! Loads small made-up kernels into memory and looks at what a kernel sees.
 
 use super::*;
+use cellvisor_abi::plan::Range;
 use std::fs;
 use vm_memory::GuestMemoryMmap;
 
@@ -21,9 +22,12 @@ fn memory(bytes: u64) -> GuestMemoryMmap {
 }
 
 fn ram(bytes: u64) -> Ram<'static> {
+    let all = Range {
+        start: 0,
+        size: bytes,
+    };
     Ram {
-        bytes,
-        hole: layout::HOLE,
+        ranges: vec![all].leak(),
         reserved: &[],
     }
 }
@@ -156,13 +160,15 @@ fn memory_map_names_ram_once_and_tables_as_acpi() {
 fn memory_map_ends_at_the_hole_and_reserves_configuration_space() {
     let made = files(&bzimage(b"k"), None, "");
     let memory = memory(64 * MIB);
-    let spaces = [cellvisor_abi::plan::Range {
-        start: 0xb000_0000,
-        size: 256 * MIB,
-    }];
+    let range = |start, size| Range { start, size };
+    let spaces = [range(0xb000_0000, 256 * MIB)];
+    let ranges = [
+        range(0, 2048 * MIB),
+        range(4096 * MIB, 1024 * MIB),
+        range(8192 * MIB, 1024 * MIB),
+    ];
     let ram = Ram {
-        bytes: 4096 * MIB,
-        hole: 2048 * MIB,
+        ranges: &ranges,
         reserved: &spaces,
     };
     let boot = load(&memory, ram, &made.payload, b"").expect("loads");
@@ -172,9 +178,10 @@ fn memory_map_ends_at_the_hole_and_reserves_configuration_space() {
         let entry = (read::<u64>(&memory, at), read::<u64>(&memory, at + 8));
         (entry.0, entry.1, read::<u32>(&memory, at + 16))
     };
-    assert_eq!(last(3), (MIB, 2047 * MIB, 1));
-    assert_eq!(last(2), (0xb000_0000, 256 * MIB, 2));
-    assert_eq!(last(1), (4096 * MIB, 2048 * MIB, 1));
+    assert_eq!(last(4), (MIB, 2047 * MIB, 1));
+    assert_eq!(last(3), (0xb000_0000, 256 * MIB, 2));
+    assert_eq!(last(2), (4096 * MIB, 1024 * MIB, 1));
+    assert_eq!(last(1), (8192 * MIB, 1024 * MIB, 1));
 }
 
 #[test]

@@ -59,8 +59,8 @@ impl Surroundings {
     ///
     /// # Errors
     ///
-    /// A function that is behind no known root bus, and RAM that would cover a
-    /// window.
+    /// A function that is behind no known root bus, and RAM that cannot be laid
+    /// around the windows.
     pub(crate) fn of(cell: &CellAssignment, host: &Host) -> Result<Self> {
         let roots = roots(cell, host)?;
         let ecam: Vec<Ecam> = roots.iter().filter_map(|r| ecam(r, host)).collect();
@@ -89,9 +89,9 @@ impl Surroundings {
         })
     }
 
-    /// Where the cell's RAM below 4 GiB must end.
-    pub(crate) fn hole(&self) -> u64 {
-        layout::hole(&self.taken)
+    /// Addresses that the cell's RAM keeps off.
+    pub(crate) fn taken(&self) -> &[Range] {
+        &self.taken
     }
 
     /// Configuration space that is mapped to memory.
@@ -230,10 +230,7 @@ fn memory(cell: &CellAssignment, known: &[u32], taken: &[Range]) -> Result<Vec<N
         node.and_then(|n| place(known, n)).unwrap_or(0)
     };
     let mut found: Vec<NodeMemory> = Vec::new();
-    for piece in layout::place(&starts, layout::hole(taken))? {
-        if let Some(window) = taken.iter().find(|t| overlap(t, piece.gpa, piece.size)) {
-            return Err(covered(cell, window));
-        }
+    for piece in layout::place(&starts, taken)? {
         let node = node_at(piece.hpa);
         match found.last_mut() {
             Some(last) if last.node == node && last.gpa + last.size == piece.gpa => {
@@ -247,24 +244,6 @@ fn memory(cell: &CellAssignment, known: &[u32], taken: &[Range]) -> Result<Vec<N
         }
     }
     Ok(found)
-}
-
-/// True if `range` has a byte of the `size` bytes from `start`.
-const fn overlap(range: &Range, start: u64, size: u64) -> bool {
-    range.start < start.saturating_add(size) && start < range.start.saturating_add(range.size)
-}
-
-/// The refusal of RAM that reaches into PCI's addresses.
-fn covered(cell: &CellAssignment, window: &Range) -> Error {
-    Error::new(
-        format!("cannot lay out the memory of cell \"{}\"", cell.name),
-        format!(
-            "its RAM would cover {:#x}..{:#x}, which belongs to its PCI functions",
-            window.start,
-            window.start.saturating_add(window.size)
-        ),
-        "ask for less memory, or leave out the functions behind that root bus",
-    )
 }
 
 /// Affinities of a cell on `known` nodes of the host.

@@ -10,6 +10,7 @@ use cellvisor_planner::plan::{self, AssignedCpu, MemoryShare, Taken};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 fn configs() -> PathBuf {
@@ -219,20 +220,29 @@ fn memory_keeps_off_windows_and_configuration_space() {
 }
 
 #[test]
-fn ram_that_would_cover_a_window_is_refused() {
+fn ram_lies_around_a_window_above_4_gib() {
     let mut host = host("z8.toml");
-    let cell = planned("z8-slice0.toml", &host);
-    for window in host.roots.iter_mut().flat_map(|r| &mut r.windows) {
-        if window.start == 0x3880_0000_0000 {
-            (window.start, window.end) = (8 * GIB, 12 * GIB - 1);
+    let mut cell = planned("z8-slice0.toml", &host);
+    cell.cpus[0].node = 0;
+    let below = 0x8000_0000 + (0x20 << 20);
+    let mut with_window = |start, end| {
+        for window in host.roots.iter_mut().flat_map(|r| &mut r.windows) {
+            if [0x3880_0000_0000, 8 * GIB, MIB].contains(&window.start) {
+                (window.start, window.end) = (start, end);
+            }
         }
-    }
-    let error = Surroundings::of(&cell, &host).expect_err("covered");
-    let text = error.to_string();
-    assert!(
-        text.contains("would cover 0x200000000..0x300000000"),
-        "{text}"
+        Surroundings::of(&cell, &host)
+    };
+    let around = with_window(8 * GIB, 12 * GIB - 1).expect("surroundings");
+    let numa = around.numa().expect("nodes");
+    let ram: Vec<_> = numa.memory.iter().map(|m| (m.gpa, m.size)).collect();
+    assert_eq!(
+        ram,
+        [(0, below), (4 * GIB, 4 * GIB), (12 * GIB, 12 * GIB - below)]
     );
+    let error = with_window(MIB, 12 * GIB - 1).expect_err("in the way");
+    let text = error.to_string();
+    assert!(text.contains("from less than 2 MiB on"), "{text}");
 }
 
 #[test]
@@ -273,13 +283,13 @@ fn hole_begins_where_the_cell_s_configuration_space_does() {
     let host = host("z8.toml");
     let cell = planned("z8-slice0.toml", &host);
     let around = Surroundings::of(&cell, &host).expect("surroundings");
-    assert_eq!(around.hole(), 0x8000_0000 + (0x20 << 20));
+    assert_eq!(layout::hole(around.taken()), 0x8000_0000 + (0x20 << 20));
     let spaces = around.configuration();
     assert_eq!(
         spaces.first().map(|s| (s.start, s.size)),
         Some((0x8200_0000, 12 << 20))
     );
-    assert_eq!(Surroundings::default().hole(), layout::HOLE);
+    assert_eq!(layout::hole(Surroundings::default().taken()), layout::HOLE);
 }
 
 /// Has `iasl` take each table apart and put it together again.
