@@ -112,6 +112,9 @@ pub struct CellPlan<'a> {
 /// Longest name of a cell, in bytes.
 pub const MAX_NAME: usize = 31;
 
+/// Most PCI functions of a cell.
+pub const MAX_FUNCTIONS: usize = 64;
+
 /// A stretch of a cell's RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {

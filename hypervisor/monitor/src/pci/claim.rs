@@ -19,7 +19,7 @@ use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{Bar, Bdf, Description, Function, has_siblings};
 
 /// Most functions of a cell.
-pub(crate) const MAX_FUNCTIONS: usize = 64;
+pub(crate) const MAX_FUNCTIONS: usize = plan::MAX_FUNCTIONS;
 /// Largest BAR, as a binary logarithm.
 const MAX_SIZE: u8 = 46;
 const BARS: u16 = 0x10;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::state::CellFunction;
-use cellvisor_abi::plan::Function;
+use cellvisor_abi::plan::{Function, MAX_FUNCTIONS};
 use cellvisor_planner::config::Isolation;
 use cellvisor_planner::host::Host;
 use cellvisor_planner::pci::Address;
@@ -13,34 +13,28 @@ use std::collections::BTreeMap;
 /// which the bus belongs.
 const DEVICES: u8 = 31;
 
+// All functions of a cell fit on one bus.
+const _: () = assert!(MAX_FUNCTIONS <= DEVICES as usize * 8);
+
 /// Functions of `cell` as it will see them: on the root buses above them, one
 /// device each, whatever bridges there are in between. Sizes of BARs are not
 /// known yet.
 ///
 /// # Errors
 ///
-/// A function behind no known root bus, or more of them than a bus has room for.
+/// A function behind no known root bus.
 pub(crate) fn places(cell: &CellAssignment, host: &Host) -> Result<Vec<CellFunction>> {
     let mut next: BTreeMap<(u16, u8), u8> = BTreeMap::new();
     let mut found = Vec::new();
     for function in &cell.functions {
-        let wrong = |why: String, help: &str| {
-            let what = format!("cannot show {} to cell \"{}\"", function.address, cell.name);
-            Error::new(what, why, help)
-        };
         let root = host.root_of(function.address).ok_or_else(|| {
-            let help = "see `cellctl host`; boot Linux with `pci=realloc`";
-            wrong("no root bus is known above it".into(), help)
+            Error::new(
+                format!("cannot show {} to cell \"{}\"", function.address, cell.name),
+                "no root bus is known above it",
+                "see `cellctl host`; boot Linux with `pci=realloc`",
+            )
         })?;
         let number = next.entry((root.segment, root.first_bus)).or_default();
-        if *number >= DEVICES * 8 {
-            let why = format!(
-                "root bus {:02x} has room for {}",
-                root.first_bus,
-                DEVICES * 8
-            );
-            return Err(wrong(why, "give the cell fewer functions"));
-        }
         // All devices before any second function: few kernels look for those.
         let (device, second) = (*number % DEVICES + 1, *number / DEVICES);
         let devfn = device << 3 | second;

@@ -10,6 +10,7 @@ use super::pool::{Owner, Pool};
 use crate::config::{Console, Isolation, PciWish, Slice, Which};
 use crate::host::{Function, Sriov};
 use crate::pci::Address;
+use cellvisor_abi::plan::MAX_FUNCTIONS;
 use fits::fits;
 
 /// A wish with the key under which its file has it.
@@ -72,6 +73,14 @@ fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
 /// any VF will do there, or after a finding.
 pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Vec<Option<AssignedFunction>> {
     let wishes = wishes(slice, pool);
+    if let Some(first) = wishes.get(MAX_FUNCTIONS) {
+        let number = wishes.len();
+        let message = format!("slice `{}` cannot have {number} PCI functions", slice.name);
+        let cause = format!("the monitor gives a cell {MAX_FUNCTIONS} at most");
+        let help = "remove some, or divide them among more slices";
+        pool.wrong(slice, &first.key, message, cause, help);
+        return vec![None; number];
+    }
     let named = wishes.iter().map(|wish| match wish.pci.which {
         Which::Address(address) => by_address(pool, wish, address),
         Which::Vf { pf, vf: Some(vf) } => by_number(pool, wish, pf, vf),
@@ -88,7 +97,9 @@ pub(super) fn wish(
     why: &mut Vec<String>,
 ) -> Vec<AssignedFunction> {
     let mut functions = Vec::new();
-    for (wish, claimed) in wishes(slice, pool).iter().zip(claimed) {
+    // More than there can be are none: nobody gets them.
+    let wishes = Some(wishes(slice, pool)).filter(|w| w.len() <= MAX_FUNCTIONS);
+    for (wish, claimed) in wishes.unwrap_or_default().iter().zip(claimed) {
         let any = match wish.pci.which {
             Which::Vf { pf, vf: None } => Some(pf),
             _ => None,
