@@ -2,7 +2,7 @@
 
 use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
-use cellvisor_planner::host::Host;
+use cellvisor_planner::host::{Function, Host, Range, Reserved};
 use cellvisor_planner::plan::{self, Taken};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -177,4 +177,26 @@ fn physical_function_goes_away_only_without_its_virtual_ones() {
         told.contains("echo 0 > /sys/bus/pci/devices/0000:99:00.0/sriov_numvfs"),
         "{told}"
     );
+}
+
+#[test]
+fn function_behind_a_bridge_that_the_firmware_names_is_refused() {
+    let mut host = z8();
+    let wish = "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ sriov = { pf = \"0000:99:00.0\", vf = 0 } }]";
+    let pf = "0000:99:00.0".parse().expect("an address");
+    assert_eq!(host.reserved_for(pf), None);
+    let above = |f: &&Function| f.bridge.as_ref().is_some_and(|b| b.secondary == 0x99);
+    let bridge = host.functions.iter().find(above).expect("a bridge").address;
+    host.reserved.push(Reserved {
+        range: Range {
+            start: 0x7f00_0000,
+            size: 0x10_0000,
+        },
+        functions: vec![bridge],
+    });
+    let report = check::check(&host, &slice(wish), &Taken::default(), Files::Skip);
+    let text = report.to_string();
+    let expected = "the firmware wants it to reach 0x7f000000..0x7f100000 at all times";
+    assert!(text.contains(expected), "{text}");
+    assert!(host.reserved_for(pf).is_some());
 }

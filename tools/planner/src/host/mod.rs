@@ -153,6 +153,20 @@ impl Host {
         })
     }
 
+    /// Memory that the firmware wants this function to reach, or all functions
+    /// behind a bridge above it.
+    #[must_use]
+    pub fn reserved_for(&self, address: Address) -> Option<&Reserved> {
+        let named = |named: &Address| {
+            let scope = Scope {
+                address: *named,
+                bridge: true,
+            };
+            self.in_scope(&scope, address)
+        };
+        self.reserved.iter().find(|r| r.functions.iter().any(named))
+    }
+
     /// True if `scope` names the function or a bridge above it.
     fn in_scope(&self, scope: &Scope, address: Address) -> bool {
         let below = |bridge: &Bridge| {

@@ -19,10 +19,10 @@ pub(super) fn fits(
 ) -> Option<()> {
     let before = pool.report.errors();
     let message = format!("slice `{}` cannot have {address}", wish.slice.name);
-    if wish.pci.isolation == Isolation::Iommu {
-        // A virtual function is behind the unit of its physical one.
-        isolation(pool, wish, function.address, &message, key);
-    }
+    // A virtual function is behind the unit of its physical one, and the
+    // firmware knows that one alone.
+    isolation(pool, wish, function.address, &message, key);
+    reserved(pool, wish, function.address, &message, key);
     windows(pool, wish, address, bars, &message, key);
     suits(pool, wish, function);
     if function.reset.is_empty()
@@ -42,20 +42,21 @@ pub(super) fn fits(
 
 /// Whether an IOMMU keeps the function's DMA in the cell.
 fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
-    if !pool.host.has_iommu(address) {
+    if wish.pci.isolation == Isolation::Iommu && !pool.host.has_iommu(address) {
         let cause = "no IOMMU watches it: its DMA could reach all memory";
         let help =
             "turn VT-d or AMD-Vi on in the firmware's setup, or write `isolation = \"none\"`";
-        return wish.wrong(pool, key, message.to_owned(), cause, help);
+        wish.wrong(pool, key, message.to_owned(), cause, help);
     }
-    let wanted = pool
-        .host
-        .reserved
-        .iter()
-        .find(|r| r.functions.contains(&address));
-    if let Some(reserved) = wanted {
+}
+
+/// Whether the firmware leaves the function alone. In a cell it could not reach
+/// the firmware's memory or, without an IOMMU, the firmware would go on to make
+/// it transfer while the cell drives it.
+fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
+    if let Some(reserved) = pool.host.reserved_for(address) {
         let cause = format!(
-            "the firmware wants it to reach {:#x}..{:#x} at all times",
+            "the firmware wants it to reach {:#x}..{:#x} at all times (RMRR or IVMD)",
             reserved.range.start,
             reserved.range.end()
         );
