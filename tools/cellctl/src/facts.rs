@@ -1,6 +1,9 @@
 //! What a machine has and lacks, from what Linux tells about it.
 
+mod cpu;
 mod iommu;
+
+pub(crate) use cpu::{Cpuid, cpuid};
 
 use crate::output::size;
 use serde::Serialize;
@@ -65,26 +68,6 @@ impl Fact {
     }
 }
 
-/// What the CPU itself says; the kernel hides what the firmware locked.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cpuid {
-    /// It has VT-x.
-    pub(crate) vmx: bool,
-    /// It has AMD-V.
-    pub(crate) svm: bool,
-}
-
-/// Asks the CPU that this runs on.
-pub(crate) fn cpuid() -> Cpuid {
-    let cpuid = raw_cpuid::CpuId::new();
-    Cpuid {
-        vmx: cpuid.get_feature_info().is_some_and(|f| f.has_vmx()),
-        svm: cpuid
-            .get_extended_processor_and_feature_identifiers()
-            .is_some_and(|f| f.has_svm()),
-    }
-}
-
 /// Everything but the driver, for the machine whose `sys` and `proc` lie under
 /// `root`.
 pub(crate) fn machine(root: &Path, cpuid: Cpuid) -> Vec<Fact> {
@@ -114,129 +97,6 @@ impl Machine<'_> {
     fn text(&self, path: &str) -> String {
         let text = fs::read_to_string(self.root.join(path)).unwrap_or_default();
         text.trim_end().to_owned()
-    }
-
-    /// Words of the first line in cpuinfo with this key.
-    fn cpu_words(&self, key: &str) -> Vec<String> {
-        let text = self.text("proc/cpuinfo");
-        let line = text
-            .lines()
-            .filter_map(|l| l.split_once(':'))
-            .find(|(k, _)| k.trim() == key);
-        line.map_or_else(Vec::new, |(_, words)| {
-            words.split_whitespace().map(str::to_owned).collect()
-        })
-    }
-
-    fn has_flag(&self, flag: &str) -> bool {
-        self.cpu_words("flags").iter().any(|f| f == flag)
-    }
-
-    fn virtualization(&self, cpuid: Cpuid) -> Fact {
-        let name = "CPU virtualization";
-        if self.has_flag("vmx") {
-            return Fact::good(name, "VT-x");
-        }
-        if self.has_flag("svm") {
-            return Fact::good(name, "AMD-V");
-        }
-        if cpuid.vmx || cpuid.svm {
-            return Fact::missing(
-                name,
-                "the firmware locked it off",
-                "turn on \"Intel Virtualization Technology\" or \"SVM Mode\" in the firmware's set-up",
-            );
-        }
-        Fact::missing(
-            name,
-            "the CPU has neither VT-x nor AMD-V",
-            "use another machine; in a virtual machine, let its host nest virtualization",
-        )
-    }
-
-    /// What Linux knows of the features that the monitor needs.
-    fn nested_paging(&self) -> Option<Fact> {
-        const NEEDED: [&str; 3] = ["ept", "vpid", "unrestricted_guest"];
-        let name = "VT-x features";
-        if self.has_flag("npt") {
-            return Some(Fact::good("AMD-V features", "nested paging"));
-        }
-        // Kernels before 5.10 have no such line.
-        let known = self.cpu_words("vmx flags");
-        if known.is_empty() {
-            return None;
-        }
-        let lacking: Vec<_> = NEEDED
-            .into_iter()
-            .filter(|n| !known.iter().any(|k| k == n))
-            .collect();
-        Some(if lacking.is_empty() {
-            Fact::good(name, NEEDED.join(", "))
-        } else {
-            Fact::missing(
-                name,
-                format!("without {}", lacking.join(", ")),
-                "use a newer CPU",
-            )
-        })
-    }
-
-    fn other_monitors(&self) -> Fact {
-        let name = "other monitors";
-        for module in ["kvm_intel", "kvm_amd", "vboxdrv", "vmmon"] {
-            if self
-                .root
-                .join("sys/module")
-                .join(module)
-                .join("initstate")
-                .exists()
-            {
-                return Fact::warning(
-                    name,
-                    format!("{module} is loaded and may hold the CPUs"),
-                    format!("unload it before `cellctl enable`: modprobe -r {module}"),
-                );
-            }
-        }
-        Fact::good(name, "none is loaded")
-    }
-
-    fn apic(&self) -> Fact {
-        if self.has_flag("x2apic") {
-            return Fact::good("x2APIC", "there");
-        }
-        Fact::missing(
-            "x2APIC",
-            "the CPU has none",
-            "turn x2APIC on in the firmware's set-up",
-        )
-    }
-
-    fn clock(&self) -> Fact {
-        let lacking: Vec<_> = ["constant_tsc", "nonstop_tsc"]
-            .into_iter()
-            .filter(|f| !self.has_flag(f))
-            .collect();
-        if lacking.is_empty() {
-            return Fact::good("TSC", "constant and never stops");
-        }
-        Fact::warning(
-            "TSC",
-            format!("Linux does not call it {}", lacking.join(" and ")),
-            "clocks of cells may drift; keep the CPUs at one frequency",
-        )
-    }
-
-    fn cpus(&self) -> Fact {
-        let present = self.text("sys/devices/system/cpu/present");
-        let online = self.text("sys/devices/system/cpu/online");
-        if present == online {
-            return Fact::good("CPUs", format!("{online}, all online"));
-        }
-        Fact::good(
-            "CPUs",
-            format!("{present} present, {online} online; `enable` brings the others online"),
-        )
     }
 
     fn huge_pages(&self) -> Fact {
@@ -377,21 +237,6 @@ mod tests {
             let fact = find(dir.path(), Cpuid::default(), name);
             assert_eq!(fact.verdict, Verdict::Missing, "{fact:?}");
         }
-    }
-
-    #[test]
-    fn firmware_lock_is_told_from_a_cpu_without_it() {
-        let dir = root(&[("proc/cpuinfo", "flags : x2apic\n")]);
-        let locked = Cpuid {
-            vmx: true,
-            svm: false,
-        };
-        let found = |cpuid| find(dir.path(), cpuid, "CPU virtualization").found;
-        assert_eq!(found(locked), "the firmware locked it off");
-        assert_eq!(
-            found(Cpuid::default()),
-            "the CPU has neither VT-x nor AMD-V"
-        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! made and set up, drivers taken off and put back.
 
 mod netlink;
+mod nvme;
 mod sysfs;
 
 use crate::error::Result;

@@ -1,0 +1,104 @@
+//! Codes of the monitor and the driver as sentences: cause and remedy.
+
+mod call;
+mod enter;
+
+pub(crate) use call::call;
+pub(crate) use enter::{enter, leave};
+
+use crate::output::size;
+use cellvisor_abi::call::{Denied, FailReason, Failure, State, StopReason};
+
+/// `segment:bus:device.function` of a packed address.
+pub(crate) fn function_name(bdf: u32) -> String {
+    format!(
+        "{:04x}:{:02x}:{:02x}.{:x}",
+        bdf >> 16,
+        bdf >> 8 & 0xff,
+        bdf >> 3 & 0x1f,
+        bdf & 7
+    )
+}
+
+/// A cell's state in a word or two.
+pub(crate) fn state(state: State) -> &'static str {
+    match state {
+        State::Loadable => "loadable",
+        State::Running => "running",
+        State::Stopped(StopReason::Root) => "stopped",
+        State::Stopped(StopReason::PowerOff) => "stopped (powered off)",
+        State::Stopped(StopReason::Reset) => "stopped (reset)",
+        State::Failed => "failed",
+    }
+}
+
+/// What a failed cell did.
+pub(crate) fn failure(failure: &Failure) -> String {
+    let did = match failure.reason {
+        FailReason::Memory {
+            gpa,
+            write,
+            execute,
+        } => {
+            let verb = match (execute, write) {
+                (true, _) => "executed code at",
+                (false, true) => "wrote to",
+                (false, false) => "read from",
+            };
+            format!("{verb} guest address {gpa:#x}, which is not its memory")
+        }
+        FailReason::TripleFault => "took a triple fault".into(),
+        FailReason::Instruction { gpa } => {
+            format!("used an instruction that cannot be decoded at device address {gpa:#x}")
+        }
+        FailReason::UnknownExit(code) => format!("caused an unknown exit ({code:#x})"),
+        FailReason::EntryFailed(code) => format!("could not be entered ({code:#x})"),
+        FailReason::MachineCheck => "had a machine check".into(),
+        FailReason::Monitor => "met a fault in the monitor itself".into(),
+    };
+    format!("CPU {} {did}, at {:#x}", failure.cpu, failure.regs.rip)
+}
+
+/// Refused accesses by kind, those that happened.
+pub(crate) fn denied(denied: &Denied) -> String {
+    let kinds = [
+        ("MSR", denied.msr),
+        ("port", denied.port),
+        ("configuration space", denied.config),
+        ("interrupt", denied.ipi),
+        ("DMA", denied.dma),
+        ("device memory", denied.mmio),
+    ];
+    let seen: Vec<_> = kinds
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(kind, n)| format!("{kind} {n}"))
+        .collect();
+    if seen.is_empty() {
+        "none".into()
+    } else {
+        seen.join(", ")
+    }
+}
+
+/// How much of the monitor's pool is in use.
+pub(crate) fn pool(pages: u32, free: u32) -> String {
+    let bytes = |pages: u32| size(u64::from(pages) * cellvisor_abi::PAGE_SIZE);
+    format!("{} of {} free", bytes(free), bytes(pages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_accesses_are_listed_only_when_there_were_some() {
+        assert_eq!(denied(&Denied::default()), "none");
+        let some = Denied {
+            msr: 2,
+            mmio: 1,
+            ..Denied::default()
+        };
+        assert_eq!(denied(&some), "MSR 2, device memory 1");
+    }
+}
