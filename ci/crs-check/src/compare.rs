@@ -364,6 +364,18 @@ mod tests {
     }
 
     #[test]
+    fn bridge_that_cannot_be_evaluated_is_a_difference() {
+        let bridge = Bridge {
+            path: "B".into(),
+            segment: 0,
+            resources: Err("AML writes".into()),
+        };
+        let rows = compare(&[bridge], &[]);
+        assert_eq!(rows[0].verdict, Verdict::NotEvaluated);
+        assert!(rows[0].verdict.is_difference());
+    }
+
+    #[test]
     fn bridges_and_windows_of_one_side_alone_are_told() {
         let mut more = ours();
         more.windows.push(Window {

@@ -108,7 +108,7 @@ impl<'h> Firmware<'h> {
     ///
     /// # Errors
     ///
-    /// The namespace cannot be walked.
+    /// `_INI` of all of the machine fails, or the namespace cannot be walked.
     pub(crate) fn bridges(&self) -> Result<Vec<Bridge>, String> {
         for name in ["\\_INI", "\\_SB._INI"] {
             self.call(&absolute(name)?, vec![])?;
@@ -121,14 +121,8 @@ impl<'h> Firmware<'h> {
             Ok(true)
         });
         walked.map_err(|why| format!("the namespace cannot be walked: {why:?}"))?;
-        let mut bridges = Vec::new();
-        for path in devices {
-            if self.is_bridge(&path)? && self.is_present(&path)? {
-                self.bring_up(&path)?;
-                bridges.push(path);
-            }
-        }
-        bridges.iter().map(|path| self.bridge(path)).collect()
+        let bridges = devices.iter().filter(|path| self.is_bridge(path));
+        Ok(bridges.filter_map(|path| self.bridge(path)).collect())
     }
 
     /// True if the device and all above it are there.
@@ -148,36 +142,45 @@ impl<'h> Firmware<'h> {
         self.call(&below(path, "_INI")?, vec![]).map(drop)
     }
 
-    fn bridge(&self, path: &AmlName) -> Result<Bridge, String> {
-        let segment = self.number(path, "_SEG")?.unwrap_or(0);
-        let base = self.number(path, "_BBN")?;
-        let template = self.call(&below(path, "_CRS")?, vec![]);
-        let found = template
-            .and_then(|found| found.ok_or_else(|| "it has no _CRS".into()))
-            .and_then(resources);
-        let found = found.map(|mut found| {
-            // As Linux does: _CRS comes first, then _BBN with all buses above.
-            let base = base.and_then(|bus| u8::try_from(bus).ok());
-            found.buses = found.buses.or(base.map(|first| (first, u8::MAX)));
-            found
-        });
-        Ok(Bridge {
+    /// A root bridge; `None` if it is absent.
+    fn bridge(&self, path: &AmlName) -> Option<Bridge> {
+        let (segment, resources) = match self.ask(path) {
+            Ok(None) => return None,
+            Ok(Some((segment, resources))) => (segment, Ok(resources)),
+            Err(why) => (0, Err(why)),
+        };
+        Some(Bridge {
             path: path.as_string(),
-            segment: u16::try_from(segment).map_err(|_| format!("{path} has _SEG {segment:#x}"))?,
-            resources: found,
+            segment,
+            resources,
         })
     }
 
-    /// True if the device's ids are those of a root bridge.
-    fn is_bridge(&self, path: &AmlName) -> Result<bool, String> {
-        for name in ["_HID", "_CID"] {
-            // Other devices may have ids that cannot be had without them.
-            let ids = self.call(&below(path, name)?, vec![]).unwrap_or_default();
-            if ids.is_some_and(|ids| names_bridge(&ids)) {
-                return Ok(true);
-            }
+    /// Segment and resources of a root bridge; `None` if it is absent.
+    fn ask(&self, path: &AmlName) -> Result<Option<(u16, Resources)>, String> {
+        if !self.is_present(path)? {
+            return Ok(None);
         }
-        Ok(false)
+        self.bring_up(path)?;
+        let segment = self.number(path, "_SEG")?.unwrap_or(0);
+        let segment = u16::try_from(segment).map_err(|_| format!("_SEG is {segment:#x}"))?;
+        let base = self.number(path, "_BBN")?;
+        let template = self.call(&below(path, "_CRS")?, vec![])?;
+        let mut found = resources(template.ok_or("it has no _CRS")?)?;
+        // As Linux does: _CRS comes first, then _BBN with all buses above.
+        let base = base.and_then(|bus| u8::try_from(bus).ok());
+        found.buses = found.buses.or(base.map(|first| (first, u8::MAX)));
+        Ok(Some((segment, found)))
+    }
+
+    /// True if the device's ids are those of a root bridge.
+    fn is_bridge(&self, path: &AmlName) -> bool {
+        let names = |name: &&str| {
+            // Other devices may have ids that cannot be had without them.
+            let ids = below(path, name).and_then(|ids| self.call(&ids, vec![]));
+            ids.is_ok_and(|ids| ids.is_some_and(|ids| names_bridge(&ids)))
+        };
+        ["_HID", "_CID"].iter().any(names)
     }
 
     /// The number that an object of a device holds or returns.

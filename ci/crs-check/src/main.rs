@@ -14,6 +14,7 @@ use cellvisor_planner::host::Host;
 use clap::Parser;
 use firmware::Firmware;
 use hardware::Hardware;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +42,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    // The interpreter panics over what it does not know, and says so itself.
+    // Nothing of it is used afterwards.
+    let done = catch_unwind(AssertUnwindSafe(|| run(&cli)));
+    match done.unwrap_or_else(|_| Err("the AML interpreter gave up".into())) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(DIFFERS),
         Err(why) => {
