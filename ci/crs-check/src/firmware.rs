@@ -259,3 +259,72 @@ fn no_registers(hardware: &Hardware) -> Result<FixedRegisters<&Hardware>, String
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acpi_tables::{Aml, aml};
+
+    /// A bridge without `_CRS` whose `_STA` is a variable in memory at 0x1000,
+    /// with `before` among the objects of `\_SB`.
+    fn dsdt(before: &dyn Aml) -> Vec<u8> {
+        let (start, size) = (0x1000_u32, 4_u32);
+        let space = aml::OpRegionSpace::SystemMemory;
+        let region = aml::OpRegion::new("VARS".into(), space, &start, &size);
+        let field = aml::Field::new(
+            "VARS".into(),
+            aml::FieldAccessType::DWord,
+            aml::FieldLockRule::NoLock,
+            aml::FieldUpdateRule::Preserve,
+            vec![aml::FieldEntry::Named(*b"STAT", 32)],
+        );
+        let id = aml::EISAName::new("PNP0A03");
+        let id = aml::Name::new("_HID".into(), &id);
+        let variable = aml::Path::new("STAT");
+        let value = aml::Return::new(&variable);
+        let status = aml::Method::new("_STA".into(), 0, false, vec![&value]);
+        let bridge = aml::Device::new("PCI0".into(), vec![&id, &status]);
+        let all: Vec<&dyn Aml> = vec![&region, &field, before, &bridge];
+        let mut table = vec![0; HEADER];
+        aml::Scope::new("\\_SB_".into(), all).to_aml_bytes(&mut table);
+        table
+    }
+
+    /// Bridges as they are told without a machine.
+    fn bridges(dsdt: Vec<u8>) -> Vec<Bridge> {
+        let hardware = Hardware::none();
+        let firmware = Firmware::load(&hardware, &[dsdt]).expect("loads");
+        firmware.bridges().expect("bridges")
+    }
+
+    /// `\_SB._INI`, which writes `status` to the variable.
+    fn with_status(status: u32) -> Vec<Bridge> {
+        let variable = aml::Path::new("STAT");
+        let store = aml::Store::new(&variable, &status);
+        bridges(dsdt(&aml::Method::new(
+            "_INI".into(),
+            0,
+            false,
+            vec![&store],
+        )))
+    }
+
+    #[test]
+    fn bridge_that_needs_the_machine_is_told_with_what_it_needs() {
+        let nothing = aml::Name::new("NONE".into(), &aml::ZERO);
+        let found = bridges(dsdt(&nothing));
+        let why = found[0].resources.as_ref().expect_err("no memory");
+        assert!(
+            why.contains("AML reads 4 bytes of memory at 0x1000"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn what_methods_write_to_memory_counts_for_those_after_them() {
+        assert!(with_status(0).is_empty(), "it is absent");
+        let found = with_status(0xf);
+        let why = found[0].resources.as_ref().expect_err("no resources");
+        assert_eq!(why, "it has no _CRS");
+    }
+}
