@@ -21,6 +21,9 @@ pub struct SystemPlan<'a> {
     /// DMA remapping units (DMAR, IVRS).
     #[serde(borrow)]
     pub iommus: List<'a, Iommu>,
+    /// I/O APICs (MADT).
+    #[serde(borrow)]
+    pub io_apics: List<'a, IoApic>,
     /// TSC frequency in kHz.
     pub tsc_khz: u32,
     /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
@@ -78,6 +81,16 @@ pub enum IommuKind {
     Vtd,
     /// AMD-Vi.
     AmdVi,
+}
+
+/// One I/O APIC of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoApic {
+    /// Host-physical address of its registers.
+    pub base: u64,
+    /// Requester id of its interrupts, which the remapping of interrupts asks
+    /// for (DMAR); `None` if it is not known.
+    pub source: Option<u16>,
 }
 
 /// A failure that the monitor plays when it is asked to.
@@ -151,7 +164,36 @@ pub struct Function {
     pub bar_sizes: [u8; 6],
     /// The cell is content without DMA isolation (`isolation = "none"`).
     pub unprotected: bool,
+    /// Where its interrupt pin leads, if the cell gets its interrupt.
+    pub wire: Option<Wire>,
 }
+
+impl Function {
+    /// The interrupt pin that the cell sees, 1 to 4 (INTA to INTD). It goes by
+    /// the function's number there, so that functions of one device that have
+    /// different interrupts have different pins.
+    #[must_use]
+    pub const fn pin(&self) -> Option<u8> {
+        match self.wire {
+            Some(_) => Some((self.guest & 3) as u8 + 1),
+            None => None,
+        }
+    }
+}
+
+/// A pin of an I/O APIC that is a cell's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    /// Host-physical address of the I/O APIC.
+    pub io_apic: u64,
+    /// Which of its pins.
+    pub pin: u8,
+    /// Global system interrupt that the cell sees, one of [`WIRE_GSIS`].
+    pub gsi: u8,
+}
+
+/// Pins of a cell's virtual I/O APIC that functions can have.
+pub const WIRE_GSIS: core::ops::Range<u8> = 16..24;
 
 /// Virtual devices of a cell. A port of 0 leaves the device out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

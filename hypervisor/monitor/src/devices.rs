@@ -3,7 +3,7 @@
 use crate::cell::CONSOLE_PAGES;
 use crate::mem::pool::{self, free_run};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_core::ioapic::{IoApic, Message};
+use cellvisor_core::ioapic::{IoApic, Message, Output};
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::ring::{Fifo, Ring};
 use cellvisor_core::uart::{Effect, Uart};
@@ -27,15 +27,16 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// Devices after a reset, the console empty. `None` if the pool is empty.
-    pub(crate) fn new(uart_pin: u8) -> Option<Self> {
+    /// Devices after a reset, the console empty; `wired` has a bit for each pin
+    /// of the I/O APIC that a function has. `None` if the pool is empty.
+    pub(crate) fn new(uart_pin: u8, wired: u32) -> Option<Self> {
         let pages = pool::alloc_run(CONSOLE_PAGES)?;
         let size = (CONSOLE_PAGES * PAGE_SIZE) as usize;
         // SAFETY: the pages are fresh, and known here alone until `free`.
         let buffer = unsafe { core::slice::from_raw_parts_mut(pages as *mut u8, size) };
         Some(Self {
             uart: Uart::new(),
-            ioapic: IoApic::new(IOAPIC_ID),
+            ioapic: IoApic::new(IOAPIC_ID, wired),
             output: Ring::new(buffer),
             input: Fifo::new(),
             uart_pin,
@@ -54,7 +55,7 @@ impl Devices {
     /// The cell starts anew: devices are reset, what was said is kept.
     pub(crate) fn reset(&mut self) {
         self.uart = Uart::new();
-        self.ioapic = IoApic::new(IOAPIC_ID);
+        self.ioapic.reset();
         self.input.clear();
     }
 
@@ -95,14 +96,14 @@ impl Devices {
         self.output.written()
     }
 
-    /// Reads a register of the I/O APIC.
-    pub(crate) fn ioapic_read(&self, offset: u64) -> u32 {
-        self.ioapic.read(offset)
+    /// Reads a register of the I/O APIC; `awaits` as in [`IoApic::read`].
+    pub(crate) fn ioapic_read(&self, offset: u64, awaits: impl FnOnce(u8) -> bool) -> u32 {
+        self.ioapic.read(offset, awaits)
     }
 
-    /// Writes a register of the I/O APIC; interrupts that follow go to `send`.
-    pub(crate) fn ioapic_write(&mut self, offset: u64, value: u32, send: impl FnMut(Message)) {
-        self.ioapic.write(offset, value, send);
+    /// Writes a register of the I/O APIC; what follows goes to `out`.
+    pub(crate) fn ioapic_write(&mut self, offset: u64, value: u32, out: impl FnMut(Output)) {
+        self.ioapic.write(offset, value, out);
     }
 
     /// Moves typed bytes into the receiver as far as it has room.

@@ -12,7 +12,7 @@ use crate::percpu::{self, Area};
 use crate::run::Cpu;
 use crate::sync::wait_for;
 use crate::vcpu::{Backend, EnterError, Vcpu, Vendor, svm::Svm, vmx::Vmx};
-use crate::{cell, entry, facts, iommu, log, pci, root, run, sync};
+use crate::{cell, entry, facts, ioapic, iommu, log, pci, root, run, sync};
 use cellvisor_abi::plan::Inject;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::{CpuState, Regs};
@@ -124,6 +124,7 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     root::init(&plan, vendor).ok_or(no_memory)?;
     pci::init(&plan);
     iommu::init(&plan).ok_or(no_memory)?;
+    ioapic::init(&plan);
     log::set_port(plan.log_port);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::cell::{Cell, count};
 use crate::cpu::apic;
 use crate::kick;
-use crate::percpu::{CpuShared, request};
+use crate::percpu::{self, CpuShared, request};
 use crate::run::Cpu;
 use cellvisor_core::icr::{self, Dest, Ipi, Kind};
 use cellvisor_core::ioapic::Message;
@@ -22,6 +22,15 @@ pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
     if let Some(message) = message {
         route(cell, message.ipi(), None);
     }
+}
+
+/// Physical APIC id of the first of `cpus`, plan indexes of a cell's CPUs, that
+/// is meant.
+pub(crate) fn physical(cpus: &[u16], dest: Dest) -> Option<u32> {
+    let first = icr::targets(dest, u32::MAX, cpus.len() as u32).next()?;
+    let index = cpus.get(first as usize)?;
+    let cpu = percpu::cpu(u32::from(*index))?;
+    Some(cpu.apic_id.load(Ordering::Relaxed))
 }
 
 /// Sends to each CPU of `cell` that `ipi` means. What it means beside them is

@@ -20,6 +20,7 @@ mod entry;
 mod exits;
 mod facts;
 mod handover;
+mod ioapic;
 mod iommu;
 mod ipi;
 mod kick;

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::output::size;
 use cellvisor_abi::image::{MAGIC, MAX_CHUNKS};
-use cellvisor_abi::plan::{Cpu, Ecam, Inject, Iommu, IommuKind, Range, SystemPlan};
+use cellvisor_abi::plan::{Cpu, Ecam, Inject, IoApic, Iommu, IommuKind, Range, SystemPlan};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_abi::{ABI_VERSION, CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_planner::host::{self, Host};
@@ -60,15 +60,18 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8
     let encoded = |e: postcard::Error| Error::internal("cannot describe this machine", e);
     let ecam: Vec<Ecam> = host.ecam.iter().map(ecam).collect();
     let iommus: Vec<Iommu> = host.iommus.iter().map(iommu).collect();
+    let io_apics: Vec<IoApic> = host.io_apics.iter().map(io_apic).collect();
     let cpus = ListBuf::new(&cpus(host)).map_err(encoded)?;
     let ram = ListBuf::new(&ram(host)).map_err(encoded)?;
     let ecam = ListBuf::new(&ecam).map_err(encoded)?;
     let iommus = ListBuf::new(&iommus).map_err(encoded)?;
+    let io_apics = ListBuf::new(&io_apics).map_err(encoded)?;
     seal(&SystemPlan {
         cpus: cpus.list(),
         ram: ram.list(),
         ecam: ecam.list(),
         iommus: iommus.list(),
+        io_apics: io_apics.list(),
         tsc_khz,
         log_port: choices.log_port,
         inject: choices.fail_cpu.map(Inject::FailCpu),
@@ -93,6 +96,13 @@ fn iommu(iommu: &host::Iommu) -> Iommu {
         },
         base: iommu.base,
         segment: iommu.segment,
+    }
+}
+
+fn io_apic(chip: &host::IoApic) -> IoApic {
+    IoApic {
+        base: u64::from(chip.address),
+        source: chip.source,
     }
 }
 

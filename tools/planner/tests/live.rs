@@ -109,7 +109,7 @@ fn acpi(tree: &Tree) {
 }
 
 /// A unit for what is behind the root port (a path of one bridge), one for all
-/// else; memory for a function whose path leads through the port.
+/// else, the I/O APIC among it; memory for a function whose path leads through the port.
 fn dmar(tree: &Tree) {
     let dmar = [
         bytes![
@@ -127,7 +127,21 @@ fn dmar(tree: &Tree) {
             1u8,
             0u8
         ],
-        bytes![0u16, 16u16, 1u8, 0u8, 0u16, 0xfed9_1000u64],
+        bytes![
+            0u16,
+            24u16,
+            1u8,
+            0u8,
+            0u16,
+            0xfed9_1000u64,
+            3u8,
+            8u8,
+            0u16,
+            8u8,
+            0xf0u8,
+            31u8,
+            0u8
+        ],
         bytes![
             1u16,
             34u16,
@@ -319,7 +333,8 @@ fn iommus_know_what_they_serve() {
     assert_eq!(host.iommus.len(), 2);
     assert!(host.iommus.iter().all(|u| u.kind == IommuKind::Vtd));
     assert!(host.iommus[0].scopes[0].bridge && !host.iommus[0].all);
-    assert!(host.iommus[1].all);
+    assert!(host.iommus[1].all && host.iommus[1].scopes.is_empty());
+    assert_eq!(host.io_apics[0].source, Some(0xf0f8));
     assert!(
         host.has_iommu(address("0000:01:10.2")),
         "a VF that does not exist yet"

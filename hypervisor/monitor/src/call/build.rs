@@ -6,6 +6,7 @@ use super::{Caller, Refusal};
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life};
 use crate::devices::Devices;
 use crate::facts;
+use crate::ioapic;
 use crate::iommu::{self, Domain};
 use crate::pci::{self, Functions};
 use crate::space::Space;
@@ -110,15 +111,19 @@ impl Parts {
             exclude(id)?;
         }
         pci::take_pages(&self.functions, Owner::Device(id))?;
+        ioapic::claim(id, self.functions.plans())?;
         hide_devices(caller, id, &self.functions)?;
         self.domain = pci::domain(plan, &self.functions, id)?;
         pci::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
+        ioapic::take(caller.window, id)?;
         let space = (caller.vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
         let space = self.space.insert(space);
         map(plan, space)?;
         pci::map(&self.functions, space)?;
         self.bitmaps = bitmaps(caller.vendor, plan);
-        self.devices = Devices::new(plan.devices.uart_gsi);
+        let wires = self.functions.plans().filter_map(|function| function.wire);
+        let wired = wires.fold(0, |pins, wire| pins | 1 << wire.gsi);
+        self.devices = Devices::new(plan.devices.uart_gsi, wired);
         if self.bitmaps.is_none() || self.devices.is_none() {
             return Err(no_memory());
         }
@@ -156,7 +161,9 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
         return Ok(());
     }
     filter_config_ports(true);
-    let guarded = pci::guarded(functions).map(|page| (page, PAGE_SIZE));
+    let chips = ioapic::pages(id);
+    let guarded = pci::guarded(functions).chain(chips.iter().copied());
+    let guarded = guarded.map(|page| (page, PAGE_SIZE));
     unmap_from_root(caller, |f| {
         for_each_run(Owner::Device(id), f)?;
         let mut guarded = guarded;

@@ -4,9 +4,10 @@
 use super::build::build;
 use super::{Caller, Refusal};
 use crate::cell::{self, Cell, MAX_CELL_CPUS};
+use crate::mem::map::Window;
 use crate::pci::{self, MAX_FUNCTIONS};
 use crate::percpu::{self, Activity, CpuShared, request};
-use crate::{facts, iommu, kick, log, owners};
+use crate::{facts, ioapic, iommu, kick, log, owners};
 use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
@@ -37,7 +38,7 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
         .and_then(|()| build(caller, id, name, &plan, &cpus, functions))
         .and_then(|cell| assign(caller, cell, &cpus));
     if let Err(refusal) = result {
-        release(owner, &guarded);
+        release(caller.window, owner, &guarded);
         return Err(refusal);
     }
     log!(
@@ -175,8 +176,9 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
 /// Gives all that `owner`, a cell, has in the maps back to the root, which may
 /// reach it with DMA again, and what was guarded for it. The cell is not known
 /// any more.
-pub(super) fn release(owner: Owner, guarded: &[u64]) {
+pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
     let Owner::Cell(id) = owner else { return };
+    ioapic::release(window, id);
     release_pages(owner, |run| {
         if iommu::units() != 0
             && iommu::include(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE).is_err()

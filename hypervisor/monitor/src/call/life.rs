@@ -6,7 +6,7 @@ use crate::cell::{self, Cell};
 use crate::percpu::{Activity, CpuShared, request};
 use crate::space::Space;
 use crate::sync::tsc;
-use crate::{facts, kick, log, owners, pci};
+use crate::{facts, ioapic, kick, log, owners, pci};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
@@ -113,7 +113,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };
-    release(owner, &guarded);
+    release(caller.window, owner, &guarded);
     recheck_interrupts(caller);
     log!("cell={} destroyed", name.as_str());
     Ok((CallStatus::Ok, progress))
@@ -129,6 +129,7 @@ fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
     if !life.quiet {
         life.quiet = true;
         functions.quiesce(caller.window);
+        ioapic::quiet(caller.window, cell.id);
     }
     functions.settle(caller.window)
 }

@@ -6,11 +6,12 @@ use crate::cpu::apic;
 use crate::mem::map::Window;
 use crate::root::{self, Mapped};
 use crate::run::Cpu;
-use crate::{facts, iommu, ipi, owners, pci};
+use crate::{facts, ioapic, iommu, ipi, owners, pci};
 use cellvisor_abi::call::{ExitKind, FailReason, Owner};
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::insn::{self, Bus, MAX_LEN, MmioInsn, Op};
+use cellvisor_core::ioapic::Output;
 use cellvisor_core::pci::Access;
 use cellvisor_core::vcpu::{CpuState, RSP};
 use cellvisor_core::{icr, walk};
@@ -88,13 +89,17 @@ fn guarded_access(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
     let own = access.execute
         || access.gpa >= facts::get().physical_end
         || owners::with(|o| o.pages.owner(page)) == Some(Owner::Root);
-    if own || !(iommu::is_register(access.gpa) || pci::config_at(access.gpa).is_some()) {
+    if own || !is_played(access.gpa) {
         return false;
     }
     if !emulate(cpu, access) {
         cpu.refuse();
     }
     true
+}
+
+fn is_played(gpa: u64) -> bool {
+    iommu::is_register(gpa) || ioapic::is_register(gpa) || pci::config_at(gpa).is_some()
 }
 
 /// Carries out an access to what the monitor plays. False for instructions that
@@ -161,7 +166,7 @@ impl Bus for Played<'_> {
             return u64::from(value);
         }
         let value = if is_root {
-            iommu::root_read(self.gpa, size)
+            ioapic::root_read(self.window, self.gpa).or_else(|| iommu::root_read(self.gpa, size))
         } else {
             pci::read_table(self.window, self.cell, self.gpa, size)
         };
@@ -179,7 +184,8 @@ impl Bus for Played<'_> {
                 }
             })
         } else if is_root {
-            iommu::root_write(self.window, self.gpa, size, value)
+            ioapic::root_write(self.window, self.gpa, value)
+                .unwrap_or_else(|| iommu::root_write(self.window, self.gpa, size, value))
         } else {
             pci::write_table(self.window, self.cell, self.gpa, size, value)
         };
@@ -225,17 +231,22 @@ fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let offset = access.gpa % PAGE_SIZE;
     match insn.op {
         Op::Load { target, .. } => {
-            let value = guest.devices.lock().ioapic_read(offset);
+            let window = &mut cpu.window;
+            let awaits = |gsi| ioapic::awaits(window, cpu.cell.id, gsi);
+            let value = guest.devices.lock().ioapic_read(offset, awaits);
             target.set(&mut cpu.regs.0, u64::from(value));
         }
         Op::Store { value } => {
-            let cell = cpu.cell;
-            guest
-                .devices
-                .lock()
-                .ioapic_write(offset, value as u32, |message| {
-                    ipi::deliver_message(cell, Some(message));
-                });
+            let (cell, window) = (cpu.cell, &mut cpu.window);
+            let mut devices = guest.devices.lock();
+            devices.ioapic_write(offset, value as u32, |out| match out {
+                Output::Send(message) => ipi::deliver_message(cell, Some(message)),
+                Output::Wire(change) => {
+                    if !ioapic::program(window, cell, &change) {
+                        pci::refused(cell);
+                    }
+                }
+            });
         }
         _ => {
             cpu.fail(FailReason::Instruction { gpa: access.gpa });

@@ -237,6 +237,16 @@ pub(crate) fn owner_changed(window: &mut Window) -> Result<(), Unavailable> {
     with(|iommu| iommu.owner_changed(window))
 }
 
+/// First of the interrupt entries that are cells'; `None` if the monitor drives
+/// no unit.
+pub(crate) fn first_of_cells() -> Option<u16> {
+    let first = |iommu: &mut Iommu| {
+        let size = iommu.units.first().map_or(0, |unit| unit.entries);
+        Ok(Unit::first_of_cells(size) as u16)
+    };
+    with(first).ok()
+}
+
 /// Takes interrupt entries for `count` vectors; the index of the first.
 pub(crate) fn take_entries(count: u16) -> Option<u16> {
     with(|iommu| {

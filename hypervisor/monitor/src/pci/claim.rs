@@ -1,6 +1,6 @@
 //! Taking functions from the root for a cell.
 
-use super::device::Device;
+use super::device::{Device, MSI, MSIX};
 use super::msix::Msix;
 use super::{Functions, config, has_virtual, owner};
 use crate::call::{Refusal, bad, taken};
@@ -16,13 +16,15 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
 use cellvisor_core::pci::sriov::SrIov;
-use cellvisor_core::pci::{Bar, Bdf, Description, Function, has_siblings};
+use cellvisor_core::pci::{Bar, Bdf, Capability, Description, Function, has_siblings};
 
 /// Most functions of a cell.
 pub(crate) const MAX_FUNCTIONS: usize = plan::MAX_FUNCTIONS;
 /// Largest BAR, as a binary logarithm.
 const MAX_SIZE: u8 = 46;
 const BARS: u16 = 0x10;
+/// Interrupt line and pin.
+const INTERRUPT: u16 = 0x3c;
 
 /// Looks at all functions of a plan; nothing is done to them.
 pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Functions, Refusal> {
@@ -74,7 +76,7 @@ fn look(
         bdf,
         virtual_ids,
         bars,
-        pin: 0,
+        pin: wanted.pin().unwrap_or(0),
         siblings: has_siblings(
             guests().map(|other| Bdf::from_plan(other.guest)),
             Bdf::from_plan(wanted.guest),
@@ -82,7 +84,17 @@ fn look(
     };
     let function =
         Function::probe(about, |offset| config::read(window, bdf, offset)).map_err(|_| wrong())?;
+    if wanted.wire.is_some() && !can_wire(window, &wanted, &function) {
+        return Err(wrong());
+    }
     Ok(Device::new(window, wanted, function))
+}
+
+/// True for a function that has a pin and no other way to interrupt.
+fn can_wire(window: &mut Window, wanted: &plan::Function, function: &Function) -> bool {
+    let pin = config::read(window, Bdf::from_plan(wanted.bdf), INTERRUPT) >> 8 & 0xff;
+    let messages = |cap: &Capability| matches!(cap.id, MSI | MSIX);
+    wanted.pf.is_none() && (1..=4).contains(&pin) && !function.capabilities().iter().any(messages)
 }
 
 type Parts = (Option<(u16, u16)>, [Bar; 6]);

@@ -13,12 +13,12 @@ use cellvisor_core::pci::{ABSENT, Access, Bdf, Effect, Function};
 
 const COMMAND: u16 = 0x04;
 const BUS_MASTER: u32 = 1 << 2;
-/// INTx would go to the root's I/O APIC.
+/// Without a wire INTx would go to the root.
 const NO_INTX: u32 = 1 << 10;
 const STATUS: u32 = 0xffff_0000;
 /// Ids of capabilities.
-const MSI: u8 = 0x05;
-const MSIX: u8 = 0x11;
+pub(super) const MSI: u8 = 0x05;
+pub(super) const MSIX: u8 = 0x11;
 const MSI_ENABLE: u32 = 1 << 16;
 /// MSI: several messages, asked for and granted.
 const MSI_GRANTED: u32 = 7 << 20;
@@ -136,8 +136,16 @@ impl Device {
         for (offset, value) in self.saved.writes() {
             config::write(window, bdf, offset, value);
         }
-        self.change(window, COMMAND, STATUS | BUS_MASTER, NO_INTX);
+        let no_intx = if self.plan.wire.is_some() { 0 } else { NO_INTX };
+        self.change(window, COMMAND, STATUS | BUS_MASTER, no_intx);
         true
+    }
+
+    /// Lets a function with a wire interrupt by its pin.
+    pub(super) fn raise(&self, window: &mut Window) {
+        if self.plan.wire.is_some() {
+            self.change(window, COMMAND, STATUS | NO_INTX, 0);
+        }
     }
 
     /// Clears and sets bits of four bytes.
@@ -201,7 +209,10 @@ impl Device {
     /// Without a domain the cell's addresses would be the root's: no DMA then,
     /// which includes messages.
     fn command(&self, value: u32) -> u32 {
-        let value = value | NO_INTX;
+        let value = match self.plan.wire {
+            Some(_) => value,
+            None => value | NO_INTX,
+        };
         if self.attached {
             value
         } else {

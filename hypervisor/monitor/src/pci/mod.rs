@@ -12,6 +12,7 @@ use crate::mem::pool;
 use crate::{iommu, sync};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, FunctionStatus};
+use cellvisor_abi::plan;
 use cellvisor_core::exit::ones;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
@@ -21,6 +22,7 @@ pub(crate) use claim::{
 };
 pub(crate) use config::{ADDRESS_PORT, DATA_PORT, at as config_at, init};
 use device::Device;
+pub(crate) use msix::refused;
 
 /// A little longer than any reset takes, in microseconds.
 const PATIENCE_US: u64 = 200_000;
@@ -81,6 +83,11 @@ impl Functions {
         self.count
     }
 
+    /// As they were planned.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = plan::Function> + '_ {
+        self.all().iter().map(|device| device.plan)
+    }
+
     /// At least one has no domain of the cell's.
     pub(crate) fn unprotected(&self) -> bool {
         self.all().iter().any(|device| !device.attached)
@@ -102,9 +109,12 @@ impl Functions {
             .fold(true, |a, b| a & b)
     }
 
-    /// Waits for the ends of resets, which are under way for some time already.
+    /// Waits for the ends of resets, which are under way for some time already,
+    /// and lets functions interrupt again by their pins, as after a reset.
     pub(crate) fn wait(&mut self, window: &mut Window) -> bool {
-        sync::wait_for(PATIENCE_US, || self.settle(window))
+        let settled = sync::wait_for(PATIENCE_US, || self.settle(window));
+        self.all().iter().for_each(|device| device.raise(window));
+        settled
     }
 
     /// Gives the functions back to the root, quiet as they are, and all that

@@ -5,7 +5,7 @@ use super::device::Target;
 use crate::cell::{self, Cell};
 use crate::mem::map::Window;
 use crate::mem::{hpa_of, pool};
-use crate::{iommu, percpu};
+use crate::{iommu, ipi};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::icr::{self, Kind};
@@ -232,16 +232,12 @@ impl Target<'_> {
         let (Kind::Fixed(vector) | Kind::LowestPriority(vector)) = ipi.kind else {
             return None;
         };
-        let first = icr::targets(ipi.dest, u32::MAX, self.cpus.len() as u32).next()?;
-        let index = self.cpus.get(first as usize)?;
-        let cpu = percpu::cpu(u32::from(*index))?;
-        let id = cpu.apic_id.load(core::sync::atomic::Ordering::Relaxed);
-        Some((vector, id))
+        Some((vector, ipi::physical(self.cpus, ipi.dest)?))
     }
 }
 
 /// Counts a message of the cell that leads nowhere it may.
-pub(super) fn refused(cell: &Cell) {
+pub(crate) fn refused(cell: &Cell) {
     if cell::count(&cell.denied.mmio) {
         crate::log::line(format_args!(
             "cell={} denied interrupt message",

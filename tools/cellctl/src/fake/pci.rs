@@ -114,6 +114,7 @@ pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
             pf: function.pf.map(Address::number),
             bar_sizes: [0; 6],
             unprotected: false,
+            wire: None,
         },
         kind: "device".into(),
         ports: Vec::new(),

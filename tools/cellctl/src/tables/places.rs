@@ -65,6 +65,7 @@ fn described(function: &AssignedFunction, guest: Address, host: &Host) -> CellFu
             pf: function.pf.map(Address::number),
             bar_sizes: [0; 6],
             unprotected: function.isolation == Isolation::None,
+            wire: None,
         },
         kind,
         ports: Vec::new(),

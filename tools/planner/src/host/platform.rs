@@ -42,6 +42,9 @@ pub struct IoApic {
     pub address: u32,
     /// Its first global system interrupt.
     pub first_gsi: u32,
+    /// Requester id of its interrupts, where they are remapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<u16>,
 }
 
 /// Programming interfaces of DMA remapping units.

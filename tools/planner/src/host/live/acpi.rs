@@ -84,12 +84,13 @@ impl Tables {
             .collect()
     }
 
-    pub(super) fn io_apics(&self) -> Vec<IoApic> {
+    pub(super) fn io_apics(&self, host: &Host) -> Vec<IoApic> {
         let io_apic = |entry: &[u8]| match entry.u8_at(0)? {
             1 => Some(IoApic {
                 id: entry.u8_at(2)?,
                 address: entry.u32_at(4)?,
                 first_gsi: entry.u32_at(8)?,
+                source: vtd::io_apic(&self.dmar, entry.u8_at(2)?, host),
             }),
             _ => None,
         };

@@ -13,7 +13,7 @@ mod platform;
 mod topology;
 mod tree;
 
-pub use pci::{bars_of, extended_capability};
+pub use pci::{bars_of, capability, extended_capability};
 pub use topology::Shifts;
 
 use super::{Host, VERSION};
@@ -51,7 +51,6 @@ pub fn read(root: &Path, shifts: Shifts) -> Result<Host, Report> {
         iomem: platform::regions(&tree, "proc/iomem", platform::Levels::Outermost),
         ioports: platform::regions(&tree, "proc/ioports", platform::Levels::All),
         ecam: tables.ecam(),
-        io_apics: tables.io_apics(),
         ..Host::default()
     };
     host.cpus = cpus::cpus(&tree, &cpuinfo, &tables, shifts);
@@ -59,6 +58,7 @@ pub fn read(root: &Path, shifts: Shifts) -> Result<Host, Report> {
     host.nodes = memory::nodes(&tree, &tables);
     host.functions = pci::functions(&tree);
     host.roots = pci::roots(&tree, &host);
+    host.io_apics = tables.io_apics(&host);
     host.iommus = tables.iommus(&host);
     host.reserved = tables.reserved(&host);
     host.root = platform::root(&tree);

@@ -151,8 +151,9 @@ fn bridge(config: &[u8], lines: &[(u64, u64, u64)]) -> Bridge {
     }
 }
 
-/// Where a capability is in configuration space.
-fn capability(config: &[u8], id: u8) -> Option<usize> {
+/// Where a capability is in configuration space, if it is there.
+#[must_use]
+pub fn capability(config: &[u8], id: u8) -> Option<usize> {
     let mut at = usize::from(*config.get(CAPABILITIES)?);
     // A list has at most 48 entries of 4 bytes; a longer one is a loop.
     for _ in 0..48 {

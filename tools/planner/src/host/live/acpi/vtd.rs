@@ -9,6 +9,7 @@ const HARDWARE_UNIT: u16 = 0;
 const RESERVED_MEMORY: u16 = 1;
 const SCOPE_ENDPOINT: u8 = 1;
 const SCOPE_BRIDGE: u8 = 2;
+const SCOPE_IO_APIC: u8 = 3;
 
 /// All remapping units.
 pub(super) fn units(dmar: &[u8], host: &Host) -> Vec<Iommu> {
@@ -23,6 +24,15 @@ pub(super) fn units(dmar: &[u8], host: &Host) -> Vec<Iommu> {
         })
     };
     of_type(dmar, HARDWARE_UNIT).filter_map(unit).collect()
+}
+
+/// Requester id that the interrupts of the I/O APIC with this id have.
+pub(super) fn io_apic(dmar: &[u8], id: u8, host: &Host) -> Option<u16> {
+    let is_its = |s: &&[u8]| s.u8_at(0) == Some(SCOPE_IO_APIC) && s.u8_at(4) == Some(id);
+    of_type(dmar, HARDWARE_UNIT).find_map(|entry| {
+        let scope = short_entries(entry, 16).find(is_its)?;
+        Some(path(scope, entry.u16_at(6)?, host)?.requester())
+    })
 }
 
 /// Memory that functions must reach at all times (RMRR).
