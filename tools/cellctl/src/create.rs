@@ -3,7 +3,7 @@
 
 use crate::calls::Monitor;
 use crate::error::{Error, Result};
-use crate::functions::{self, Needed};
+use crate::functions::{self, Around};
 use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
 use crate::loader::layout;
 use crate::state::{CellRecord, StateDir};
@@ -16,8 +16,8 @@ use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::plan::MemoryShare;
 
 /// Creates the cell of `record` as its assignment says, with as many VFs of each
-/// PF as `vfs` says, or more if there are. Afterwards it is
-/// loadable, and `state` knows it.
+/// PF as `around` says, or more if there are. Afterwards it is loadable, and
+/// `state` knows it.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub(crate) fn create(
     machine: Machine<'_>,
     state: &StateDir,
     mut record: CellRecord,
-    vfs: &Needed,
+    around: &Around<'_>,
 ) -> Result<CellRecord> {
     let others = state.cells()?;
     let kept = record.clone();
@@ -36,7 +36,7 @@ pub(crate) fn create(
         now.steps = steps.to_vec();
         state.save_cell(&now)
     });
-    match build(&mut journal, machine, &mut record, vfs, &others) {
+    match build(&mut journal, machine, &mut record, around, &others) {
         Ok(()) => {
             record.steps = journal.into_entries();
             state.save_cell(&record)?;
@@ -57,10 +57,10 @@ fn build(
     journal: &mut Journal<'_>,
     machine: Machine<'_>,
     record: &mut CellRecord,
-    vfs: &Needed,
+    around: &Around<'_>,
     others: &[CellRecord],
 ) -> Result<()> {
-    functions::take(journal, machine, record, vfs, others)?;
+    functions::take(journal, machine, record, around, others)?;
     for cpu in &record.assignment.cpus {
         take_cpu(journal, machine, cpu.linux)?;
     }
@@ -213,13 +213,15 @@ pub(crate) fn id(record: &CellRecord) -> Result<CellId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::lines::alone;
     use crate::fake::{Fake, record};
+    use crate::functions::Needed;
 
     /// Creates a cell where change `fail_at` fails; returns what came of it.
     fn attempt(fake: &Fake, state: &StateDir, fail_at: Option<u32>) -> Result<CellRecord> {
         fake.changes.set(0);
         fake.fail_at.set(fail_at);
-        create(fake.machine(), state, record("a"), &Needed::new())
+        create(fake.machine(), state, record("a"), &alone(&Needed::new()))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A machine for tests: counts every change, fails when it is told to, and
 //! can be compared with what it was.
 
+pub(crate) mod lines;
 pub(crate) mod pci;
 
 use crate::driver::{Driver, Reply};

@@ -87,6 +87,13 @@ pub(crate) enum Step {
         /// The driver that it had.
         before: functions::Driver,
     },
+    /// Linux enabled a function without driver, which routes its interrupt.
+    Enabled {
+        /// The function.
+        function: Address,
+        /// How many had it enabled.
+        before: u64,
+    },
     /// A port or device was told to keep apart what is behind it.
     Acs {
         /// The port or the device's function.
@@ -119,6 +126,7 @@ impl Step {
                 | Self::NewNamespace { .. }
                 | Self::Namespace { .. }
                 | Self::Driver { .. }
+                | Self::Enabled { .. }
         )
     }
 }
@@ -232,7 +240,8 @@ fn undo_step(machine: Machine<'_>, entry: &Entry) -> Result<()> {
         | Step::Secondary { .. }
         | Step::NewNamespace { .. }
         | Step::Namespace { .. }
-        | Step::Driver { .. } => functions::undo(machine, &entry.step),
+        | Step::Driver { .. }
+        | Step::Enabled { .. } => functions::undo(machine, &entry.step),
         Step::Pin { id: None } => Ok(()),
         Step::Pin { id: Some(id) } => machine.driver.unpin(*id),
         Step::Cell { name, id } => destroy(machine.driver, name, *id),

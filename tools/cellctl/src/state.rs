@@ -81,6 +81,8 @@ pub(crate) struct CellFunction {
     pub(crate) plan: Function,
     /// What it is, in a word or two.
     pub(crate) kind: String,
+    /// Why it has no interrupt, if it asks for one by its pin.
+    pub(crate) silent: Option<String>,
     /// I/O ports among its BARs.
     pub(crate) ports: Vec<PortRange>,
 }

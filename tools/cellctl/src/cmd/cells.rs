@@ -6,10 +6,11 @@ use crate::cli;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::functions;
+use crate::functions::{self, Around};
 use crate::journal;
 use crate::output::{self, say, size};
 use crate::power;
+use crate::sentences;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
 use cellvisor_planner::config::{self, Isolation, OnFailure, OnReboot, Slice};
@@ -33,7 +34,7 @@ pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()>
         switch::turn_on(context, &driver, &options.enable)?;
     }
     let created = monitor_allows(&driver, &slices)
-        .and_then(|iommus| create_all(context, &driver, records, iommus));
+        .and_then(|iommus| create_all(context, &driver, records, &host, iommus));
     match created {
         Ok(made) if context.cli.json => output::json(&made),
         Ok(made) => {
@@ -60,16 +61,22 @@ fn create_all(
     context: &Context<'_>,
     driver: &dyn Driver,
     records: Vec<CellRecord>,
+    host: &Host,
     iommus: u32,
 ) -> Result<Vec<CellRecord>> {
     let machine = context.machine(driver);
     let mut made: Vec<CellRecord> = Vec::new();
     let needed = functions::needed(records.iter().map(|r| &r.assignment));
+    let around = Around {
+        vfs: &needed,
+        io_apics: &host.io_apics,
+        remapped: iommus > 0,
+    };
     for mut record in records {
         // What is left without an IOMMU said that it can do without.
         let functions = record.functions.iter_mut();
         functions.for_each(|f| f.plan.unprotected |= iommus == 0);
-        match create::create(machine, &context.state, record, &needed) {
+        match create::create(machine, &context.state, record, &around) {
             Ok(record) => made.push(record),
             Err(error) => {
                 let undone = made.iter().rev();
@@ -97,6 +104,16 @@ fn tell_created(cell: &CellRecord) {
         size(cell.ram_bytes()),
         cell.name
     ));
+    for function in &cell.functions {
+        if let Some(why) = &function.silent {
+            output::warn(format!(
+                "{} has no interrupt in cell \"{}\": {why}; a driver that does not poll \
+                 cannot use it there",
+                sentences::function_name(function.plan.bdf),
+                cell.name
+            ));
+        }
+    }
 }
 
 /// Refuses functions whose DMA the monitor cannot keep in the cell, unless the

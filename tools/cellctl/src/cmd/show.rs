@@ -8,6 +8,7 @@ use crate::output::{self, say, size, table};
 use crate::sentences;
 use crate::state::{CellFunction, CellRecord};
 use cellvisor_abi::call::{CellStatus, FunctionStatus, Info};
+use cellvisor_abi::plan::Wire;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -206,6 +207,9 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
         row("command line", record.payload.cmdline.clone());
         for function in &record.functions {
             row("function", described(function));
+            if let Some(interrupt) = interrupt(function) {
+                row("", interrupt);
+            }
             let bdf = function.plan.bdf;
             if let Some(live) = cell.functions.iter().find(|live| live.bdf == bdf) {
                 row("", doing(live));
@@ -223,6 +227,16 @@ fn described(function: &CellFunction) -> String {
         sentences::function_name(function.plan.bdf),
         function.kind
     )
+}
+
+/// How a function that has no messages interrupts.
+fn interrupt(function: &CellFunction) -> Option<String> {
+    let wired = |wire: Wire| {
+        let (gsi, pin, at) = (wire.gsi, wire.pin, wire.io_apic);
+        format!("interrupt {gsi} there, pin {pin} of the I/O APIC at {at:#x} here")
+    };
+    let silent = || Some(format!("no interrupt: {}", function.silent.as_ref()?));
+    function.plan.wire.map(wired).or_else(silent)
 }
 
 /// What a function does now, and what was kept from it.
@@ -370,6 +384,25 @@ mod tests {
         assert_eq!(
             doing(&live),
             "DMA on, 2 of 9 vectors in use, 1 requests blocked"
+        );
+    }
+
+    #[test]
+    fn line_of_a_function_is_told_or_why_it_has_none() {
+        let mut function = record_with_vfs("a", 1, 1).functions.remove(1);
+        assert_eq!(interrupt(&function), None);
+        function.silent = Some("its line is shared".into());
+        let text = interrupt(&function).expect("told");
+        assert_eq!(text, "no interrupt: its line is shared");
+        function.plan.wire = Some(Wire {
+            io_apic: 0xfec0_0000,
+            pin: 20,
+            gsi: 16,
+        });
+        let text = interrupt(&function).expect("told");
+        assert_eq!(
+            text,
+            "interrupt 16 there, pin 20 of the I/O APIC at 0xfec00000 here"
         );
     }
 

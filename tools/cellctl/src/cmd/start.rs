@@ -131,7 +131,7 @@ fn load(
     let around = if tables::stands_alone(cell) {
         tables::Surroundings::default()
     } else {
-        tables::Surroundings::of(cell, &context.host()?)?
+        tables::Surroundings::of(cell, &context.host()?)?.wired(&record.functions)
     };
     let acpi = tables::image(cell, &around)?;
     let disk = record.payload.initrd.as_ref();

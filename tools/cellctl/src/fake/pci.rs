@@ -3,9 +3,10 @@
 
 mod disk;
 
+use super::lines::line;
 use super::{Fake, record};
 use crate::error::{Error, Result};
-use crate::pci::{Acs, Admin, Binding, Pci, Port, Vfs};
+use crate::pci::{Acs, Admin, Binding, Line, Pci, Port, Vfs};
 use crate::state::{CellFunction, CellRecord};
 use cellvisor_abi::plan::Function;
 use cellvisor_planner::config::{Isolation, Mac};
@@ -53,6 +54,10 @@ pub(crate) struct Functions {
     pub(crate) mounted: u32,
     /// How the port keeps its peers apart.
     pub(crate) acs: u16,
+    /// Functions that are enabled without a driver.
+    pub(crate) enabled: BTreeSet<Address>,
+    /// The line of the function without VFs.
+    pub(crate) line: Option<Line>,
 }
 
 impl Default for Functions {
@@ -76,6 +81,8 @@ impl Default for Functions {
             unallocated: Some(FREE),
             mounted: 0,
             acs: 1,
+            enabled: BTreeSet::new(),
+            line: Some(line(&[])),
         }
     }
 }
@@ -117,6 +124,7 @@ pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
             wire: None,
         },
         kind: "device".into(),
+        silent: None,
         ports: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod acs;
 mod hold;
+mod intx;
 mod nvme;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use crate::journal::{Entry, Journal, Machine, Step};
 use crate::pci::{Pci, Port};
 use crate::state::{CellRecord, PortRange};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_planner::host::{Bar, Space};
+use cellvisor_planner::host::{Bar, IoApic, Space};
 use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{AssignedFunction, CellAssignment};
 use std::collections::BTreeMap;
@@ -31,6 +32,17 @@ const NVME: u32 = 0x0108;
 
 /// VFs that are needed of each PF.
 pub(crate) type Needed = BTreeMap<Address, u16>;
+
+/// What functions are taken by, beside the cell's own record.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// VFs that must be there.
+    pub(crate) vfs: &'a Needed,
+    /// I/O APICs of the machine.
+    pub(crate) io_apics: &'a [IoApic],
+    /// The monitor remaps interrupts.
+    pub(crate) remapped: bool,
+}
 
 /// VFs that these cells need: whoever makes some makes enough for all, since
 /// their number cannot change while they are in use.
@@ -46,16 +58,17 @@ pub(crate) fn needed<'c>(cells: impl Iterator<Item = &'c CellAssignment>) -> Nee
 }
 
 /// Takes all functions of a cell: afterwards no driver of Linux has them, and
-/// `record` knows the sizes of their BARs. `others` are the cells that exist.
+/// `record` knows the sizes of their BARs and where they interrupt. `others` are
+/// the cells that exist.
 pub(crate) fn take(
     journal: &mut Journal<'_>,
     machine: Machine<'_>,
     record: &mut CellRecord,
-    needed: &Needed,
+    around: &Around<'_>,
     others: &[CellRecord],
 ) -> Result<()> {
     for pf in self::needed([&record.assignment].into_iter()).into_keys() {
-        let number = needed.get(&pf).copied().unwrap_or_default();
+        let number = around.vfs.get(&pf).copied().unwrap_or_default();
         vfs::take(journal, machine, pf, number, inherited(others, pf))?;
     }
     for function in &record.assignment.functions {
@@ -82,7 +95,7 @@ pub(crate) fn take(
         taken.plan.bar_sizes = bar_sizes(function.address, &bars)?;
         taken.ports = ports(function.address, &bars)?;
     }
-    Ok(())
+    intx::take(journal, machine, record, others, around)
 }
 
 /// Undoes a step that is about functions; others are none of its business.
@@ -97,6 +110,7 @@ pub(crate) fn undo(machine: Machine<'_>, step: &Step) -> Result<()> {
         Step::NewNamespace { pf, fresh } => nvme::undo_make(machine.pci, *pf, fresh),
         Step::Namespace { pf, before } => nvme::undo_take(machine.pci, *pf, before),
         Step::Driver { function, before } => hold::undo(machine.pci, *function, before),
+        Step::Enabled { function, before } => intx::undo(machine.pci, *function, *before),
         Step::Acs { function, before } => match machine.pci.acs(*function)? {
             Some(now) if now.on != *before => machine.pci.set_acs(*function, *before),
             _ => Ok(()),

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::create::{create, destroy};
+use crate::fake::lines::{alone, line};
 use crate::fake::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
 use crate::fake::{Fake, record};
 use crate::state::StateDir;
+use cellvisor_abi::plan::Wire;
 use cellvisor_planner::config::Isolation;
 
 const GIB: u64 = 1 << 30;
@@ -17,7 +19,7 @@ fn state() -> (tempfile::TempDir, StateDir) {
 
 fn make(fake: &Fake, state: &StateDir, record: CellRecord, vfs: u16) -> Result<CellRecord> {
     let needed = [(NIC, vfs), (DISK, vfs)].into();
-    create(fake.machine(), state, record, &needed)
+    create(fake.machine(), state, record, &alone(&needed))
 }
 
 fn remove(fake: &Fake, state: &StateDir, name: &str) {
@@ -166,7 +168,7 @@ fn vfs_that_were_there_stay_and_get_their_driver_back() {
     record.assignment.functions.truncate(1);
     record.functions.truncate(1);
     let needed = needed([&record.assignment].into_iter());
-    create(fake.machine(), &state, record, &needed).expect("creates");
+    create(fake.machine(), &state, record, &alone(&needed)).expect("creates");
     let held = now(&fake);
     assert_eq!(held.vfs[&NIC], (3, true));
     assert_eq!(held.bindings[&vf(NIC, 1)].driver, None);
@@ -308,4 +310,72 @@ fn bars_that_cannot_be_given_away_are_refused() {
         assert!(error.to_string().contains(why), "{error}");
     }
     assert!(ports(CARD, &[bar(Space::Io, 0x1_0000, 8)]).is_err());
+}
+
+/// The wire of the function without VFs.
+fn wire(gsi: u8) -> Option<Wire> {
+    Some(Wire {
+        io_apic: 0xfec0_0000,
+        pin: 18,
+        gsi,
+    })
+}
+
+#[test]
+fn function_without_messages_gets_its_line() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let before = now(&fake);
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
+    let function = made.functions.first().expect("a function");
+    assert_eq!((function.plan.wire, &function.silent), (wire(16), &None));
+    assert_eq!(function.plan.pin(), Some(1));
+    assert!(now(&fake).enabled.contains(&CARD));
+    remove(&fake, &state, "a");
+    assert_eq!(now(&fake), before);
+    let vfs = make(&fake, &state, record_with_vfs("a", 0, 1), 1).expect("creates");
+    assert!(vfs.functions.iter().all(|f| f.plan.wire.is_none()));
+}
+
+#[test]
+fn function_on_a_shared_line_comes_without_interrupt_and_says_so() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    fake.now.borrow_mut().functions.line = Some(line(&["uhci_hcd:usb2"]));
+    let before = now(&fake);
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates all the same");
+    let function = made.functions.first().expect("a function");
+    assert_eq!(function.plan.wire, None);
+    let why = function.silent.as_deref().expect("told");
+    assert!(why.contains("shared with uhci_hcd:usb2"), "{why}");
+    let known = state.cell("a").expect("known");
+    assert_eq!(known.functions, made.functions, "status tells it, too");
+    remove(&fake, &state, "a");
+    assert_eq!(now(&fake), before);
+    fake.now.borrow_mut().functions.line = None;
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
+    let why = made.functions[0].silent.as_deref().expect("told");
+    assert!(why.contains("not routed"), "{why}");
+}
+
+#[test]
+fn functions_at_one_pin_share_it_within_a_cell_and_not_between_cells() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let mut both = record_with_card("a");
+    // The same card stands for a second one at the same pin.
+    both.functions.push(both.functions[0].clone());
+    let function = both.assignment.functions[0].clone();
+    both.assignment.functions.push(function);
+    let made = make(&fake, &state, both, 0).expect("creates");
+    let wires: Vec<_> = made.functions.iter().map(|f| f.plan.wire).collect();
+    assert_eq!(wires, [wire(16), wire(16)]);
+
+    let mut second = record_with_card("b");
+    let mut journal = Journal::new(Vec::new(), |_| Ok(()));
+    let (vfs, others) = (Needed::new(), [made]);
+    let around = alone(&vfs);
+    intx::take(&mut journal, fake.machine(), &mut second, &others, &around).expect("goes on");
+    let why = second.functions[0].silent.as_deref().expect("told");
+    assert_eq!(why, "cell \"a\" has its line");
 }

@@ -1,6 +1,7 @@
 //! PCI functions of the running Linux as steps act on them: virtual functions
 //! made and set up, drivers taken off and put back.
 
+mod lines;
 mod netlink;
 mod nvme;
 mod sysfs;
@@ -8,10 +9,11 @@ mod sysfs;
 use crate::error::Result;
 use cellvisor_planner::host::Bar;
 use cellvisor_planner::pci::Address;
+pub(crate) use lines::{Line, Lines};
 use serde::{Deserialize, Serialize};
 
 /// What Linux and the functions can be asked for, or in tests a stand-in.
-pub(crate) trait Pci {
+pub(crate) trait Pci: Lines {
     /// Base class and subclass of a function.
     fn class(&self, function: Address) -> Result<u32>;
     /// The VFs of a PF.

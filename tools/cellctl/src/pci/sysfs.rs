@@ -226,7 +226,8 @@ pub(super) fn read(path: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes the text of a file that is there.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let help = "see the end of `dmesg`; run this as root";
     fs::write(path, text).map_err(|e| Error::file("cannot write", path, &e, help))
 }

@@ -68,6 +68,7 @@ fn described(function: &AssignedFunction, guest: Address, host: &Host) -> CellFu
             wire: None,
         },
         kind,
+        silent: None,
         ports: Vec::new(),
     }
 }

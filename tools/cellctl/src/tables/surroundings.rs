@@ -6,9 +6,11 @@
 
 use crate::error::{Error, Result};
 use crate::loader::layout;
-use acpi_tables::{NodeMemory, Numa, RootBridge, Window};
+use crate::state::CellFunction;
+use acpi_tables::{Intx, NodeMemory, Numa, Pin, RootBridge, Window};
 use cellvisor_abi::plan::{Ecam, Range};
 use cellvisor_planner::host::{Host, RootBus, Space};
+use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{CellAssignment, MemoryShare};
 
 /// Least and greatest distance between different nodes (ACPI, "SLIT").
@@ -37,6 +39,7 @@ struct Bridge {
     express: bool,
     node: Option<u32>,
     windows: Vec<Window>,
+    intx: Vec<Intx>,
 }
 
 /// Affinities, in the guest's numbering.
@@ -76,6 +79,7 @@ impl Surroundings {
                 express: self::ecam(r, host).is_some(),
                 node: r.node.and_then(number),
                 windows: r.windows.iter().filter_map(window).collect(),
+                intx: Vec::new(),
             })
             .collect();
         let taken = taken(&ecam, &bridges);
@@ -87,6 +91,24 @@ impl Surroundings {
             nodes,
             taken,
         })
+    }
+
+    /// With the interrupt pins of those functions that have a wire.
+    pub(crate) fn wired(mut self, functions: &[CellFunction]) -> Self {
+        for function in functions.iter().map(|f| f.plan) {
+            let guest = Address::from_number(function.guest);
+            let is_above = |b: &&mut Bridge| (b.segment, b.first_bus) == (guest.segment, guest.bus);
+            let bridge = self.bridges.iter_mut().find(is_above);
+            let pin = function.pin().and_then(pin);
+            if let (Some(bridge), Some(wire), Some(pin)) = (bridge, function.wire, pin) {
+                bridge.intx.push(Intx {
+                    device: guest.device(),
+                    pin,
+                    gsi: wire.gsi,
+                });
+            }
+        }
+        self
     }
 
     /// Addresses that the cell's RAM keeps off.
@@ -124,9 +146,19 @@ impl Bridge {
             express: self.express,
             node: self.node,
             windows: self.windows.as_slice(),
-            // Cells get message-signalled interrupts alone.
-            intx: &[],
+            intx: self.intx.as_slice(),
         }
+    }
+}
+
+/// A pin by its number in configuration space.
+const fn pin(number: u8) -> Option<Pin> {
+    match number {
+        1 => Some(Pin::A),
+        2 => Some(Pin::B),
+        3 => Some(Pin::C),
+        4 => Some(Pin::D),
+        _ => None,
     }
 }
 
