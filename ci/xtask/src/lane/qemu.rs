@@ -87,6 +87,9 @@ pub(super) fn power(
     if machine.uart_pair {
         words.extend(uart_pair(dir));
     }
+    if machine.uart_pci {
+        words.extend(uart_pci(dir));
+    }
     words.extend(devices(machine, &image.disks));
     if let Some(plugin) = &machine.plugin {
         words.extend(["-plugin".to_owned(), plugin.clone()]);
@@ -164,13 +167,24 @@ fn serial(dir: &Path) -> Vec<String> {
 
 /// Two more ports, each the other's peer.
 fn uart_pair(dir: &Path) -> Vec<String> {
+    let port = |id: &str| ["-serial".to_owned(), format!("chardev:{id}")];
+    [&pair(dir)[..], &port("near"), &port("far")].concat()
+}
+
+/// One more port, and a card that is its peer.
+fn uart_pci(dir: &Path) -> Vec<String> {
+    let port = ["-serial", "chardev:near"].map(str::to_owned);
+    let card = ["-device", "pci-serial,chardev=far,addr=5"].map(str::to_owned);
+    [&pair(dir)[..], &port, &card].concat()
+}
+
+/// Two ends of a line, `near` and `far`.
+fn pair(dir: &Path) -> Vec<String> {
     let socket = dir.join("uart-pair");
     let end = |id: &str, role: &str| {
         [
             "-chardev".to_owned(),
             format!("socket,id={id},path={},{role}", socket.display()),
-            "-serial".to_owned(),
-            format!("chardev:{id}"),
         ]
     };
     [end("near", "server=on,wait=off"), end("far", "server=off")].concat()

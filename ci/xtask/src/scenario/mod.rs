@@ -72,6 +72,8 @@ pub(crate) struct Machine {
     pub(crate) devices: Vec<String>,
     /// A third and a fourth serial port (3E8H, 2E8H), connected to each other.
     pub(crate) uart_pair: bool,
+    /// A third serial port (3E8H), connected to a UART on PCI (0000:00:05.0).
+    pub(crate) uart_pci: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
     pub(crate) cpu_features: Vec<String>,
     /// A plugin that watches what is executed, with its arguments, in QEMU's
@@ -92,6 +94,7 @@ impl Default for Machine {
             nvme: false,
             devices: Vec::new(),
             uart_pair: false,
+            uart_pci: false,
             cpu_features: Vec::new(),
             plugin: None,
         }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::fake::record;
 use crate::loader::layout;
-use cellvisor_abi::plan::MAX_FUNCTIONS;
+use cellvisor_abi::plan::{MAX_FUNCTIONS, Wire};
 use cellvisor_planner::config;
 use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{self, AssignedCpu, MemoryShare, Taken};
@@ -290,6 +290,40 @@ fn hole_begins_where_the_cell_s_configuration_space_does() {
     assert_eq!(layout::hole(Surroundings::default().taken()), layout::HOLE);
 }
 
+/// A cell whose functions interrupt by their pins, two of them as functions of
+/// one device.
+fn wired() -> Tables {
+    let host = host("qemu.toml");
+    let cell = planned("qemu-sriov.toml", &host);
+    let mut functions = places(&cell, &host).expect("places");
+    for (function, devfn, gsi) in [(0, 1 << 3, 16), (1, 1 << 3 | 1, 17)] {
+        let plan = &mut functions[function].plan;
+        plan.guest = devfn;
+        plan.wire = Some(Wire {
+            io_apic: 0xfec0_0000,
+            pin: 20,
+            gsi,
+        });
+    }
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    build(&cell, &around.wired(&functions)).expect("builds")
+}
+
+#[test]
+fn wires_are_routed_by_device_and_pin() {
+    let tables = wired();
+    let dsdt = tables.table(b"DSDT").expect("a DSDT");
+    // Packages of four: device 1 and any function, the pin, no link, the GSI.
+    let inta = [0x0c, 0xff, 0xff, 0x01, 0x00, 0x00, 0x00, 0x0a, 0x10];
+    let intb = [0x0c, 0xff, 0xff, 0x01, 0x00, 0x01, 0x00, 0x0a, 0x11];
+    for route in [inta, intb] {
+        assert!(dsdt.windows(9).any(|bytes| bytes == route), "{route:x?}");
+    }
+    let without = tables_of("qemu-sriov.toml", "qemu.toml");
+    let dsdt = without.table(b"DSDT").expect("a DSDT");
+    assert!(!dsdt.windows(4).any(|name| name == b"_PRT"));
+}
+
 /// Has `iasl` take each table apart and put it together again.
 fn iasl_accepts(name: &str, tables: &Tables) {
     let dir = tempfile::tempdir().expect("temporary folder");
@@ -321,6 +355,7 @@ fn iasl_accepts_tables_with_bridges_and_with_nodes() {
     iasl_accepts("z8", &tables_of("z8-slice0.toml", "z8.toml"));
     iasl_accepts("z240", &tables_of("z240.toml", "z240.toml"));
     iasl_accepts("qemu", &tables_of("qemu-sriov.toml", "qemu.toml"));
+    iasl_accepts("wired", &wired());
     let host = host("popcorn.toml");
     let cell = across(&host);
     let around = Surroundings::of(&cell, &host).expect("surroundings");

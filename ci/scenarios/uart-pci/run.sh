@@ -1,0 +1,127 @@
+. /lib.sh
+
+card=/sys/bus/pci/devices/0000:00:05.0
+peer=/dev/ttyS2
+
+# The terminal that the root's driver made of the card.
+terminal() {
+    basename "$(find $card/ -name 'ttyS*' | head -n 1)"
+}
+
+tell_card() {
+    echo "root: card: driver=$(basename "$(readlink $card/driver)") tty=$(terminal)"
+}
+
+# Interrupts of the card that this Linux has seen since it was routed last.
+seen_here() {
+    line=/sys/kernel/irq/$(cat $card/irq)
+    echo "root: interrupts of the card here: $(tr ',' '\n' < "$line/per_cpu_count" | awk '{ n += $1 } END { print n + 0 }')"
+}
+
+# Types a line at the other end of the cell's console.
+type_there() {
+    echo "$1" > $peer
+}
+
+# Types the command $1 there and waits for its end.
+ask() {
+    asked=$(grep -c '^cell: done' /run/uart)
+    type_there "$1"
+    within "the cell does: $1" 20 more_asked "$asked"
+}
+
+more_asked() {
+    [ "$(grep -c '^cell: done' /run/uart)" -gt "$1" ]
+}
+
+# Interrupts of the card that the cell has seen, from the last line with $1.
+seen_there() {
+    grep "^cell: $1:" /run/uart | tail -n 1 |
+        awk '{ for (i = 4; $i ~ /^[0-9]+$/; i++) n += $i; print n + 0 }'
+}
+
+step on
+resources
+tell_card
+monitor_on
+
+step cell
+stty -F $peer 115200 raw -echo
+return=$(printf '\r')
+: > /run/uart
+while IFS= read -r line; do
+    line=${line%"$return"}
+    echo "uart: $line"
+    echo "$line" >> /run/uart
+done < $peer &
+reader=$!
+run cellctl create /scenario/uart.toml
+run cellctl start uart
+within "the cell is up" 90 grep -q "cell: ready" /run/uart
+
+step driver
+ask 'io functions'
+
+step interrupts
+ask 'echo "cell: before: $(grep ttyS4 /proc/interrupts)"'
+cellctl stats uart --interval 10 > /run/stats &
+stats=$!
+sleep 0.5
+type_there 'n=0; while read -r heard && [ "$heard" != end ]; do n=$((n + 1)); last=$heard; done; echo "cell: heard $n lines, last=$last"'
+for number in $(seq 40); do
+    type_there "line-$number"
+    sleep 0.1
+done
+type_there end
+within "the cell has heard all" 20 grep -q "^cell: heard" /run/uart
+wait $stats
+ask 'echo "cell: after: $(grep ttyS4 /proc/interrupts)"'
+before=$(seen_there before)
+after=$(seen_there after)
+echo "root: interrupts of the cell meanwhile: $((after - before))"
+[ $((after - before)) -ge 40 ] || fail "fewer interrupts than lines"
+only_quiet /run/stats
+seen_here
+
+step status
+run cellctl status uart
+
+step away
+# The pin's redirection entry, as a program of the root sees and sets it.
+pin=$(cellctl status uart | sed -n 's/.* pin \([0-9]*\) of the I\/O APIC.*/\1/p')
+select=$((0x10 + 2 * pin))
+io_apic() {
+    devmem 0xfec00000 32 $select
+    devmem 0xfec00010 32 "$@"
+}
+echo "root: entry $(io_apic)"
+io_apic 0x80ff
+echo "root: entry $(io_apic) after a write"
+cellctl log | grep 'cell=root denied write gpa=0xfec00010' | head -n 1
+ask 'echo "cell: still here"'
+
+step again
+run cellctl stop uart
+: > /run/uart
+run cellctl start uart
+within "the cell is up again" 90 grep -q "cell: ready" /run/uart
+ask 'echo "cell: again=$((6 * 7))"'
+
+step off
+kill $reader
+all_off uart
+tell_card
+terminal=/dev/$(terminal)
+stty -F "$terminal" 115200 raw -echo
+stty -F $peer 115200 raw -echo
+cat $peer > /run/peer &
+cat "$terminal" > /run/card &
+sleep 0.5
+echo 'there and' > "$terminal"
+echo 'back again' > $peer
+within "the peer hears the card" 10 grep -q 'there and' /run/peer
+within "the card hears the peer" 10 grep -q 'back again' /run/card
+echo "root: from the card: $(cat /run/peer)"
+echo "root: to the card: $(cat /run/card)"
+seen_here
+pass
