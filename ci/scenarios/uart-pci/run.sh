@@ -100,6 +100,14 @@ echo "root: entry $(io_apic) after a write"
 cellctl log | grep 'cell=root denied write gpa=0xfec00010' | head -n 1
 ask 'echo "cell: still here"'
 
+step astray
+# In the cell: the entry of its line for a CPU that is not there, then as an NMI,
+# then as it was.
+ask 'put() { devmem 0xfec00000 32 $1; devmem 0xfec00010 32 $2; }; get() { devmem 0xfec00000 32 $1; devmem 0xfec00010 32; }; low=$(get 0x30); high=$(get 0x31); put 0x31 0x07000000; put 0x31 $high; put 0x30 0x84fe; put 0x30 $low'
+ask 'echo "cell: back again: $(grep ttyS4 /proc/interrupts), NMIs: $(grep NMI: /proc/interrupts)"'
+cellctl status uart | grep '^refused'
+cellctl log | grep 'cell=uart denied interrupt message'
+
 step again
 run cellctl stop uart
 : > /run/uart

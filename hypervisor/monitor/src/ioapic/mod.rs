@@ -13,7 +13,7 @@ use crate::call::{Refusal, bad, taken};
 use crate::cell::Cell;
 use crate::mem::map::Window;
 use crate::owners::{self, Owners};
-use crate::{facts, iommu, ipi};
+use crate::{facts, iommu, ipi, pci};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
@@ -70,6 +70,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
         let alone = neighbours.count() == 1 && chip.base.is_multiple_of(PAGE_SIZE);
         let is_roots = || {
             chip.base < facts::get().physical_end
+                && pci::config_at(chip.base).is_none()
                 && owners::with(|o| o.pages.owner(page(chip.base))) == Some(Owner::Root)
         };
         if alone && is_roots() {
