@@ -1,21 +1,23 @@
 . /lib.sh
 
 card=/sys/bus/pci/devices/0000:00:05.0
+# Another card on the same line, which stays here.
+neighbour=/sys/bus/pci/devices/0000:00:09.0
 peer=/dev/ttyS2
 
-# The terminal that the root's driver made of the card.
+# The terminal that the root's driver made of the card $1.
 terminal() {
-    basename "$(find $card/ -name 'ttyS*' | head -n 1)"
+    basename "$(find "$1/" -name 'ttyS*' | head -n 1)"
 }
 
 tell_card() {
-    echo "root: card: driver=$(basename "$(readlink $card/driver)") tty=$(terminal)"
+    echo "root: card: driver=$(basename "$(readlink $card/driver)") tty=$(terminal $card)"
 }
 
-# Interrupts of the card that this Linux has seen since it was routed last.
+# Interrupts that this Linux has seen of the card's line.
 seen_here() {
     line=/sys/kernel/irq/$(cat $card/irq)
-    echo "root: interrupts of the card here: $(tr ',' '\n' < "$line/per_cpu_count" | awk '{ n += $1 } END { print n + 0 }')"
+    tr ',' '\n' < "$line/per_cpu_count" | awk '{ n += $1 } END { print n + 0 }'
 }
 
 # Types a line at the other end of the cell's console.
@@ -45,6 +47,16 @@ resources
 tell_card
 monitor_on
 
+step shared
+# Its driver takes the line when the terminal is opened.
+echo "root: neighbour: $(terminal $neighbour)"
+exec 5<> "/dev/$(terminal $neighbour)"
+run cellctl create /scenario/uart.toml 2>&1
+cellctl status uart | grep 'no interrupt'
+run cellctl destroy uart
+exec 5>&-
+tell_card
+
 step cell
 stty -F $peer 115200 raw -echo
 return=$(printf '\r')
@@ -63,6 +75,7 @@ step driver
 ask 'io functions'
 
 step interrupts
+here=$(seen_here)
 ask 'echo "cell: before: $(grep ttyS4 /proc/interrupts)"'
 cellctl stats uart --interval 10 > /run/stats &
 stats=$!
@@ -81,7 +94,7 @@ after=$(seen_there after)
 echo "root: interrupts of the cell meanwhile: $((after - before))"
 [ $((after - before)) -ge 40 ] || fail "fewer interrupts than lines"
 only_quiet /run/stats
-seen_here
+echo "root: interrupts here meanwhile: $(($(seen_here) - here))"
 
 step status
 run cellctl status uart
@@ -119,9 +132,10 @@ step off
 kill $reader
 all_off uart
 tell_card
-terminal=/dev/$(terminal)
+terminal=/dev/$(terminal $card)
 stty -F "$terminal" 115200 raw -echo
 stty -F $peer 115200 raw -echo
+here=$(seen_here)
 cat $peer > /run/peer &
 cat "$terminal" > /run/card &
 sleep 0.5
@@ -131,5 +145,5 @@ within "the peer hears the card" 10 grep -q 'there and' /run/peer
 within "the card hears the peer" 10 grep -q 'back again' /run/card
 echo "root: from the card: $(cat /run/peer)"
 echo "root: to the card: $(cat /run/card)"
-seen_here
+echo "root: interrupts here meanwhile: $(($(seen_here) - here))"
 pass
