@@ -74,6 +74,9 @@ fn config(scenario: &Scenario, dir: &Path, console: &Path) -> String {
     let file = |name: &str| dir.join(name).display().to_string();
     [
         "display_library: term".to_owned(),
+        // Each drawing ends up in a terminal that nobody reads, and Bochs stops
+        // when that is full: as few as can be, by the machine's own time.
+        "vga: extension=vbe, update_freq=1, realtime=0".to_owned(),
         // A model without protection keys: Bochs says of their state that it has
         // no size, which Linux does not survive.
         format!(
