@@ -19,8 +19,10 @@ cell_says cell0 300 "cell: ready"
 step function
 run cellctl list
 tell cell0 30 'cd /sys/bus/pci/devices; for f in *; do echo "pci: $f" $(cat $f/vendor $f/device); done'
-# The card's MAC, word by word: ask for it in a register of the card, and poll.
-tell cell0 30 'cd /sys/bus/pci/devices/0000:00:01.0; echo 1 > enable; at=$(($(sed "s/ .*//;q" resource) + 0x14)); for word in 1 257 513; do devmem $at 32 $word; mac="$mac $(devmem $at 32)"; done; echo "mac:$mac"'
+tell cell0 30 'echo "mac: $(cat /sys/class/net/eth0/address)"'
+# The driver sets an interrupt off when it is ready. Nothing may be sent: the card
+# reaches no memory.
+tell cell0 60 'echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6; ip link set eth0 up; sleep 2; grep eth0 /proc/interrupts; ip link set eth0 down'
 
 step checksum
 sum='seq 1 5000 | sha256sum | sed "s/ .*//; s/^/sum=/"'
