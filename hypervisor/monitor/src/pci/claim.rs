@@ -1,6 +1,6 @@
 //! Taking functions from the root for a cell.
 
-use super::device::{Device, MSI, MSIX};
+use super::device::{Device, MSIX};
 use super::msix::Msix;
 use super::{Functions, config, has_virtual, owner};
 use crate::call::{Refusal, bad, taken};
@@ -90,11 +90,11 @@ fn look(
     Ok(Device::new(window, wanted, function))
 }
 
-/// True for a function that has a pin and no other way to interrupt.
+/// True for a function that has a pin and no MSI-X, whose drivers use that.
 fn can_wire(window: &mut Window, wanted: &plan::Function, function: &Function) -> bool {
     let pin = config::read(window, Bdf::from_plan(wanted.bdf), INTERRUPT) >> 8 & 0xff;
-    let messages = |cap: &Capability| matches!(cap.id, MSI | MSIX);
-    wanted.pf.is_none() && (1..=4).contains(&pin) && !function.capabilities().iter().any(messages)
+    let msix = |cap: &Capability| cap.id == MSIX;
+    wanted.pf.is_none() && (1..=4).contains(&pin) && !function.capabilities().iter().any(msix)
 }
 
 type Parts = (Option<(u16, u16)>, [Bar; 6]);

@@ -4,7 +4,7 @@ use super::Fake;
 use super::pci::CARD;
 use crate::error::Result;
 use crate::functions::{Around, Needed};
-use crate::pci::{Line, Lines, Pci};
+use crate::pci::{Line, Lines, Pci, Pin};
 use cellvisor_planner::host::IoApic;
 use cellvisor_planner::pci::Address;
 
@@ -36,8 +36,9 @@ pub(crate) fn line(users: &[&str]) -> Line {
 }
 
 impl Lines for Fake {
-    fn pin(&self, function: Address) -> Result<Option<u8>> {
-        Ok((function == CARD).then_some(1))
+    fn pin(&self, function: Address) -> Result<Option<Pin>> {
+        let pin = self.now.borrow().functions.pin;
+        Ok(pin.filter(|_| function == CARD))
     }
 
     fn enabled(&self, function: Address) -> Result<u64> {

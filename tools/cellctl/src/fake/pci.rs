@@ -6,7 +6,7 @@ mod disk;
 use super::lines::line;
 use super::{Fake, record};
 use crate::error::{Error, Result};
-use crate::pci::{Acs, Admin, Binding, Line, Pci, Port, Vfs};
+use crate::pci::{Acs, Admin, Binding, Line, Pci, Pin, Port, Vfs};
 use crate::state::{CellFunction, CellRecord};
 use cellvisor_abi::plan::Function;
 use cellvisor_planner::config::{Isolation, Mac};
@@ -58,6 +58,8 @@ pub(crate) struct Functions {
     pub(crate) enabled: BTreeSet<Address>,
     /// The line of the function without VFs.
     pub(crate) line: Option<Line>,
+    /// The card's interrupt pin.
+    pub(crate) pin: Option<Pin>,
 }
 
 impl Default for Functions {
@@ -83,6 +85,7 @@ impl Default for Functions {
             acs: 1,
             enabled: BTreeSet::new(),
             line: Some(line(&[])),
+            pin: Some(Pin::Only),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Functions that interrupt by their pin alone: which pin of which I/O APIC that
-//! is, and whether a cell can have it.
+//! Functions whose drivers may want their interrupt pin: which pin of which I/O
+//! APIC that is, and whether a cell can have it.
 
 use super::Around;
 use crate::error::Result;
 use crate::journal::{Journal, Machine, Step};
-use crate::pci::{Line, Pci};
+use crate::pci::{Line, Pci, Pin};
 use crate::state::CellRecord;
 use cellvisor_abi::plan::{WIRE_GSIS, Wire};
 use cellvisor_planner::host::IoApic;
@@ -14,8 +14,9 @@ use cellvisor_planner::pci::Address;
 const REMAPPED: &str = "IR-IO-APIC";
 const PLAIN: &str = "IO-APIC";
 
-/// Wires the functions of a cell that interrupt by their pin. One whose line the
-/// cell cannot have goes without, and its record tells why. No driver has them.
+/// Wires the functions of a cell that may interrupt by their pin. One whose line
+/// the cell cannot have goes without; if it has no other way, its record tells
+/// why. No driver has them.
 pub(super) fn take(
     journal: &mut Journal<'_>,
     machine: Machine<'_>,
@@ -28,9 +29,12 @@ pub(super) fn take(
             continue;
         };
         let address = function.address;
-        if function.pf.is_some() || machine.pci.pin(address)?.is_none() {
+        if function.pf.is_some() {
             continue;
         }
+        let Some(pin) = machine.pci.pin(address)? else {
+            continue;
+        };
         enable(journal, machine, address)?;
         let line = machine.pci.line(address)?;
         let found =
@@ -38,7 +42,8 @@ pub(super) fn take(
         if let Some(taken) = record.functions.get_mut(index) {
             match found {
                 Ok(((io_apic, pin), gsi)) => taken.plan.wire = Some(Wire { io_apic, pin, gsi }),
-                Err(why) => taken.silent = Some(why),
+                Err(why) if pin == Pin::Only => taken.silent = Some(why),
+                Err(_) => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::create::{create, destroy};
 use crate::fake::lines::{alone, line};
 use crate::fake::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
 use crate::fake::{Fake, record};
+use crate::pci::Pin;
 use crate::state::StateDir;
 use cellvisor_abi::plan::Wire;
 use cellvisor_planner::config::Isolation;
@@ -356,6 +357,20 @@ fn function_on_a_shared_line_comes_without_interrupt_and_says_so() {
     let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
     let why = made.functions[0].silent.as_deref().expect("told");
     assert!(why.contains("not routed"), "{why}");
+}
+
+#[test]
+fn function_with_messages_needs_its_line_less() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    fake.now.borrow_mut().functions.pin = Some(Pin::BesideMsi);
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
+    assert_eq!(made.functions[0].plan.wire, wire(16));
+    remove(&fake, &state, "a");
+    fake.now.borrow_mut().functions.line = Some(line(&["uhci_hcd:usb2"]));
+    let made = make(&fake, &state, record_with_card("a"), 0).expect("creates");
+    let function = &made.functions[0];
+    assert_eq!((function.plan.wire, &function.silent), (None, &None));
 }
 
 #[test]

@@ -10,14 +10,15 @@ use std::fs;
 /// Where configuration space tells the interrupt pin, and the capabilities of
 /// MSI and MSI-X.
 const PIN: usize = 0x3d;
-const MESSAGES: [u8; 2] = [0x05, 0x11];
+const MSI: u8 = 0x05;
+const MSIX: u8 = 0x11;
 /// Interrupt numbers of functions that have none.
 const NONE: [u32; 2] = [0, 255];
 
 /// What Linux can be asked for about lines, or in tests a stand-in.
 pub(crate) trait Lines {
-    /// The interrupt pin, 1 to 4, of a function that has one and no messages.
-    fn pin(&self, function: Address) -> Result<Option<u8>>;
+    /// The interrupt pin of a function, if its driver may need it.
+    fn pin(&self, function: Address) -> Result<Option<Pin>>;
     /// How many have enabled a function.
     fn enabled(&self, function: Address) -> Result<u64>;
     /// Enables a function without driver, so that Linux routes its interrupt; or
@@ -26,6 +27,16 @@ pub(crate) trait Lines {
     /// Where the interrupt of an enabled function arrives; `None` if Linux has
     /// not routed it.
     fn line(&self, function: Address) -> Result<Option<Line>>;
+}
+
+/// What an interrupt pin is to its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// The only way to interrupt.
+    Only,
+    /// There is MSI, too, but not MSI-X: simple cards, whose drivers often do not
+    /// use it. All those of functions with MSI-X do.
+    BesideMsi,
 }
 
 /// An interrupt line.
@@ -42,13 +53,18 @@ pub(crate) struct Line {
 }
 
 impl Lines for Sysfs {
-    fn pin(&self, function: Address) -> Result<Option<u8>> {
+    fn pin(&self, function: Address) -> Result<Option<Pin>> {
         let path = self.function(function, "config");
         let config =
             fs::read(&path).map_err(|e| Error::file("cannot read", &path, &e, "run as root"))?;
-        let pin = config.get(PIN).copied().filter(|pin| (1..=4).contains(pin));
-        let messages = |id: &u8| live::capability(&config, *id).is_some();
-        Ok(pin.filter(|_| !MESSAGES.iter().any(messages)))
+        let has_pin = config.get(PIN).is_some_and(|pin| (1..=4).contains(pin));
+        let has = |id: u8| live::capability(&config, id).is_some();
+        Ok(match (has(MSIX), has(MSI)) {
+            _ if !has_pin => None,
+            (true, _) => None,
+            (false, true) => Some(Pin::BesideMsi),
+            (false, false) => Some(Pin::Only),
+        })
     }
 
     fn enabled(&self, function: Address) -> Result<u64> {
@@ -113,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pin_without_messages_beside_it_counts() {
+    fn pins_beside_msix_do_not_count() {
         for (pin, capability, found) in [
-            (1, 0x01, Some(1)),
-            (4, 0x10, Some(4)),
+            (1, 0x01, Some(Pin::Only)),
+            (4, 0x10, Some(Pin::Only)),
             (0, 0x01, None),
             (5, 0x01, None),
-            (1, 0x05, None),
+            (1, 0x05, Some(Pin::BesideMsi)),
             (1, 0x11, None),
         ] {
             let (_dir, sysfs) = machine(&config(pin, capability));

@@ -9,7 +9,7 @@ mod sysfs;
 use crate::error::Result;
 use cellvisor_planner::host::Bar;
 use cellvisor_planner::pci::Address;
-pub(crate) use lines::{Line, Lines};
+pub(crate) use lines::{Line, Lines, Pin};
 use serde::{Deserialize, Serialize};
 
 /// What Linux and the functions can be asked for, or in tests a stand-in.
