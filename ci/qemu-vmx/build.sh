@@ -20,7 +20,7 @@ if [ -z "$dest" ]; then
     echo "usage: $0 DEST [WORKDIR]" >&2
     exit 2
 fi
-stamp=$(cd "$here" && find build.sh vmx.patch vtd.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
+stamp=$(cd "$here" && find build.sh vmx.patch vtd.patch ignne.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
 if [ -x "$dest" ] && [ "$(cat "$dest.stamp" 2>/dev/null)" = "$stamp" ]; then
     echo "$dest is up to date"
     exit 0
@@ -93,7 +93,7 @@ if [ ! -d .git ]; then
 fi
 git checkout -q -f .
 git clean -q -f -d -e build
-git apply --whitespace=nowarn "$here/vmx.patch" "$here/vtd.patch"
+git apply --whitespace=nowarn "$here/vmx.patch" "$here/vtd.patch" "$here/ignne.patch"
 cp -r "$here/source/." .
 
 # meson and pycotap in the versions that QEMU 10.0 wants
