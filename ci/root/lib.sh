@@ -98,6 +98,20 @@ follow() {
         done &
 }
 
+# Copies what comes on the serial port $1 to this console, line by line, until the
+# process $reader is killed. It is also in /run/uart.
+hear() {
+    stty -F "$1" 115200 raw -echo
+    return=$(printf '\r')
+    : > /run/uart
+    while IFS= read -r line; do
+        line=${line%"$return"}
+        echo "uart: $line"
+        echo "$line" >> /run/uart
+    done < "$1" &
+    reader=$!
+}
+
 # Waits at most $2 seconds until the cell $1, which is followed, has said $3.
 cell_says() {
     within "cell $1 says '$3'" "$2" grep -q -F -e "$3" "/run/cell-$1"

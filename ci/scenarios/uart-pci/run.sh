@@ -58,15 +58,7 @@ exec 5>&-
 tell_card
 
 step cell
-stty -F $peer 115200 raw -echo
-return=$(printf '\r')
-: > /run/uart
-while IFS= read -r line; do
-    line=${line%"$return"}
-    echo "uart: $line"
-    echo "$line" >> /run/uart
-done < $peer &
-reader=$!
+hear $peer
 run cellctl create /scenario/uart.toml
 run cellctl start uart
 within "the cell is up" 90 grep -q "cell: ready" /run/uart

@@ -5,15 +5,8 @@ resources
 monitor_on
 
 step cell
-# The root's end of the pair, read line by line as it comes.
-stty -F /dev/ttyS3 115200 raw -echo
-return=$(printf '\r')
-while IFS= read -r line; do
-    echo "uart: ${line%"$return"}"
-    echo "$line" >> /run/uart
-done < /dev/ttyS3 &
-reader=$!
-: > /run/uart
+# The root's end of the pair.
+hear /dev/ttyS3
 run cellctl create /scenario/uart.toml
 run cellctl start uart
 within "the cell is up" 90 grep -q "cell: ready" /run/uart
