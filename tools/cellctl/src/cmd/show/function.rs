@@ -15,7 +15,7 @@ pub(super) fn described(function: &CellFunction) -> String {
     )
 }
 
-/// How a function that has no messages interrupts.
+/// How a function interrupts by its pin, or why it cannot.
 pub(super) fn interrupt(function: &CellFunction) -> Option<String> {
     let wired = |wire: Wire| {
         let (gsi, pin, at) = (wire.gsi, wire.pin, wire.io_apic);

@@ -210,12 +210,12 @@ impl Controller<'_> {
         Ok(bytes.filter(|_| can).map(|b| u128::from_le_bytes(*b)))
     }
 
-    /// The format of the first namespace or, without any, the controller's
+    /// The format of the namespace `like` or, without one, the controller's
     /// first; `None` if the controller does not tell.
-    pub(super) fn format(self) -> Result<Option<Format>> {
-        let (name, data) = match self.namespaces()?.first() {
+    pub(super) fn format(self, like: Option<u32>) -> Result<Option<Format>> {
+        let (name, data) = match like {
             Some(id) => {
-                let data = self.identify(ALLOCATED, 0, *id)?;
+                let data = self.identify(ALLOCATED, 0, id)?;
                 (data.get(FORMAT).copied().unwrap_or_default(), data)
             }
             None => (0, self.identify(NAMESPACE, 0, ALL)?),

@@ -103,7 +103,7 @@ fn format_with_room(at: Controller<'_>, bytes: u64, others: &[u32]) -> Result<Fo
         let help = "ask for less, or delete a namespace that nobody needs: nvme delete-ns";
         return refused(&why).map_err(|error| error.note(help));
     }
-    match at.format()? {
+    match at.format(others.first().copied())? {
         Some(format) => Ok(format),
         None => refused("the controller does not tell how large its blocks are"),
     }
