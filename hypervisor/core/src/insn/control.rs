@@ -101,8 +101,13 @@ fn two_byte(stream: &mut Stream<'_>, prefixes: Prefixes) -> Option<()> {
         0x20..=0x23 => {
             stream.mod_rm_register(prefixes)?;
         }
-        // VMREAD, VMWRITE; RDRAND, XSAVES, VMPTRLD and others.
-        0x78 | 0x79 | 0xc7 => {
+        // VMREAD, VMWRITE. With a prefix these are SSE4a's EXTRQ and INSERTQ,
+        // which have immediates and are never intercepted (APM 4).
+        0x78 | 0x79 if !prefixes.selects_opcode() => {
+            stream.mod_rm(prefixes)?;
+        }
+        // RDRAND, XSAVES, VMPTRLD and others.
+        0xc7 => {
             stream.mod_rm(prefixes)?;
         }
         // INVEPT, INVVPID, INVPCID.

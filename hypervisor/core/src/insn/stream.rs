@@ -41,6 +41,12 @@ impl Prefixes {
         self.rex & 8 != 0
     }
 
+    /// One of 66, F2, F3 is there, which make other instructions of some
+    /// two-byte opcodes ("mandatory prefixes").
+    pub(super) const fn selects_opcode(self) -> bool {
+        self.operand || self.repeat.is_some()
+    }
+
     /// Operand size in bytes of opcodes that are not byte-sized.
     pub(super) const fn operand_size(self, mode: CpuMode) -> u8 {
         match (self.wide(), mode, self.operand) {

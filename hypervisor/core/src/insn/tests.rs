@@ -248,6 +248,22 @@ fn intercepted_instructions_have_their_length() {
 }
 
 #[test]
+fn sse4a_is_not_taken_for_vmread() {
+    for mode in [CpuMode::Bits16, CpuMode::Bits32, CpuMode::Bits64] {
+        assert_eq!(length(&[0x0f, 0x78, 0xc0], mode), Some(3), "vmread");
+        assert_eq!(length(&[0x0f, 0x79, 0xc0], mode), Some(3), "vmwrite");
+        for prefix in [0x66, 0xf2, 0xf3] {
+            // Found by `lengths_agree_with_a_second_decoder`: F2 0F 78 C0 ib ib
+            // is INSERTQ, 66 0F 78 C0 ib ib is EXTRQ, and 79 has no immediates.
+            for opcode in [0x78, 0x79] {
+                let bytes = [prefix, 0x0f, opcode, 0xc0, 1, 2];
+                assert_eq!(length(&bytes, mode), None, "{bytes:x?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn control_register_moves_name_their_registers() {
     let of = |bytes: &[u8]| control_move(bytes, CpuMode::Bits64);
     let (len, general) = (3, 3);
