@@ -123,7 +123,7 @@ fn play(
     dir: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let mut judge = Judge::new(scenario, lane.slowness(), lane.excused())?;
+    let mut judge = Judge::new(scenario, lane.slowness()?, lane.excused())?;
     let start = Instant::now();
     let mut emulator = spawn(&power.command, dir)?;
     let lines = reader(&mut emulator.0, power.console, dir)?;
