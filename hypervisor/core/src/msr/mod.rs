@@ -153,4 +153,6 @@ const fn constant(first: u32, last: u32, value: u64) -> Rule {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
