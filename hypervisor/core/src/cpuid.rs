@@ -305,4 +305,6 @@ pub fn root(leaf: u32, subleaf: u32, native: Regs, cr4: u64) -> Regs {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

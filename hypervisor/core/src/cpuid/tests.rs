@@ -27,15 +27,15 @@ fn everything(name: [u32; 3], basic: u32, extended: u32) -> impl Fn(u32, u32) ->
     }
 }
 
-fn intel(cpus: u32) -> Table {
+pub(super) fn intel(cpus: u32) -> Table {
     Table::build(everything(INTEL, 0x24, 0x8000_0008), cpus)
 }
 
-fn amd(cpus: u32) -> Table {
+pub(super) fn amd(cpus: u32) -> Table {
     Table::build(everything(AMD, 0x10, 0x8000_0028), cpus)
 }
 
-fn cpu(virtual_id: u32) -> Dynamic {
+pub(super) fn cpu(virtual_id: u32) -> Dynamic {
     Dynamic {
         virtual_id,
         ..Dynamic::default()
