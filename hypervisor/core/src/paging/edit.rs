@@ -397,3 +397,6 @@ impl<F: EntryFormat> Cursor<F> {
         same.then(|| self.format.leaf(hpa, self.level, attr))
     }
 }
+
+#[cfg(test)]
+mod tests;

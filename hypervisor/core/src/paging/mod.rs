@@ -276,4 +276,6 @@ const fn index(gpa: u64, level: u8) -> usize {
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
