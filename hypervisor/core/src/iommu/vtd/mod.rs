@@ -5,6 +5,8 @@
 
 mod context;
 mod fault;
+#[cfg(test)]
+mod golden;
 pub mod guard;
 mod invalidate;
 mod irte;

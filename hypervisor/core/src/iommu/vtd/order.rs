@@ -88,22 +88,53 @@ mod tests {
     use crate::addr::Hpa;
     use crate::paging::Width;
 
-    /// Plays the steps. The unit may have cached any state of the entry since
-    /// the last wait for an invalidation; each must be `old`, `new`, or not
-    /// present.
-    fn assert_safe(steps: &[Step], old: (u64, u64), new: (u64, u64)) {
+    /// What a unit can have kept of an entry, and what makes it forget that.
+    trait Cached {
+        /// The invalidations that are needed, all of them, for it to forget an
+        /// entry that reads so.
+        fn forgets(entry: (u64, u64)) -> std::vec::Vec<Invalidate>;
+    }
+
+    /// The context entry of requester 182H.
+    struct Context;
+
+    impl Cached for Context {
+        fn forgets((low, high): (u64, u64)) -> std::vec::Vec<Invalidate> {
+            // "Caching mode": what is not present is kept under domain 0.
+            let domain = if low & 1 == 0 { 0 } else { (high >> 8) as u16 };
+            let source = 0x182;
+            std::vec![
+                Invalidate::Context { domain, source },
+                Invalidate::Translations { domain },
+            ]
+        }
+    }
+
+    /// Interrupt entry 7.
+    struct Interrupt;
+
+    impl Cached for Interrupt {
+        fn forgets(_: (u64, u64)) -> std::vec::Vec<Invalidate> {
+            std::vec![Invalidate::Interrupt { index: 7 }]
+        }
+    }
+
+    /// Plays the steps. The unit may have cached any state of the entry until it
+    /// was told to forget it and a wait was over; each must be `old`, `new`, or
+    /// not present.
+    fn assert_safe<C: Cached>(steps: &[Step], old: (u64, u64), new: (u64, u64)) {
         let mut entry = old;
         let mut cached = std::vec![old];
-        let mut queued = false;
+        let mut queued = std::vec::Vec::new();
         for step in steps {
             match *step {
                 Step::Store(Half::Low, value) => entry.0 = value,
                 Step::Store(Half::High, value) => entry.1 = value,
-                Step::Queue(_) => queued = true,
+                Step::Queue(what) => queued.push(what),
                 Step::Wait => {
-                    assert!(queued, "waits for nothing");
-                    queued = false;
-                    cached.clear();
+                    let kept = |e: &(u64, u64)| !C::forgets(*e).iter().all(|i| queued.contains(i));
+                    cached.retain(kept);
+                    queued.clear();
                 }
             }
             let safe = entry == old || entry == new || entry.0 & 1 == 0;
@@ -114,8 +145,11 @@ mod tests {
             cached.push(entry);
         }
         assert_eq!(entry, new);
-        // Nothing of the old entry is left in a cache.
-        assert!(cached.iter().all(|entry| *entry == new || entry.0 & 1 == 0));
+        assert_eq!(queued, [], "nobody waits for these");
+        // Nothing of the old entry is left in a cache, nor "not present" for a
+        // new one that is.
+        let same = |e: &(u64, u64)| *e == new || e.0 & 1 == 0 && new.0 & 1 == 0;
+        assert!(cached.iter().all(same), "{cached:x?}");
     }
 
     fn contexts() -> [ContextEntry; 4] {
@@ -134,7 +168,7 @@ mod tests {
         for old in contexts() {
             for new in contexts() {
                 let steps = context_update(old, new, 0x182);
-                assert_safe(&steps, (old.low, old.high), (new.low, new.high));
+                assert_safe::<Context>(&steps, (old.low, old.high), (new.low, new.high));
             }
         }
     }
@@ -150,25 +184,60 @@ mod tests {
         for old in irtes {
             for new in irtes {
                 let steps = irte_update(old, new, 7);
-                assert_safe(&steps, (old.low, old.high), (new.low, new.high));
+                assert_safe::<Interrupt>(&steps, (old.low, old.high), (new.low, new.high));
             }
         }
     }
 
+    /// VT-d, "Interrupt Remapping Table Entry Programming Considerations": within
+    /// one half a store is atomic, and nothing is lost on the way.
     #[test]
     fn moving_an_interrupt_leaves_no_gap() {
         let old = Irte::new(0x182, 0x41, 2, Mode::X2apic);
         let new = Irte::new(0x182, 0x41, 3, Mode::X2apic);
-        let steps = irte_update(old, new, 7);
-        assert_eq!(steps.first(), Some(&Step::Store(Half::Low, new.low)));
+        let forget = Step::Queue(Invalidate::Interrupt { index: 7 });
+        let low = |irte: Irte| Step::Store(Half::Low, irte.low);
+        let high = |irte: Irte| Step::Store(Half::High, irte.high);
+        let steps = |old, new| irte_update(old, new, 7);
+        assert_eq!(steps(old, new)[..], [low(new), forget, Step::Wait]);
+        // Another source: out first.
+        let other = Irte::new(0x184, 0x41, 2, Mode::X2apic);
+        let out = [
+            low(Irte::BLOCKED),
+            forget,
+            Step::Wait,
+            high(other),
+            low(other),
+            forget,
+            Step::Wait,
+        ];
+        assert_eq!(steps(old, other)[..], out);
+        let fresh = [high(new), low(new), forget, Step::Wait];
+        assert_eq!(steps(Irte::BLOCKED, new)[..], fresh);
     }
 
     #[test]
     fn detaching_drains_the_old_domain() {
-        let [blocked, old, ..] = contexts();
-        let steps = context_update(old, blocked, 0x182);
-        let domain = 1;
-        assert!(steps.contains(&Step::Queue(Invalidate::Translations { domain })));
-        assert_eq!(steps.first(), Some(&Step::Store(Half::Low, 0)));
+        let [blocked, old, new, _] = contexts();
+        let source = 0x182;
+        let forget = |domain| {
+            [
+                Step::Queue(Invalidate::Context { domain, source }),
+                Step::Queue(Invalidate::Translations { domain }),
+                Step::Wait,
+            ]
+        };
+        let out = [&[Step::Store(Half::Low, 0)], &forget(1)[..]].concat();
+        let high = |entry: ContextEntry| [Step::Store(Half::High, entry.high)];
+        let steps = context_update(old, blocked, source);
+        assert_eq!(steps[..], [&out[..], &high(blocked)].concat());
+        let fresh = [
+            &high(new)[..],
+            &[Step::Store(Half::Low, new.low)],
+            &forget(0),
+        ]
+        .concat();
+        assert_eq!(context_update(blocked, new, source)[..], fresh);
+        assert_eq!(context_update(old, new, source)[..], [out, fresh].concat());
     }
 }
