@@ -170,4 +170,6 @@ impl Access {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

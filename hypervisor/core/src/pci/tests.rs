@@ -9,7 +9,7 @@ use std::vec::Vec;
 pub(super) struct Device(Vec<u32>);
 
 impl Device {
-    fn new(registers: &[(u16, u32)]) -> Self {
+    pub(super) fn new(registers: &[(u16, u32)]) -> Self {
         let mut space = std::vec![0; 1024];
         for (offset, value) in registers {
             space[usize::from(*offset) / 4] = *value;
@@ -48,7 +48,7 @@ fn vf_device() -> Device {
     ])
 }
 
-fn vf_description() -> Description {
+pub(super) fn vf_description() -> Description {
     let mut bars = [Bar::Unused; 6];
     bars[0] = Bar::Memory {
         base: 0xfe80_4000,
