@@ -14,13 +14,25 @@ set -e
 here=$(cd "$(dirname "$0")" && pwd)
 dest=$1
 work=${2:-${TMPDIR:-/tmp}/qemu-vmx-build}
+
+# The source package, and SHA-256 of its two archives. There is no other way to a
+# source: another version is another emulator, with which nothing was tested.
 version='1:10.0.13+ds-0+deb13u1'
+checksums='6a0888e806c2ffc0c5f0733e974f9aea55491950d3c47c98669c8b236dde59ae  qemu_10.0.13+ds.orig.tar.xz
+da73c092f5684c551b0334d675eb16a3dec91e1edea94759cfb1102fa4a0364e  qemu_10.0.13+ds-0+deb13u1.debian.tar.xz'
+description='qemu_10.0.13+ds-0+deb13u1.dsc'
 
 if [ -z "$dest" ]; then
     echo "usage: $0 DEST [WORKDIR]" >&2
     exit 2
 fi
-stamp=$(cd "$here" && find build.sh vmx.patch vtd.patch ignne.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
+
+# One build at a time in a scratch folder; whoever waited finds it done.
+mkdir -p "$work"
+exec 9> "$work/lock"
+flock 9
+
+stamp=$(cd "$here" && find build.sh meson.txt vmx.patch vtd.patch ignne.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
 if [ -x "$dest" ] && [ "$(cat "$dest.stamp" 2>/dev/null)" = "$stamp" ]; then
     echo "$dest is up to date"
     exit 0
@@ -50,10 +62,11 @@ fi
 
 # The source package, from the mirror that this system uses anyway. Its index
 # is kept in the work folder: the system's own sources stay as they are.
-mkdir -p "$work"
 cd "$work"
-source=$(ls -d qemu-10.0.*/ 2>/dev/null | head -n 1)
-if [ -z "$source" ]; then
+genuine() {
+    echo "$checksums" | sha256sum --check --status 2> /dev/null && [ -e "$description" ]
+}
+if ! genuine; then
     echo "fetches the source"
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
              sed 's,/*$,,' | grep '/debian$' | head -n 1)
@@ -70,11 +83,24 @@ if [ -z "$source" ]; then
             -o Dir::Cache::srcpkgcache= -o Dir::Cache::pkgcache= "$@"
     }
     private update
-    private source --download-only "qemu=$version" || private source --download-only qemu
-    dpkg-source --skip-patches -x "$(ls -t qemu_10.0.*.dsc | head -n 1)"
-    source=$(ls -d qemu-10.0.*/ | head -n 1)
+    private source --download-only "qemu=$version" || {
+        echo "the mirror $mirror has no qemu $version any more: test with another one," >&2
+        echo "then write its version and its archives' checksums into ci/qemu-vmx/build.sh" >&2
+        exit 1
+    }
+    genuine || {
+        echo "the archives of qemu $version are not those that were tested with:" >&2
+        echo "$checksums" | sha256sum --check >&2 || true
+        exit 1
+    }
 fi
-source=$work/${source%/}
+# A tree that other archives were unpacked to is not taken.
+source=$work/source
+if [ "$(cat "$source.checksums" 2> /dev/null)" != "$checksums" ]; then
+    rm -rf "$source"
+    dpkg-source --skip-patches -x "$description" "$source"
+    echo "$checksums" > "$source.checksums"
+fi
 cd "$source"
 
 # Every build starts from pristine files, so that a changed patch applies.
@@ -96,12 +122,14 @@ git clean -q -f -d -e build
 git apply --whitespace=nowarn "$here/vmx.patch" "$here/vtd.patch" "$here/ignne.patch"
 cp -r "$here/source/." .
 
-# meson and pycotap in the versions that QEMU 10.0 wants
+# meson and pycotap in the versions that QEMU 10.0 wants, pinned as well
 venv=$work/venv
-if [ ! -x "$venv/bin/meson" ]; then
+if ! cmp -s "$here/meson.txt" "$venv/meson.txt"; then
     echo "fetches meson"
+    rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install -q meson==1.5.0 pycotap==1.3.1
+    "$venv/bin/pip" install -q --no-deps --require-hashes -r "$here/meson.txt"
+    cp "$here/meson.txt" "$venv/meson.txt"
 fi
 mkdir -p build
 cd build

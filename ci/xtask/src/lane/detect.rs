@@ -70,7 +70,20 @@ pub(super) fn stock() -> Result<PathBuf> {
 ///
 /// It is missing or too old.
 pub(super) fn with_svm(paths: &Paths, machine: &Machine) -> Result<PathBuf> {
-    if machine.igb { patched(paths) } else { stock() }
+    if wants_patched(Lane::Qemu, machine) {
+        patched(paths)
+    } else {
+        stock()
+    }
+}
+
+/// True if a machine on this lane is one of the patched QEMU's.
+pub(crate) const fn wants_patched(lane: Lane, machine: &Machine) -> bool {
+    match lane {
+        Lane::QemuVmx => true,
+        Lane::Qemu => machine.igb,
+        Lane::Kvm | Lane::Bochs => false,
+    }
 }
 
 /// Why a lane that this machine can have lacks devices of a scenario; `Ok` if
@@ -88,7 +101,7 @@ pub(crate) fn has_devices(paths: &Paths, lane: Lane, machine: &Machine) -> Resul
 
 /// Where the patched QEMU is kept once it is built.
 pub(crate) fn patched_path(paths: &Paths) -> PathBuf {
-    paths.cache.join("qemu-vmx").join(STOCK)
+    paths.cache.join("qemu-vmx/bin").join(STOCK)
 }
 
 /// The patched QEMU, or what `CELLVISOR_QEMU` names.
@@ -106,7 +119,9 @@ pub(crate) fn patched(paths: &Paths) -> Result<PathBuf> {
     }
     let built = patched_path(paths);
     if !built.is_file() {
-        bail!("the patched QEMU is not built: `cargo xtask setup` builds it, or says why not");
+        bail!(
+            "the patched QEMU is not built: `cargo xtask setup` builds it, or tells why it cannot"
+        );
     }
     Ok(built)
 }

@@ -16,7 +16,7 @@ pub(crate) fn ensure(paths: &Paths, ui: &Ui) -> Result<()> {
     if std::env::var_os("CELLVISOR_QEMU").is_some_and(|name| !name.is_empty()) {
         return Ok(());
     }
-    let work = paths.cache.join("qemu-vmx/build");
+    let work = paths.cache.join("qemu-vmx/work");
     make_dir(&work)?;
     let build = Cmd::new(paths.repo("ci/qemu-vmx/build.sh"))
         .arg(patched_path(paths))
