@@ -33,9 +33,10 @@ run() {
     "$@" || fail "\`$*\` ended with status $?"
 }
 
-# Ends the scenario well, unless the kernel complains: the runner reads that.
+# Ends the scenario well, unless the kernel complains: the runner reads that, and
+# all that comes until the machine is off.
 pass() {
-    dmesg | grep -e 'WARNING: CPU' -e 'BUG: ' -e 'Oops: ' -e 'detected stalls' -e 'soft lockup'
+    dmesg | grep -E -f /trouble
     echo "ci: pass"
     off
 }
@@ -64,11 +65,20 @@ cell_up() {
 # the root has then.
 all_off() {
     for cell in "$@"; do
+        quiet "$cell"
         run cellctl destroy "$cell"
     done
     run cellctl disable
     unload
     resources
+}
+
+# Shows what the kernel of the cell $1 has complained about, if the cell is
+# followed and runs; the runner reads it.
+quiet() {
+    if [ -e "/run/cell-$1" ] && cellctl list | grep -q "^$1 .*running"; then
+        tell "$1" 20 complaints
+    fi
 }
 
 # Unloads the driver. Followers of consoles look at the monitor's state five
@@ -118,12 +128,14 @@ cell_says() {
 }
 
 # Types the command $3 on the console of the cell $1, which is followed, and
-# waits at most $2 seconds for its end.
+# waits at most $2 seconds for its end, which must be a good one.
 tell() {
     told=$(grep -c "^cell: done" "/run/cell-$1")
     cellctl console "$1" --new --for 0 --send "$3\n" < /dev/null > /dev/null ||
         fail "cannot type on the console of $1"
     within "cell $1 does: $3" "$2" more_done "$1" "$told"
+    status=$(grep "^cell: done" "/run/cell-$1" | sed -n "$((told + 1))s/.*status=//p")
+    [ "$status" = 0 ] || fail "in cell $1, \`$3\` ended with status $status"
 }
 
 more_done() {
@@ -138,21 +150,25 @@ exits() {
 }
 
 # Fails if the table of exits in the file $1 (CPU, cell, virtual id, total, then
-# a column for each kind that was seen) has more than ICR writes and CPUID.
+# a column for each kind that was seen) has not $2 CPUs, has more than ICR writes
+# and CPUID, or more than $3 of those.
 only_quiet() {
+    cpus=$(($(wc -l < "$1") - 1))
+    [ "$cpus" = "$2" ] || fail "statistics of $cpus CPUs, not $2"
     exits=$(head -n 1 "$1" | tr -s ' ' '\n' | tail -n +5 | grep -v -x -e cpuid -e icr | tr '\n' ' ')
     [ -z "$exits" ] || fail "unexpected exits: $exits"
     total=$(awk 'NR > 1 { n += $4 } END { print n + 0 }' "$1")
+    [ "$total" -le "$3" ] || fail "$total exits, more than $3"
     kinds=$(head -n 1 "$1" | tr -s ' ' '\n' | tail -n +5 | tr '\n' ' ')
     echo "root: only quiet exits: $total in 10 s (${kinds:-none})"
 }
 
-# Waits at most $2 seconds until the command after them succeeds; $1 is what it
-# is about.
+# Waits at most $2 seconds (more where the machine has other work) until the
+# command after them succeeds; $1 is what it is about.
 within() {
     what=$1
-    limit=$2
-    end=$(($(date +%s) + $2))
+    limit=$(($2 * $(cat /patience)))
+    end=$(($(date +%s) + limit))
     shift 2
     until "$@" > /dev/null 2>&1; do
         [ "$(date +%s)" -lt "$end" ] || fail "not within $limit s: $what"

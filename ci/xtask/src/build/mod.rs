@@ -13,12 +13,22 @@ use crate::ui::Ui;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The one target that is installed everywhere.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Held while files of `target/` that more than one scenario reads are written.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else builds a part or puts an image together, and keeps
+/// others away as long as the guard lives.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What was built; nothing for scenarios that boot a bare Linux.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     /// The monitor's flat image.
     pub(crate) monitor: Option<PathBuf>,

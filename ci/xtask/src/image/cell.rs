@@ -2,7 +2,7 @@
 //! namespaces, made without privileges.
 
 use super::archive::Mode;
-use super::{BUSYBOX, add_modules, add_programs, applets, base};
+use super::{BUSYBOX, add_modules, add_programs, applets, base, trouble};
 use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
@@ -85,6 +85,7 @@ fn tree(paths: &Paths, programs: &[String]) -> Result<PathBuf> {
     put(&tree.join("bin/busybox"), &busybox)?;
     put(&tree.join("bin/io"), &read(&paths.repo(IO))?)?;
     put(&tree.join("sbin/init"), &read(&paths.repo(INIT))?)?;
+    put(&tree.join("trouble"), trouble().as_bytes())?;
     for source in programs {
         let program = program::build(paths, source)?;
         put(&tree.join("bin").join(program.name), &program.content)?;

@@ -7,7 +7,7 @@ mod modules;
 
 use crate::build::{Parts, crs_check, program};
 use crate::paths::{Paths, make_dir, read};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, judge};
 use crate::setup::kernels;
 use crate::sh::{Cmd, find_program};
 use anyhow::{Context, Result};
@@ -59,6 +59,9 @@ pub(crate) fn root(
     }
     add_parts(&mut image, parts, &kernel.release)?;
     add_cells(paths, &mut image, scenario)?;
+    // The words of `lib.sh` read it.
+    let patience = scenario.patience.to_string();
+    image.file("patience", patience.as_bytes(), Mode::Plain)?;
     for (name, content) in scenario.files()? {
         image.file(&format!("scenario/{name}"), &content, Mode::Run)?;
     }
@@ -189,7 +192,13 @@ fn base(paths: &Paths, init: &str) -> Result<Archive> {
         image.link(&format!("bin/{name}"), "busybox")?;
     }
     image.file("init", &read(&paths.repo(init))?, Mode::Run)?;
+    image.file("trouble", trouble().as_bytes(), Mode::Plain)?;
     Ok(image)
+}
+
+/// What a kernel must not say, for `grep -E -f`.
+fn trouble() -> String {
+    format!("{}\n", judge::TROUBLE.join("\n"))
 }
 
 /// The names that busybox answers to.

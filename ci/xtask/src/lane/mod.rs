@@ -5,13 +5,15 @@ mod detect;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{available, default_lane, has_devices, nesting, patched, patched_path};
+pub(crate) use detect::{
+    available, default_lane, has_devices, nesting, patched, patched_path, wants_patched,
+};
 pub(crate) use qemu::{FIRMWARE, VMX};
 
 use crate::image::RootImage;
 use crate::paths::Paths;
 use crate::scenario::Scenario;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -73,26 +75,11 @@ impl Lane {
         }
     }
 
-    /// How much longer than written a step may take here; `CELLVISOR_SLOW`, a
-    /// whole number, stretches it on a machine that has other work.
-    ///
-    /// # Errors
-    ///
-    /// The variable is no number from 1 to 100.
-    pub(crate) fn slowness(self) -> Result<u32> {
-        let own = match self {
+    /// How much longer than written a step may take here.
+    pub(crate) const fn slowness(self) -> u32 {
+        match self {
             Self::Kvm | Self::QemuVmx | Self::Qemu => 1,
             Self::Bochs => 10,
-        };
-        let Some(text) = std::env::var_os("CELLVISOR_SLOW") else {
-            return Ok(own);
-        };
-        match text.to_str().and_then(|text| text.parse::<u32>().ok()) {
-            Some(factor @ 1..=100) => Ok(own * factor),
-            _ => bail!(
-                "CELLVISOR_SLOW is {}: write a whole number from 1 to 100, by which all limits are multiplied",
-                text.display()
-            ),
         }
     }
 

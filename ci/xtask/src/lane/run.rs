@@ -2,11 +2,12 @@
 //! consoles, command line and result in `target/lanes/LANE/SCENARIO/`.
 
 use super::{Console, Lane, Power};
+use crate::build::{self, Parts};
 use crate::image;
 use crate::paths::{Paths, make_dir};
 use crate::report;
 use crate::scenario::Scenario;
-use crate::scenario::judge::{Judge, Record, Verdict};
+use crate::scenario::judge::{self, Judge, Record, Verdict};
 use crate::sh;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -82,7 +83,7 @@ pub(crate) fn run(
     paths: &Paths,
     lane: Lane,
     scenario: &Scenario,
-    parts: &crate::build::Parts,
+    parts: &Parts,
     keep: bool,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
@@ -91,8 +92,11 @@ pub(crate) fn run(
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     make_dir(&dir)?;
-    let root = image::root(paths, scenario, parts, &dir)?;
-    let power = lane.power(paths, scenario, &root, &dir)?;
+    let power = {
+        let _alone = build::alone();
+        let root = image::root(paths, scenario, parts, &dir)?;
+        lane.power(paths, scenario, &root, &dir)?
+    };
     std::fs::write(
         dir.join("command.txt"),
         format!("{}\n", sh::line(&power.command)),
@@ -123,12 +127,16 @@ fn play(
     dir: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let mut judge = Judge::new(scenario, lane.slowness()?, lane.excused())?;
+    let mut judge = Judge::new(
+        scenario,
+        lane.slowness() * scenario.patience,
+        lane.excused(),
+    )?;
     let start = Instant::now();
     let mut emulator = spawn(&power.command, dir)?;
     let lines = reader(&mut emulator.0, power.console, dir)?;
     let mut tail = Tail::default();
-    let failure = loop {
+    let mut failure = loop {
         let time = start.elapsed().as_secs_f64();
         match lines.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => {
@@ -158,13 +166,21 @@ fn play(
         }
     };
     judge.stop(start.elapsed().as_secs_f64());
-    let wait = if failure.is_some() {
-        AFTERMATH
-    } else {
-        END_LIMIT
+    let wait = match failure {
+        Some(_) => AFTERMATH,
+        None => END_LIMIT * lane.slowness() * scenario.patience,
     };
-    drain(&lines, wait, dir, watch, &mut tail)?;
+    let mut last = Last {
+        dir,
+        watch,
+        tail: &mut tail,
+        judge: &mut judge,
+    };
+    let end = last.drain(&lines, wait)?;
     drop(emulator);
+    let log = std::fs::read(dir.join("monitor.log")).unwrap_or_default();
+    let log = judge::log(scenario, &String::from_utf8_lossy(&log))?;
+    failure = failure.or(end).or(log);
     let step = judge.title().to_owned();
     let failure = failure.map(|why| Failure {
         step,
@@ -256,26 +272,36 @@ fn sort_out(line: &str, dir: &Path) -> Result<()> {
     writeln!(log, "{text}").context("cannot write a cell's console")
 }
 
-/// What comes after the verdict, until the emulator ends or `wait` is over.
-fn drain(
-    lines: &Receiver<String>,
-    wait: Duration,
-    dir: &Path,
-    watch: &mut dyn Watch,
-    tail: &mut Tail,
-) -> Result<()> {
-    let end = Instant::now() + wait;
-    while let Some(left) = end.checked_duration_since(Instant::now()) {
-        match lines.recv_timeout(left) {
-            Ok(line) => {
-                watch.line(&line);
-                tail.push(&line);
-                sort_out(&line, dir)?;
+/// Reads what comes after the verdict.
+struct Last<'r, 's> {
+    dir: &'r Path,
+    watch: &'r mut dyn Watch,
+    tail: &'r mut Tail,
+    judge: &'r mut Judge<'s>,
+}
+
+impl Last<'_, '_> {
+    /// Reads until the emulator ends or `wait` is over. What is wrong with the end:
+    /// a sign of trouble, or that there is none.
+    fn drain(&mut self, lines: &Receiver<String>, wait: Duration) -> Result<Option<String>> {
+        let end = Instant::now() + wait;
+        let mut wrong = None;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            match lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.watch.line(&line);
+                    self.tail.push(&line);
+                    sort_out(&line, self.dir)?;
+                    if let Some(why) = self.judge.after(&line) {
+                        wrong.get_or_insert(why);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(wrong),
+                Err(RecvTimeoutError::Timeout) => break,
             }
-            Err(_) => break,
         }
+        Ok(wrong.or_else(|| Some(format!("no power-off within {} s", wait.as_secs()))))
     }
-    Ok(())
 }
 
 fn died(emulator: &mut Emulator, dir: &Path) -> String {

@@ -1,22 +1,45 @@
-//! Judges a root's console line by line. No clocks and no processes here: the
-//! caller tells the time, so that every path has a test.
+//! Judges a root's console line by line, to the machine's last word, and then the
+//! monitor's log. No clocks and no processes here: the caller tells the time, so
+//! that every path has a test.
 
 use super::{Scenario, Step};
 use anyhow::{Context, Result};
 use regex::Regex;
 use std::collections::BTreeMap;
 
-/// Signs of trouble on any console.
-const TROUBLE: &[&str] = &[
+/// Signs of trouble in what a kernel says, on any console and in the kernel's own
+/// log: scripts look for these there (`/trouble` in root and cells), so all are
+/// extended regular expressions for `grep`, too.
+pub(crate) const TROUBLE: &[&str] = &[
     "Kernel panic",
+    "kernel BUG at",
     "BUG: ",
     "Oops: ",
     "WARNING: CPU:",
     "general protection fault",
+    "unchecked MSR access",
+    "NMI received for unknown reason",
+    "nobody cared",
+    "No irq handler for vector",
     "soft lockup",
+    "hard LOCKUP",
+    "blocked for more than",
     "rcu_.*detected stalls",
-    "^hv: panic",
+    "refcount_t: ",
+    "Bad page state",
+    "Machine check events logged",
+    "DMAR: .*fault",
+    "invalid opcode: ",
 ];
+
+/// Lines of the monitor's log that tell of something refused, broken or given up.
+const COMPLAINT: &str = "denied|failed|panicked|fault|does not|do not|not driven|not checked|\
+    cannot|pool empty|unexpected";
+
+/// Complaints about what every Linux tries in a cell: ports that a PC has of old
+/// and the old way to configuration space, and registers that are not there.
+const USUAL: &str = "^hv: cell=\\S+ denied \
+    (port (read|write) port=0x([0-9a-f]{1,2}|cf[8-f]) size=1$|msr read index=)";
 
 /// Seconds from power-on to the first step.
 const BOOT_LIMIT: u32 = 90;
@@ -122,13 +145,24 @@ impl<'a> Judge<'a> {
         if let Some(why) = line.strip_prefix("ci: failed: ") {
             return Ok(Verdict::Failed(why.to_owned()));
         }
-        let allowed = |now: &Now<'_>| now.allow.iter().any(|allow| allow.is_match(line));
-        let any = |list: &[Regex]| list.iter().any(|regex| regex.is_match(line));
-        let is_trouble = any(&self.trouble) && !any(&self.excused);
-        if is_trouble && !self.now.as_ref().is_some_and(allowed) {
+        if self.is_trouble(line) {
             return Ok(Verdict::Failed(format!("trouble: {line}")));
         }
         self.see(line)
+    }
+
+    /// Takes a line that came after the end; what is wrong with it.
+    pub(crate) fn after(&self, line: &str) -> Option<String> {
+        self.is_trouble(line)
+            .then(|| format!("trouble after the end: {line}"))
+    }
+
+    /// True for a sign of trouble that neither the emulator is to blame for nor the
+    /// step under way allows.
+    fn is_trouble(&self, line: &str) -> bool {
+        let any = |list: &[Regex]| list.iter().any(|regex| regex.is_match(line));
+        let allowed = |now: &Now<'_>| any(&now.allow);
+        any(&self.trouble) && !any(&self.excused) && !self.now.as_ref().is_some_and(allowed)
     }
 
     /// What is wrong at `time` if nothing more comes.
@@ -285,6 +319,32 @@ impl Step {
             .map(|(name, patterns)| (Some(name.as_str()), patterns));
         std::iter::once((None, &self.see)).chain(cells)
     }
+}
+
+/// What is wrong with the monitor's log: a complaint that the scenario does not
+/// expect, or one that it does and that is not there.
+///
+/// # Errors
+///
+/// A pattern of the scenario is no regular expression.
+pub(crate) fn log(scenario: &Scenario, text: &str) -> Result<Option<String>> {
+    let complaint = Regex::new(COMPLAINT)?;
+    let usual = Regex::new(USUAL)?;
+    let root = "hv: cell=root ";
+    let expected = scenario.monitor.iter().map(|text| Regex::new(text));
+    let expected = expected.collect::<Result<Vec<_>, _>>()?;
+    let complaints: Vec<&str> = text
+        .lines()
+        .filter(|line| complaint.is_match(line))
+        .filter(|line| line.starts_with(root) || !usual.is_match(line))
+        .collect();
+    let known = |line: &str| expected.iter().any(|regex| regex.is_match(line));
+    if let Some(line) = complaints.iter().find(|line| !known(line)) {
+        return Ok(Some(format!("the monitor's log has: {line}")));
+    }
+    let seen = |regex: &&Regex| complaints.iter().any(|line| regex.is_match(line));
+    let missing = expected.iter().find(|regex| !seen(regex));
+    Ok(missing.map(|regex| format!("the monitor's log has no line like `{regex}`")))
 }
 
 /// Whose line this is (`[cell NAME] …` is a cell's), and the line itself.

@@ -22,6 +22,9 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     #[serde(skip)]
     dir: PathBuf,
+    /// What limits are multiplied by, its own and those of the scripts.
+    #[serde(skip)]
+    pub(crate) patience: u32,
     /// One line for `--list`.
     pub(crate) about: String,
     /// Lanes that have what it needs; by default the standard
@@ -42,6 +45,10 @@ pub(crate) struct Scenario {
     /// What its cells boot.
     #[serde(default)]
     pub(crate) cells: Cells,
+    /// Complaints in the monitor's log (what was refused, say), as regular
+    /// expressions. Each must be there, and no other may be.
+    #[serde(default)]
+    pub(crate) monitor: Vec<String>,
     /// What must be seen, in order.
     #[serde(rename = "step")]
     pub(crate) steps: Vec<Step>,
@@ -188,7 +195,26 @@ const fn limit() -> u32 {
     60
 }
 
+/// What `CELLVISOR_SLOW` multiplies limits by, on a machine that has other work.
+fn slow() -> Result<u32> {
+    let Some(text) = std::env::var_os("CELLVISOR_SLOW") else {
+        return Ok(1);
+    };
+    match text.to_str().and_then(|text| text.parse().ok()) {
+        Some(factor @ 1..=100) => Ok(factor),
+        _ => bail!(
+            "CELLVISOR_SLOW is {}: write a whole number from 1 to 100, by which all limits are multiplied",
+            text.display()
+        ),
+    }
+}
+
 impl Scenario {
+    /// Multiplies all its limits by `factor`, for emulators that share the CPUs.
+    pub(crate) const fn stretch(&mut self, factor: u32) {
+        self.patience *= factor;
+    }
+
     /// Files of its folder that go into the root image.
     ///
     /// # Errors
@@ -227,6 +253,7 @@ pub(crate) fn load(paths: &Paths, name: &str) -> Result<Scenario> {
     let mut scenario: Scenario = toml::from_str(&read_text(&file)?)
         .with_context(|| format!("mistake in {}", file.display()))?;
     name.clone_into(&mut scenario.name);
+    scenario.patience = slow()?;
     scenario.dir = dir;
     Ok(scenario)
 }

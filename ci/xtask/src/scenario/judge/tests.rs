@@ -96,6 +96,58 @@ fn trouble_fails_unless_the_step_allows_it() {
 }
 
 #[test]
+fn trouble_after_the_end_fails_as_well() {
+    let scenario = scenario();
+    let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+    let lines = [
+        "step: before",
+        "cpus=4",
+        "step: after",
+        "cpus=4",
+        "[cell one] up",
+        "[cell one] down",
+    ];
+    for line in lines {
+        assert_eq!(judge.line(line, 1.0).expect("patterns"), Verdict::Going);
+    }
+    assert_eq!(
+        judge.line("ci: pass", 1.0).expect("patterns"),
+        Verdict::Passed
+    );
+    assert_eq!(judge.after("reboot: Power down"), None);
+    assert_eq!(
+        judge.after("irq 9: nobody cared"),
+        Some("trouble after the end: irq 9: nobody cared".into())
+    );
+}
+
+#[test]
+fn complaints_in_the_monitors_log_are_expected_or_wrong() {
+    let mut scenario = scenario();
+    let quiet = "hv: iommu: units=1\nhv: cell=one started\n\
+        hv: cell=one denied port write port=0x70 size=1\n\
+        hv: cell=one denied msr read index=0x34 value=0x0 rip=0x1\n";
+    let judged = |scenario: &Scenario, text: &str| log(scenario, text).expect("patterns");
+    assert_eq!(judged(&scenario, quiet), None);
+    let line = "hv: cell=one denied port read port=0x604 size=2";
+    let denied = format!("{quiet}{line}\n");
+    let wrong = Some(format!("the monitor's log has: {line}"));
+    assert_eq!(judged(&scenario, &denied), wrong);
+    let pattern = "cell=one denied port read port=0x604";
+    scenario.monitor = vec![pattern.into()];
+    assert_eq!(judged(&scenario, &denied), None);
+    let missing = Some(format!("the monitor's log has no line like `{pattern}`"));
+    assert_eq!(judged(&scenario, quiet), missing);
+    for wrong in [
+        "hv: panicked at src/run.rs:1:1: no",
+        "hv: cell=root denied msr read index=0x34 value=0x0 rip=0x1",
+        "hv: cell=one denied msr write index=0x34 value=0x0 rip=0x1",
+    ] {
+        assert!(judged(&scenario, &format!("{denied}{wrong}\n")).is_some());
+    }
+}
+
+#[test]
 fn limits_run_from_the_begin_of_a_step() {
     let scenario = scenario();
     let mut judge = Judge::new(&scenario, 2, &[]).expect("patterns");
