@@ -1,5 +1,6 @@
 //! Boot scenarios as checks: each scenario on each lane that it names.
 
+use super::pool::Load;
 use super::{Check, Verdict};
 use crate::build::{self, Parts};
 use crate::lane::run::{self, Watch};
@@ -7,63 +8,124 @@ use crate::lane::{self, Lane};
 use crate::paths::Paths;
 use crate::scenario::judge::Record;
 use crate::scenario::{self, Scenario};
+use crate::setup::kernels::Kernel;
 use crate::ui::Ui;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a limit is multiplied by where emulators run beside each other.
+const BESIDE: u32 = 3;
 
 /// Nobody watches, unless consoles were asked for.
-struct Quiet<'a>(&'a Ui);
+struct Quiet<'a> {
+    ui: &'a Ui,
+    name: &'a str,
+}
 
 impl Watch for Quiet<'_> {
     fn line(&mut self, line: &str) {
-        if self.0.verbose {
-            println!("      | {line}");
+        if self.ui.verbose {
+            println!("      {} | {line}", self.name);
         }
     }
 
     fn step(&mut self, _: &[Record], _: &str) {}
 }
 
-/// A check for each pair, lane by lane.
+/// What scenarios boot, built once for each kernel of a root; why not, where it
+/// does not build.
+#[derive(Default)]
+struct Built(Mutex<BTreeMap<Kernel, Result<Parts, String>>>);
+
+impl Built {
+    fn get(&self, paths: &Paths, ui: &Ui, kernel: Kernel) -> Result<Parts> {
+        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let build = || {
+            let _alone = build::alone();
+            build::all(paths, &ui.silent(), &[kernel]).map_err(|why| short(&why))
+        };
+        let parts = built.entry(kernel).or_insert_with(build);
+        parts.clone().map_err(|why| anyhow!(why))
+    }
+}
+
+/// A check for each pair, lane by lane; `jobs` of them run at a time.
 ///
 /// # Errors
 ///
 /// A scenario's file has a mistake.
-pub(super) fn all(paths: &Paths) -> Result<Vec<Check>> {
+pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
     let names = scenario::names(paths)?;
     let scenarios = names.iter().map(|name| scenario::load(paths, name));
     let scenarios = scenarios.collect::<Result<Vec<_>>>()?;
+    let built = Arc::new(Built::default());
     let mut checks = Vec::new();
     for lane in Lane::ALL {
         for scenario in scenarios
             .iter()
             .filter(|scenario| scenario.lanes.contains(lane))
         {
-            let scenario = scenario.clone();
+            let mut scenario = scenario.clone();
+            if jobs > 1 {
+                scenario.stretch(BESIDE);
+            }
+            let built = Arc::clone(&built);
             let name = format!("boot-{}-{}", lane.name(), scenario.name);
-            checks.push(Check::new(name, move |paths, ui| {
-                boot(paths, ui, *lane, &scenario)
-            }));
+            checks.push(Check {
+                load: load(*lane, &scenario),
+                patched: lane::wants_patched(*lane, &scenario.machine),
+                ..Check::host(name.clone(), move |paths, ui| {
+                    boot(paths, ui, &name, *lane, &scenario, &built)
+                })
+            });
         }
     }
     Ok(checks)
 }
 
-fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdict> {
-    let devices = || lane::has_devices(paths, lane, &scenario.machine);
-    if let Err(why) = lane::available(paths, lane).and_then(|()| devices()) {
+/// What a boot takes: seconds as seen on two CPUs.
+fn load(lane: Lane, scenario: &Scenario) -> Load {
+    let seconds = match lane {
+        Lane::Bochs => 500,
+        Lane::Kvm | Lane::QemuVmx | Lane::Qemu => 10 * scenario.steps.len() as u32,
+    };
+    Load::Boot { seconds }
+}
+
+fn boot(
+    paths: &Paths,
+    ui: &Ui,
+    name: &str,
+    lane: Lane,
+    scenario: &Scenario,
+    built: &Built,
+) -> Result<Verdict> {
+    // What a machine lacks is a reason to skip; what set-up was to bring is none.
+    if lane == Lane::Kvm
+        && let Err(why) = lane::nesting()
+    {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
     if let Some(why) = &scenario.not_yet {
         return Ok(Verdict::Skipped(why.clone()));
     }
+    lane::available(paths, lane)
+        .and_then(|()| lane::has_devices(paths, lane, &scenario.machine))
+        .context("set-up has not brought what it needs")?;
     let parts = if scenario.parts {
-        build::all(paths, &ui.silent(), &[scenario.root.kernel]).map_err(short)?
+        built.get(paths, ui, scenario.root.kernel)?
     } else {
         Parts::default()
     };
-    let outcome = run::run(paths, lane, scenario, &parts, false, &mut Quiet(ui))?;
+    let mut quiet = Quiet { ui, name };
+    let outcome = run::run(paths, lane, scenario, &parts, false, &mut quiet)?;
     match outcome.failure {
-        None => Ok(Verdict::Passed(format!("{} steps", outcome.records.len()))),
+        None => Ok(Verdict::Passed(format!(
+            "{} steps ({:.0} s)",
+            outcome.records.len(),
+            outcome.seconds
+        ))),
         Some(failure) => bail!(
             "step failed: {}\n  {}\n{}\nall consoles: {}",
             failure.step,
@@ -76,8 +138,8 @@ fn boot(paths: &Paths, ui: &Ui, lane: Lane, scenario: &Scenario) -> Result<Verdi
 
 /// A build's failure without the compiler's output, which a check of its own
 /// shows.
-fn short(why: anyhow::Error) -> anyhow::Error {
+fn short(why: &anyhow::Error) -> String {
     let text = format!("{why:#}");
     let first = text.lines().next().unwrap_or_default();
-    anyhow!("its parts do not build: {first}")
+    format!("its parts do not build: {first}")
 }

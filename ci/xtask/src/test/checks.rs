@@ -1,6 +1,7 @@
 //! Checks that need no cell: formatting, lints, unit tests, builds, the image,
 //! the patched QEMU by itself.
 
+use super::pool::Load;
 use super::{Check, Verdict, passed};
 use crate::build::{self, cargo, monitor};
 use crate::lane::{self, Lane};
@@ -19,49 +20,54 @@ const BARE_METAL_LIMIT: &str = "60";
 /// All checks of this file, cheap ones first.
 pub(super) fn all() -> Vec<Check> {
     let mut checks = vec![
-        Check::new("fmt", |paths, _| {
+        Check::host("fmt", |paths, _| {
             hosted(paths, "fmt --all -- --check", "fmt")
         }),
-        Check::new("header", |paths, _| {
+        Check::host("header", |paths, _| {
             header::check(paths).and_then(|()| passed())
         }),
-        Check::new("clippy", |paths, _| {
+        Check::host("clippy", |paths, _| {
             hosted(
                 paths,
                 &format!("clippy {HOSTED} --all-targets -- -D warnings"),
                 "clippy",
             )
         }),
-        Check::new("unit", |paths, _| unit(paths)),
-        Check::new("crs-check", |paths, _| {
+        Check::host("unit", |paths, _| unit(paths)),
+        Check::host("crs-check", |paths, _| {
+            let _alone = build::alone();
             let output = build::crs_check::check(paths)?;
             Ok(Verdict::Passed(passed_tests(&output)))
         }),
-        Check::new("doctest", |paths, _| {
+        Check::host("doctest", |paths, _| {
             hosted(paths, &format!("test {HOSTED} --doc"), "doctest")
         }),
-        Check::new("doc", |paths, _| doc(paths)),
-        Check::new("monitor", |paths, _| image(paths)),
-        Check::new("monitor-clippy", |paths, _| {
+        Check::host("doc", |paths, _| doc(paths)),
+        Check::host("monitor", |paths, _| image(paths)),
+        Check::host("monitor-clippy", |paths, _| {
             monitor::clippy(paths).and_then(|()| passed())
         }),
-        Check::new("cellctl-static", |paths, _| {
+        Check::host("cellctl-static", |paths, _| {
+            let _alone = build::alone();
             build::cellctl::build(paths).and_then(|_| passed())
         }),
     ];
     for kernel in Kernel::ALL {
-        checks.push(Check::new(
+        checks.push(Check::host(
             format!("driver-{}", kernel.version()),
             |paths, _| {
                 let files = kernels::files(paths, *kernel)?;
+                let _alone = build::alone();
                 build::driver::build(paths, &files)?;
                 Ok(Verdict::Passed(files.release))
             },
         ));
     }
-    checks.push(Check::new("qemu-vmx-bare-metal", |paths, _| {
-        bare_metal(paths)
-    }));
+    checks.push(Check {
+        load: Load::Boot { seconds: 5 },
+        patched: true,
+        ..Check::host("qemu-vmx-bare-metal", |paths, _| bare_metal(paths))
+    });
     checks
 }
 
@@ -111,6 +117,7 @@ fn doc(paths: &Paths) -> Result<Verdict> {
 }
 
 fn image(paths: &Paths) -> Result<Verdict> {
+    let _alone = build::alone();
     monitor::build(paths)?;
     monitor::check(paths)?;
     Ok(Verdict::Passed(size::limits(paths)?))
@@ -118,9 +125,7 @@ fn image(paths: &Paths) -> Result<Verdict> {
 
 /// The test that the emulation of VT-x was made with, outside of any Linux.
 fn bare_metal(paths: &Paths) -> Result<Verdict> {
-    if let Err(why) = lane::available(paths, Lane::QemuVmx) {
-        return Ok(Verdict::Skipped(format!("{why:#}")));
-    }
+    lane::available(paths, Lane::QemuVmx)?;
     let dir = paths.target.join("vmxtest");
     make_dir(&dir)?;
     let mut out = std::ffi::OsString::from("OUT=");

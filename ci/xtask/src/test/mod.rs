@@ -3,16 +3,18 @@
 
 mod boots;
 mod checks;
+mod pool;
+mod skips;
 
-use crate::lane::Lane;
 use crate::paths::{Paths, make_dir};
 use crate::report;
 use crate::setup;
 use crate::ui::Ui;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use pool::{Load, Run};
 use quick_junit::{TestCase, TestCaseStatus, TestSuite};
-use std::time::{Duration, Instant};
+use skips::Skips;
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args, Debug)]
@@ -26,6 +28,12 @@ pub(crate) struct Options {
     /// Show the serial consoles of boot scenarios while they run.
     #[arg(long)]
     verbose: bool,
+    /// Checks at a time (default: 2, or 1 on a machine with one CPU).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    jobs: Option<u32>,
+    /// Tell at the end when each check ran, and for how long.
+    #[arg(long)]
+    timings: bool,
 }
 
 /// What a check came to.
@@ -38,22 +46,29 @@ enum Verdict {
 }
 
 /// What a check does.
-type Run = dyn Fn(&Paths, &Ui) -> Result<Verdict>;
+type Action = dyn Fn(&Paths, &Ui) -> Result<Verdict> + Send + Sync;
 
 /// One check. A mistake is its `Err`.
 struct Check {
     name: String,
-    run: Box<Run>,
+    load: Load,
+    /// It wants the patched QEMU, and fails with the reason if that cannot be
+    /// built.
+    patched: bool,
+    action: Box<Action>,
 }
 
 impl Check {
-    fn new(
+    /// A check of this machine's own tools.
+    fn host(
         name: impl Into<String>,
-        run: impl Fn(&Paths, &Ui) -> Result<Verdict> + 'static,
+        action: impl Fn(&Paths, &Ui) -> Result<Verdict> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
-            run: Box::new(run),
+            load: Load::Host,
+            patched: false,
+            action: Box::new(action),
         }
     }
 }
@@ -73,11 +88,13 @@ struct Counts {
 /// Set-up failed, no check has that name, or a check failed.
 pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
+    let skips = Skips::load(paths)?;
+    let jobs = options.jobs.unwrap_or_else(jobs);
     let wanted = |check: &Check| {
         options.only.is_empty() || options.only.iter().any(|text| check.name.contains(text))
     };
     let mut checks = checks::all();
-    checks.extend(boots::all(paths)?);
+    checks.extend(boots::all(paths, jobs)?);
     checks.retain(wanted);
     if checks.is_empty() {
         bail!(
@@ -90,40 +107,71 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         return Ok(());
     }
     setup::ensure(paths, &ui, false)?;
-    if checks
-        .iter()
-        .any(|check| check.name.contains(Lane::QemuVmx.name()))
-        && let Err(why) = setup::patched::ensure(paths, &ui)
-    {
-        eprintln!("{why:#}");
+    let patched = checks.iter().any(|check| check.patched);
+    let unbuilt = patched
+        .then(|| setup::patched::ensure(paths, &ui).err())
+        .flatten()
+        .map(|why| format!("{why:#}"));
+    if let Some(why) = &unbuilt {
+        eprintln!("{why}");
     }
+    let strict = skips::is_ci();
+    let runs = pool::run(&checks, jobs, |check| {
+        let result = perform(paths, &ui, check, unbuilt.as_deref());
+        let result = match result {
+            Ok(Verdict::Skipped(why)) if strict && !skips.allow(&check.name, &why) => Err(anyhow!(
+                "skipped, which ci/skips.toml does not allow where CI is set: {why}"
+            )),
+            other => other,
+        };
+        say(&check.name, &result);
+        result
+    });
+    if options.timings {
+        println!("{}", pool::timings(&checks, &runs));
+    }
+    conclude(paths, &checks, &runs)
+}
+
+/// As many checks at a time as leave each other enough.
+fn jobs() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| if cpus.get() > 1 { 2 } else { 1 })
+}
+
+fn perform(paths: &Paths, ui: &Ui, check: &Check, unbuilt: Option<&str>) -> Result<Verdict> {
+    match unbuilt.filter(|_| check.patched) {
+        None => (check.action)(paths, ui),
+        // The compiler's output was printed once.
+        Some(why) => Err(anyhow!(why.lines().next().unwrap_or_default().to_owned()))
+            .context("it needs the patched QEMU"),
+    }
+}
+
+/// Writes the report and the closing line.
+fn conclude(paths: &Paths, checks: &[Check], runs: &[Run]) -> Result<()> {
     let mut suite = TestSuite::new("cellvisor");
     let mut counts = Counts::default();
     let mut bad = Vec::new();
-    for check in &checks {
-        let start = Instant::now();
-        let result = (check.run)(paths, &ui);
-        let time = start.elapsed();
-        say(&check.name, &result, time);
-        let status = match &result {
-            Ok(Verdict::Passed(_)) => TestCaseStatus::success(),
+    for (check, run) in checks.iter().zip(runs) {
+        let status = match &run.result {
+            Ok(Verdict::Passed(_)) => {
+                counts.passed += 1;
+                TestCaseStatus::success()
+            }
             Ok(Verdict::Skipped(why)) => {
+                counts.skipped += 1;
                 let mut status = TestCaseStatus::skipped();
                 status.set_message(why.as_str());
                 status
             }
-            Err(why) => report::failed(&format!("{why:#}"), ""),
-        };
-        match result {
-            Ok(Verdict::Passed(_)) => counts.passed += 1,
-            Ok(Verdict::Skipped(_)) => counts.skipped += 1,
-            Err(_) => {
+            Err(why) => {
                 counts.failed += 1;
                 bad.push(check.name.as_str());
+                report::failed(&format!("{why:#}"), "")
             }
-        }
+        };
         let mut case = TestCase::new(check.name.as_str(), status);
-        case.set_time(time);
+        case.set_time(run.time);
         suite.add_test_case(case);
     }
     let dir = paths.target.join("test");
@@ -132,15 +180,12 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     close(counts, &bad)
 }
 
-fn say(name: &str, result: &Result<Verdict>, time: Duration) {
-    let seconds = time.as_secs_f64();
+fn say(name: &str, result: &Result<Verdict>) {
     match result {
-        Ok(Verdict::Passed(note)) if note.is_empty() => {
-            println!("PASSED   {name} ({seconds:.1} s)")
-        }
-        Ok(Verdict::Passed(note)) => println!("PASSED   {name}: {note} ({seconds:.1} s)"),
+        Ok(Verdict::Passed(note)) if note.is_empty() => println!("PASSED   {name}"),
+        Ok(Verdict::Passed(note)) => println!("PASSED   {name}: {note}"),
         Ok(Verdict::Skipped(why)) => println!("SKIPPED  {name}: {why}"),
-        Err(why) => println!("FAILED   {name} ({seconds:.1} s)\n{why:#}"),
+        Err(why) => println!("FAILED   {name}\n{why:#}"),
     }
 }
 
