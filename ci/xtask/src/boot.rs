@@ -6,7 +6,7 @@ use crate::lane::run::{self, Outcome, Watch};
 use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::scenario::judge::Record;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Machine, Scenario};
 use crate::ui::{Step, Ui};
 use crate::{report, setup};
 use anyhow::{Context, Result, bail};
@@ -105,10 +105,10 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
     let scenario = scenario::load(paths, &options.scenario)?;
     let lane = prepare(paths, &ui, options.lane)?;
-    if lane == Lane::Qemu && scenario.machine.igb {
+    if lane::wants_patched(lane, &scenario.machine) {
         setup::patched::ensure(paths, &ui)?;
     }
-    if !scenario.lanes.contains(&lane) {
+    if !scenario.plays_on(lane) {
         let lanes: Vec<&str> = scenario.lanes.iter().map(|lane| lane.name()).collect();
         bail!(
             "{} does not run on {}, only on {}",
@@ -144,8 +144,11 @@ pub(crate) fn prepare(paths: &Paths, ui: &Ui, wish: Option<Lane>) -> Result<Lane
     }
     setup::ensure(paths, ui, false)?;
     if let Some(lane) = wish {
-        if lane == Lane::QemuVmx {
+        if lane::wants_patched(lane, &Machine::default()) {
             setup::patched::ensure(paths, ui)?;
+        }
+        if lane.is_outer() {
+            setup::outer::ensure(paths, ui)?;
         }
         let reason = || format!("the lane {} cannot run here", lane.name());
         return lane::available(paths, lane)
@@ -225,8 +228,8 @@ fn list(paths: &Paths) -> Result<()> {
         rows.push(vec![name, lanes.join(" "), scenario.about]);
     }
     println!("scenarios:\n{}\n\nlanes:", report::table(&rows));
-    let lanes = Lane::ALL.iter().map(|lane| {
-        let state = match lane::available(paths, *lane) {
+    let lanes = Lane::all().map(|lane| {
+        let state = match lane::available(paths, lane) {
             Ok(()) => "can run here".to_owned(),
             Err(why) => format!("SKIPPED: {why:#}"),
         };

@@ -10,17 +10,6 @@ use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
 
-/// The scenarios that are the main job on a lane: a cell's whole life, then cells
-/// with devices.
-const fn scenarios_of(lane: Lane) -> &'static [&'static str] {
-    match lane {
-        Lane::Kvm | Lane::QemuVmx => &["main", "sriov"],
-        // Two cells at once take their time under its AMD-V; `boot` plays them.
-        Lane::Qemu => &["main"],
-        Lane::Bochs => &["bochs"],
-    }
-}
-
 /// Arguments of `cargo xtask demo`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -42,7 +31,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let start = Instant::now();
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, options.lane)?;
-    for name in scenarios_of(lane) {
+    for name in lane.demo() {
         play(paths, &ui, lane, name)?;
     }
     eprintln!(

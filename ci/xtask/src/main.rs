@@ -74,6 +74,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Setup { refresh } => {
             setup::ensure(&paths, &ui, *refresh)?;
+            setup::outer::ensure(&paths, &ui)?;
             setup::patched::ensure(&paths, &ui)
         }
         Task::Build => {

@@ -179,6 +179,19 @@ pub(crate) fn tail(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+/// The libraries that a program needs, the loader among them.
+///
+/// # Errors
+///
+/// `ldd` fails: the file is no program, or linked statically.
+pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let needs = Cmd::new("ldd").arg(program).read()?;
+    let paths = needs
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    Ok(paths.map(PathBuf::from).collect())
+}
+
 /// The path of a program in `PATH`.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -124,8 +124,8 @@ fn parse_sections(text: &str) -> Sections {
 /// What `cellctl status` said of a cell in the last run of the main scenario:
 /// page tables, tables of rules and console of a small Linux cell.
 fn per_cell(paths: &Paths) -> Result<String> {
-    for lane in Lane::ALL {
-        let log = run::dir(paths, *lane, "main").join("root.log");
+    for lane in Lane::all() {
+        let log = run::dir(paths, lane, "main").join("root.log");
         let Ok(text) = std::fs::read_to_string(&log) else {
             continue;
         };

@@ -2,14 +2,12 @@
 //! namespaces, made without privileges.
 
 use super::archive::Mode;
-use super::{BUSYBOX, add_modules, add_programs, applets, base, trouble};
+use super::{BUSYBOX, add_modules, add_programs, applets, base, ext4, trouble};
 use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels::{self, Kernel};
-use crate::sh::Cmd;
 use anyhow::{Context, Result};
-use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -54,17 +52,11 @@ pub(super) fn disks(paths: &Paths, scenario: &Scenario, dir: &Path) -> Result<Ve
     let mut disks = Vec::new();
     for label in DISKS {
         let disk = dir.join(format!("nvme-{label}.img"));
-        File::create(&disk)
-            .and_then(|file| file.set_len(DISK))
-            .with_context(|| format!("cannot make the disk image {}", disk.display()))?;
-        if *label != "root" {
+        if *label == "root" {
+            ext4::empty(&disk, DISK)?;
+        } else {
             put(&tree.join("etc/hostname"), label.as_bytes())?;
-            // What is initialized now is not written behind a measurement's back.
-            Cmd::new(mke2fs())
-                .words("-q -F -t ext4 -E root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0")
-                .args(["-L", label, "-d"])
-                .args([&tree, &disk])
-                .run(paths, "mke2fs")?;
+            ext4::make(paths, &tree, &disk, DISK, label)?;
         }
         disks.push(disk);
     }
@@ -102,9 +94,4 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
     std::fs::write(path, content)
         .and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// `mke2fs`, which users do not have in their paths.
-fn mke2fs() -> PathBuf {
-    crate::sh::find_program("mke2fs").unwrap_or_else(|| "mke2fs".into())
 }

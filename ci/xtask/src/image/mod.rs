@@ -3,13 +3,14 @@
 
 mod archive;
 mod cell;
+pub(crate) mod ext4;
 mod modules;
 
 use crate::build::{Parts, crs_check, program};
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::{Scenario, judge};
 use crate::setup::kernels;
-use crate::sh::{Cmd, find_program};
+use crate::sh::{Cmd, find_program, libraries};
 use anyhow::{Context, Result};
 use archive::{Archive, Mode};
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const CELLS: &str = "etc/cellvisor";
 
 /// A root file system and the kernel that boots it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RootImage {
     /// The root's kernel.
     pub(crate) kernel: kernels::Files,
@@ -80,6 +81,27 @@ pub(crate) fn root(
     })
 }
 
+/// Makes the initramfs of a Linux that needs busybox, an init from the
+/// repository, some modules and some empty folders.
+///
+/// # Errors
+///
+/// A file that goes into it is missing, or the image cannot be written.
+pub(crate) fn small_linux(
+    paths: &Paths,
+    init: &str,
+    (kernel, modules): (&kernels::Files, &[String]),
+    dirs: &[&str],
+    file: &Path,
+) -> Result<()> {
+    let mut image = base(paths, init)?;
+    for dir in dirs.iter().chain(&["lib/modules"]) {
+        image.dir(dir)?;
+    }
+    add_modules(&mut image, kernel, modules)?;
+    image.finish(file)
+}
+
 /// Kernel modules and the order in which an init loads them.
 fn add_modules(image: &mut Archive, kernel: &kernels::Files, names: &[String]) -> Result<()> {
     for (name, content) in modules::closure(kernel, names)? {
@@ -108,23 +130,20 @@ fn add_tools(image: &mut Archive, names: &[String]) -> Result<()> {
     for name in names {
         let program =
             find_program(name).with_context(|| format!("{name} is missing: cargo xtask setup"))?;
-        let needs = Cmd::new("ldd").arg(&program).read()?;
-        let paths = needs
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        files.extend(paths.map(str::to_owned));
+        files.extend(libraries(&program)?);
         image.file(&format!("bin/{name}"), &read(&program)?, Mode::Run)?;
     }
     let mut dirs = BTreeSet::new();
     for file in &files {
-        let path = file.trim_start_matches('/');
-        let parents: Vec<_> = Path::new(path).ancestors().skip(1).collect();
+        let path = file.strip_prefix("/").unwrap_or(file);
+        let parents: Vec<_> = path.ancestors().skip(1).collect();
         for dir in parents.iter().rev().filter_map(|dir| dir.to_str()) {
             if !dir.is_empty() && dir != "lib" && dirs.insert(dir.to_owned()) {
                 image.dir(dir)?;
             }
         }
-        image.file(path, &read(Path::new(file))?, Mode::Run)?;
+        let name = path.to_str().context("a library whose path is no text")?;
+        image.file(name, &read(file)?, Mode::Run)?;
     }
     Ok(())
 }

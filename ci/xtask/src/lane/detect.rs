@@ -1,8 +1,9 @@
 //! Which lanes this machine can have, and why not the others.
 
-use super::Lane;
+use super::{Binary, Emulator, Lane};
 use crate::paths::Paths;
 use crate::scenario::Machine;
+use crate::setup::outer;
 use crate::sh::{Cmd, find_program};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -19,11 +20,14 @@ const STOCK: &str = "qemu-system-x86_64";
 ///
 /// The reason, as a sentence with the remedy where there is one.
 pub(crate) fn available(paths: &Paths, lane: Lane) -> Result<()> {
-    match lane {
-        Lane::Kvm => stock().and_then(|_| nesting()),
-        Lane::QemuVmx => patched(paths).map(drop),
-        Lane::Qemu => stock().map(drop),
-        Lane::Bochs => super::bochs::available(),
+    if lane == Lane::Kvm {
+        nesting()?;
+    }
+    match lane.row().emulator {
+        Emulator::Qemu(Binary::Patched, _) => patched(paths).map(drop),
+        Emulator::Qemu(..) => stock().map(drop),
+        Emulator::Outer(..) => patched(paths).and_then(|_| outer::files(paths)).map(drop),
+        Emulator::Bochs => super::bochs::available(),
     }
 }
 
@@ -48,7 +52,7 @@ pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
 /// # Errors
 ///
 /// It is missing or too old.
-pub(super) fn stock() -> Result<PathBuf> {
+pub(crate) fn stock() -> Result<PathBuf> {
     let binary = find_program(STOCK)
         .with_context(|| format!("{STOCK} is not installed: run `cargo xtask setup`"))?;
     let version = Cmd::new(&binary).arg("--version").read()?;
@@ -62,27 +66,12 @@ pub(super) fn stock() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// The QEMU of the lane `qemu`. Debian's 10.0.2 maps no BAR of igb's virtual
-/// functions, so machines with that NIC take the newer version that the patched
-/// one is made of; its AMD-V is as QEMU has it.
-///
-/// # Errors
-///
-/// It is missing or too old.
-pub(super) fn with_svm(paths: &Paths, machine: &Machine) -> Result<PathBuf> {
-    if wants_patched(Lane::Qemu, machine) {
-        patched(paths)
-    } else {
-        stock()
-    }
-}
-
 /// True if a machine on this lane is one of the patched QEMU's.
-pub(crate) const fn wants_patched(lane: Lane, machine: &Machine) -> bool {
-    match lane {
-        Lane::QemuVmx => true,
-        Lane::Qemu => machine.igb,
-        Lane::Kvm | Lane::Bochs => false,
+pub(crate) fn wants_patched(lane: Lane, machine: &Machine) -> bool {
+    match lane.row().emulator {
+        Emulator::Qemu(binary, _) => binary.is_patched(machine.igb),
+        Emulator::Outer(..) => true,
+        Emulator::Bochs => false,
     }
 }
 
@@ -93,10 +82,10 @@ pub(crate) const fn wants_patched(lane: Lane, machine: &Machine) -> bool {
 ///
 /// The emulator that has them is missing.
 pub(crate) fn has_devices(paths: &Paths, lane: Lane, machine: &Machine) -> Result<()> {
-    match lane {
-        Lane::Qemu => with_svm(paths, machine).map(drop),
-        _ => Ok(()),
+    if wants_patched(lane, machine) {
+        patched(paths)?;
     }
+    Ok(())
 }
 
 /// Where the patched QEMU is kept once it is built.

@@ -2,11 +2,12 @@
 
 mod bochs;
 mod detect;
+mod outer;
 mod qemu;
 pub(crate) mod run;
 
 pub(crate) use detect::{
-    available, default_lane, has_devices, nesting, patched, patched_path, wants_patched,
+    available, default_lane, has_devices, nesting, patched, patched_path, stock, wants_patched,
 };
 pub(crate) use qemu::{FIRMWARE, VMX};
 
@@ -29,9 +30,115 @@ pub(crate) enum Lane {
     QemuVmx,
     /// AMD-V emulated by stock QEMU.
     Qemu,
+    /// Nested KVM in an emulated machine with VT-x.
+    KvmOnVmx,
+    /// Nested KVM in an emulated machine with AMD-V.
+    KvmOnSvm,
     /// VT-x emulated by stock Bochs.
     Bochs,
 }
+
+/// What there is to say of a lane.
+#[derive(Debug)]
+struct Row {
+    lane: Lane,
+    /// Its name on the command line.
+    name: &'static str,
+    /// Its kind in a few words.
+    about: &'static str,
+    /// How much longer than written a step may take.
+    slowness: u32,
+    /// Signs of trouble that the emulator itself is to blame for.
+    excused: &'static [&'static str],
+    /// The scenarios that are the main job here: a cell's whole life, then cells
+    /// with devices.
+    demo: &'static [&'static str],
+    emulator: Emulator,
+}
+
+/// What plays a machine.
+#[derive(Clone, Copy, Debug)]
+enum Emulator {
+    /// QEMU on this machine.
+    Qemu(Binary, &'static qemu::Cpu),
+    /// Stock QEMU on this KVM module, in a machine that QEMU plays here.
+    Outer(&'static qemu::Cpu, &'static str),
+    /// Bochs.
+    Bochs,
+}
+
+/// Which QEMU it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binary {
+    /// Debian's.
+    Stock,
+    /// The patched one.
+    Patched,
+    /// Debian's, but for machines with igb the patched one: Debian's 10.0.2 maps
+    /// no BAR of igb's virtual functions under TCG. AMD-V is as QEMU has it in
+    /// either.
+    StockWithoutIgb,
+}
+
+/// All lanes, in the order of [`Lane`].
+static TABLE: &[Row] = &[
+    Row {
+        lane: Lane::Kvm,
+        name: "kvm",
+        about: "the host's VT-x or AMD-V, nested",
+        slowness: 1,
+        excused: &[],
+        demo: &["main", "sriov"],
+        emulator: Emulator::Qemu(Binary::Stock, &qemu::NESTED),
+    },
+    Row {
+        lane: Lane::QemuVmx,
+        name: "qemu-vmx",
+        about: "VT-x emulated by the patched QEMU",
+        slowness: 1,
+        excused: &[],
+        demo: &["main", "sriov"],
+        emulator: Emulator::Qemu(Binary::Patched, &qemu::VMX),
+    },
+    Row {
+        lane: Lane::Qemu,
+        name: "qemu",
+        about: "AMD-V emulated by stock QEMU",
+        slowness: 1,
+        excused: &[],
+        // Two cells at once take their time under its AMD-V; `boot` plays them.
+        demo: &["main"],
+        emulator: Emulator::Qemu(Binary::StockWithoutIgb, &qemu::SVM),
+    },
+    Row {
+        lane: Lane::KvmOnVmx,
+        name: "kvm-on-vmx",
+        about: "nested KVM in a machine with emulated VT-x",
+        slowness: 6,
+        excused: &[],
+        demo: &["main"],
+        emulator: Emulator::Outer(&qemu::VMX, "kvm_intel"),
+    },
+    Row {
+        lane: Lane::KvmOnSvm,
+        name: "kvm-on-svm",
+        about: "nested KVM in a machine with emulated AMD-V",
+        slowness: 6,
+        excused: &[],
+        demo: &["main"],
+        emulator: Emulator::Outer(&qemu::SVM, "kvm_amd"),
+    },
+    Row {
+        lane: Lane::Bochs,
+        name: "bochs",
+        about: "VT-x emulated by stock Bochs",
+        slowness: 10,
+        // Its CPUID tells more cores than it numbers, and a gap in XSAVE.
+        excused: &["topology_common.c:", "kernel/fpu/xstate.c:"],
+        demo: &["bochs"],
+        emulator: Emulator::Bochs,
+    },
+];
 
 /// A machine that is ready to be switched on.
 #[derive(Debug)]
@@ -53,43 +160,43 @@ pub(crate) enum Console {
 
 impl Lane {
     /// All lanes, best first.
-    pub(crate) const ALL: &[Self] = &[Self::Kvm, Self::QemuVmx, Self::Qemu, Self::Bochs];
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.lane)
+    }
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
 
     /// Its name on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::QemuVmx => "qemu-vmx",
-            Self::Qemu => "qemu",
-            Self::Bochs => "bochs",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        self.row().name
     }
 
     /// Its kind in a few words.
-    pub(crate) const fn about(self) -> &'static str {
-        match self {
-            Self::Kvm => "the host's VT-x or AMD-V, nested",
-            Self::QemuVmx => "VT-x emulated by the patched QEMU",
-            Self::Qemu => "AMD-V emulated by stock QEMU",
-            Self::Bochs => "VT-x emulated by stock Bochs",
-        }
+    pub(crate) fn about(self) -> &'static str {
+        self.row().about
+    }
+
+    /// The scenarios that are the main job here.
+    pub(crate) fn demo(self) -> &'static [&'static str] {
+        self.row().demo
+    }
+
+    /// True if its machine is that of the lane `kvm`, in another machine: what
+    /// runs there runs here.
+    pub(crate) fn is_outer(self) -> bool {
+        matches!(self.row().emulator, Emulator::Outer(..))
     }
 
     /// How much longer than written a step may take here.
-    pub(crate) const fn slowness(self) -> u32 {
-        match self {
-            Self::Kvm | Self::QemuVmx | Self::Qemu => 1,
-            Self::Bochs => 10,
-        }
+    pub(crate) fn slowness(self) -> u32 {
+        self.row().slowness
     }
 
     /// Signs of trouble that the emulator itself is to blame for.
-    pub(crate) const fn excused(self) -> &'static [&'static str] {
-        match self {
-            Self::Kvm | Self::QemuVmx | Self::Qemu => &[],
-            // Its CPUID tells more cores than it numbers, and a gap in XSAVE.
-            Self::Bochs => &["topology_common.c:", "kernel/fpu/xstate.c:"],
-        }
+    pub(crate) fn excused(self) -> &'static [&'static str] {
+        self.row().excused
     }
 
     /// The machine; files that it reads and writes are in `dir`, the second
@@ -105,12 +212,49 @@ impl Lane {
         image: &RootImage,
         dir: &Path,
     ) -> Result<Power> {
-        let (binary, cpu) = match self {
-            Self::Kvm => (detect::stock()?, &qemu::NESTED),
-            Self::QemuVmx => (detect::patched(paths)?, &qemu::VMX),
-            Self::Qemu => (detect::with_svm(paths, &scenario.machine)?, &qemu::SVM),
-            Self::Bochs => return bochs::power(paths, scenario, image, dir),
-        };
-        qemu::power(&binary, cpu, scenario, image, dir)
+        match self.row().emulator {
+            Emulator::Qemu(binary, cpu) => {
+                let binary = binary.find(paths, scenario.machine.igb)?;
+                qemu::power(&binary, cpu, scenario, image, dir)
+            }
+            Emulator::Outer(cpu, module) => {
+                let binary = patched(paths)?;
+                outer::power(paths, (&binary, cpu, module), scenario, image, dir)
+            }
+            Emulator::Bochs => bochs::power(paths, scenario, image, dir),
+        }
+    }
+}
+
+impl Binary {
+    fn is_patched(self, igb: bool) -> bool {
+        self == Self::Patched || self == Self::StockWithoutIgb && igb
+    }
+
+    /// The emulator of a machine with or without igb.
+    fn find(self, paths: &Paths, igb: bool) -> Result<PathBuf> {
+        if self.is_patched(igb) {
+            patched(paths)
+        } else {
+            stock()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_lanes_and_named_as_clap_names_them() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.lane as usize, index);
+            let value = row.lane.to_possible_value();
+            assert_eq!(
+                value.map(|value| value.get_name().to_owned()).as_deref(),
+                Some(row.name)
+            );
+        }
+        assert_eq!(TABLE.len(), Lane::value_variants().len());
     }
 }

@@ -61,6 +61,16 @@ const NVME: &[&str] = &[
     "nvme-ns,bus=nvme,drive=d3,nsid=3,shared=off",
 ];
 
+/// Words of every machine: nothing that is not asked for, and an end instead of
+/// a reset.
+pub(super) const PLAIN: &[&str] = &[
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-no-reboot",
+];
+
 /// The emulator with all its arguments.
 pub(super) fn power(
     binary: &Path,
@@ -70,16 +80,7 @@ pub(super) fn power(
     dir: &Path,
 ) -> Result<Power> {
     let machine = &scenario.machine;
-    let mut words = vec![
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]
-    .into_iter()
-    .map(str::to_owned)
-    .collect::<Vec<_>>();
+    let mut words: Vec<String> = PLAIN.iter().map(|word| (*word).to_owned()).collect();
     words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
     words.extend(processor(cpu, machine));
     words.extend(topology(machine));

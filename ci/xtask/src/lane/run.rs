@@ -87,6 +87,10 @@ pub(crate) fn run(
     keep: bool,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
+    // Here, and in the scripts.
+    let mut scenario = scenario.clone();
+    scenario.stretch(lane.slowness());
+    let scenario = &scenario;
     let dir = dir(paths, lane, &scenario.name);
     if dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
@@ -112,6 +116,7 @@ pub(crate) fn run(
             "nvme-root.img",
             "boot.iso",
             "console.pipe",
+            "job.img",
         ] {
             // Only some machines have disks.
             drop(std::fs::remove_file(dir.join(file)));
@@ -127,11 +132,7 @@ fn play(
     dir: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let mut judge = Judge::new(
-        scenario,
-        lane.slowness() * scenario.patience,
-        lane.excused(),
-    )?;
+    let mut judge = Judge::new(scenario, scenario.patience, lane.excused())?;
     let start = Instant::now();
     let mut emulator = spawn(&power.command, dir)?;
     let lines = reader(&mut emulator.0, power.console, dir)?;
@@ -168,7 +169,7 @@ fn play(
     judge.stop(start.elapsed().as_secs_f64());
     let wait = match failure {
         Some(_) => AFTERMATH,
-        None => END_LIMIT * lane.slowness() * scenario.patience,
+        None => END_LIMIT * scenario.patience,
     };
     let mut last = Last {
         dir,

@@ -27,10 +27,14 @@ pub(crate) struct Scenario {
     pub(crate) patience: u32,
     /// One line for `--list`.
     pub(crate) about: String,
-    /// Lanes that have what it needs; by default the standard
-    /// machines.
+    /// Lanes that have what it needs; by default the standard machines. What
+    /// runs on `kvm` runs on `kvm-on-vmx` and `kvm-on-svm`, too.
     #[serde(default = "standard")]
     pub(crate) lanes: Vec<Lane>,
+    /// Those of `kvm-on-vmx` and `kvm-on-svm` on which `test` plays it without
+    /// being asked for it by name: it takes minutes there.
+    #[serde(default)]
+    pub(crate) nested: Vec<Lane>,
     /// Why `test` leaves it out as yet; `boot` plays it all the same.
     pub(crate) not_yet: Option<String>,
     /// False for a bare Linux: no monitor, driver or tools are built.
@@ -213,6 +217,11 @@ impl Scenario {
     /// Multiplies all its limits by `factor`, for emulators that share the CPUs.
     pub(crate) const fn stretch(&mut self, factor: u32) {
         self.patience *= factor;
+    }
+
+    /// True if a lane has what it needs.
+    pub(crate) fn plays_on(&self, lane: Lane) -> bool {
+        self.lanes.contains(&lane) || lane.is_outer() && self.lanes.contains(&Lane::Kvm)
     }
 
     /// Files of its folder that go into the root image.

@@ -61,11 +61,8 @@ pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
     let scenarios = scenarios.collect::<Result<Vec<_>>>()?;
     let built = Arc::new(Built::default());
     let mut checks = Vec::new();
-    for lane in Lane::ALL {
-        for scenario in scenarios
-            .iter()
-            .filter(|scenario| scenario.lanes.contains(lane))
-        {
+    for lane in Lane::all() {
+        for scenario in scenarios.iter().filter(|scenario| scenario.plays_on(lane)) {
             let mut scenario = scenario.clone();
             if jobs > 1 {
                 scenario.stretch(BESIDE);
@@ -73,10 +70,11 @@ pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
             let built = Arc::clone(&built);
             let name = format!("boot-{}-{}", lane.name(), scenario.name);
             checks.push(Check {
-                load: load(*lane, &scenario),
-                patched: lane::wants_patched(*lane, &scenario.machine),
+                load: load(lane, &scenario),
+                apart: lane.is_outer() && !scenario.nested.contains(&lane),
+                patched: lane::wants_patched(lane, &scenario.machine),
                 ..Check::host(name.clone(), move |paths, ui| {
-                    boot(paths, ui, &name, *lane, &scenario, &built)
+                    boot(paths, ui, &name, lane, &scenario, &built)
                 })
             });
         }
@@ -86,9 +84,11 @@ pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
 
 /// What a boot takes: seconds as seen on two CPUs.
 fn load(lane: Lane, scenario: &Scenario) -> Load {
+    let steps = scenario.steps.len() as u32;
     let seconds = match lane {
         Lane::Bochs => 500,
-        Lane::Kvm | Lane::QemuVmx | Lane::Qemu => 10 * scenario.steps.len() as u32,
+        Lane::KvmOnVmx | Lane::KvmOnSvm => 30 * steps,
+        Lane::Kvm | Lane::QemuVmx | Lane::Qemu => 10 * steps,
     };
     Load::Boot { seconds }
 }

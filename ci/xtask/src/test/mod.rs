@@ -55,6 +55,8 @@ struct Check {
     /// It wants the patched QEMU, and fails with the reason if that cannot be
     /// built.
     patched: bool,
+    /// It takes too long to be run unless it is asked for.
+    apart: bool,
     action: Box<Action>,
 }
 
@@ -68,6 +70,7 @@ impl Check {
             name: name.into(),
             load: Load::Host,
             patched: false,
+            apart: false,
             action: Box::new(action),
         }
     }
@@ -90,8 +93,9 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
     let skips = Skips::load(paths)?;
     let jobs = options.jobs.unwrap_or_else(jobs);
-    let wanted = |check: &Check| {
-        options.only.is_empty() || options.only.iter().any(|text| check.name.contains(text))
+    let wanted = |check: &Check| match &options.only[..] {
+        [] => options.list || !check.apart,
+        only => only.iter().any(|text| check.name.contains(text)),
     };
     let mut checks = checks::all();
     checks.extend(boots::all(paths, jobs)?);
@@ -103,10 +107,16 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         );
     }
     if options.list {
-        checks.iter().for_each(|check| println!("{}", check.name));
+        for Check { name, apart, .. } in &checks {
+            let note = if *apart { "  (only by --only)" } else { "" };
+            println!("{name}{note}");
+        }
         return Ok(());
     }
     setup::ensure(paths, &ui, false)?;
+    if checks.iter().any(|check| check.name.contains("kvm-on-")) {
+        setup::outer::ensure(paths, &ui)?;
+    }
     let patched = checks.iter().any(|check| check.patched);
     let unbuilt = patched
         .then(|| setup::patched::ensure(paths, &ui).err())

@@ -195,6 +195,7 @@ mod tests {
             name: number.to_string(),
             load: boot(number),
             patched: false,
+            apart: false,
             action: Box::new(|_, _| Ok(Verdict::Skipped(String::new()))),
         };
         let checks: Vec<Check> = (0..40).map(check).collect();
