@@ -2,17 +2,17 @@
 //! the patched QEMU by itself.
 
 use super::pool::Load;
-use super::{Check, Verdict, passed};
+use super::{Check, Verdict, passed, unit};
 use crate::build::{self, cargo, monitor};
 use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
-use crate::sh::{Cmd, find_program};
+use crate::sh::Cmd;
 use crate::{header, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
-const HOSTED: &str = "--workspace --exclude cellvisor";
+pub(super) const HOSTED: &str = "--workspace --exclude cellvisor";
 
 /// Seconds that the bare-metal test of the patched QEMU may take.
 const BARE_METAL_LIMIT: &str = "60";
@@ -33,7 +33,7 @@ pub(super) fn all() -> Vec<Check> {
                 "clippy",
             )
         }),
-        Check::host("unit", |paths, _| unit(paths)),
+        Check::host("unit", |paths, _| unit::check(paths)),
         Check::host("crs-check", |paths, _| {
             let _alone = build::alone();
             let output = build::crs_check::check(paths)?;
@@ -76,29 +76,8 @@ fn hosted(paths: &Paths, words: &str, name: &str) -> Result<Verdict> {
     passed()
 }
 
-fn unit(paths: &Paths) -> Result<Verdict> {
-    if find_program("cargo-nextest").is_none() {
-        let output = cargo(paths)
-            .words(&format!("test {HOSTED} --bins --lib --tests"))
-            .run(paths, "unit")?;
-        return Ok(Verdict::Passed(passed_tests(&output)));
-    }
-    let output = cargo(paths)
-        .words(&format!(
-            "nextest run {HOSTED} --no-fail-fast --status-level fail --failure-output final"
-        ))
-        .run(paths, "unit")?;
-    let summary = output
-        .lines()
-        .rev()
-        .find(|line| line.contains(" tests run:"))
-        .unwrap_or_default();
-    let (_, tests) = summary.split_once("] ").unwrap_or(("", summary));
-    Ok(Verdict::Passed(tests.trim().to_owned()))
-}
-
 /// How many tests `cargo test` ran, from its output.
-fn passed_tests(output: &str) -> String {
+pub(super) fn passed_tests(output: &str) -> String {
     let runs = output
         .lines()
         .filter_map(|line| line.strip_prefix("test result: ok. "));

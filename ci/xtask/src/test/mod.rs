@@ -5,6 +5,7 @@ mod boots;
 mod checks;
 mod pool;
 mod skips;
+mod unit;
 
 use crate::paths::{Paths, make_dir};
 use crate::report;
@@ -34,6 +35,10 @@ pub(crate) struct Options {
     /// Tell at the end when each check ran, and for how long.
     #[arg(long)]
     timings: bool,
+    /// Only the unit tests, again and again for so long, with another seed for
+    /// the property tests in each run; the seed is told.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["only", "list"])]
+    random: Option<u64>,
 }
 
 /// What a check came to.
@@ -90,6 +95,9 @@ struct Counts {
 ///
 /// Set-up failed, no check has that name, or a check failed.
 pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    if let Some(seconds) = options.random {
+        return unit::random(paths, seconds);
+    }
     let ui = Ui::new(options.verbose);
     let skips = Skips::load(paths)?;
     let jobs = options.jobs.unwrap_or_else(jobs);
