@@ -7,6 +7,7 @@ mod demo;
 mod header;
 mod image;
 mod lane;
+mod mutants;
 mod paths;
 mod report;
 mod scenario;
@@ -50,6 +51,8 @@ enum Task {
     Boot(boot::Options),
     /// Run every check: `N passed, N failed, N skipped`.
     Test(test::Options),
+    /// Break the code on purpose: the tests have to notice.
+    Mutants(mutants::Options),
     /// Measure.
     Bench(bench::Options),
     /// Tell the size of the image and of its source.
@@ -85,6 +88,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Header { check: false } => header::write(&paths),
         Task::Boot(options) => boot::main(&paths, options),
         Task::Test(options) => test::main(&paths, options),
+        Task::Mutants(options) => mutants::main(&paths, options),
         Task::Bench(options) => bench::main(&paths, options),
         Task::Size => size::main(&paths),
         Task::Demo(options) => demo::main(&paths, options),
