@@ -1,7 +1,8 @@
 /*
  * attack-pci NAME [ARGUMENT...]: tries from within a Linux cell what only the
- * owner of a PCI function, of memory or of a CPU may do, and says whether it
- * had an effect. Counters are the monitor's to show.
+ * owner of a PCI function, of memory or of a CPU may do. Where it can see by itself
+ * whether that had an effect it says so; where only the victim can, it says what
+ * it did. Counters are the monitor's to show.
  *
  * The cell's first function is a virtual function with MSI-X at device 1, its
  * second is QEMU's edu at device 2: a device whose DMA engine copies between a
@@ -39,7 +40,10 @@
 
 static const char *name;
 
-/* Ends with the verdict. */
+/* In every word of a page that must not be read (ci/root/canary.c), low half. */
+#define CANARY 0x72792121U
+
+/* Ends with the verdict of an attack whose effect would be seen here. */
 __attribute__((format(printf, 2, 3), noreturn)) static void verdict(bool contained,
 								    const char *format, ...)
 {
@@ -51,6 +55,19 @@ __attribute__((format(printf, 2, 3), noreturn)) static void verdict(bool contain
 	va_end(arguments);
 	printf("\n");
 	exit(contained ? 0 : 1);
+}
+
+/* Ends an attack whose effect only others could see. */
+__attribute__((format(printf, 1, 2), noreturn)) static void sent(const char *format, ...)
+{
+	va_list arguments;
+
+	printf("attack: %s sent: ", name);
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n");
+	exit(0);
 }
 
 __attribute__((noreturn)) static void give_up(const char *what)
@@ -157,12 +174,6 @@ static void from_memory(volatile uint8_t *registers, uint64_t address, uint64_t 
 	copy(registers, address, EDU_BUFFER, count, 0);
 }
 
-/* Addresses that no cell of at most 512 MiB has, up to the end of RAM. */
-static const uint64_t foreign[] = {
-	0x20000000, 0x30000000, 0x40000000, 0x58000000, 0x70000000, 0x104000000, 0x120000000,
-};
-#define FOREIGN (sizeof(foreign) / sizeof(foreign[0]))
-
 /* Every function of the first 16 buses, by ports. */
 static void ports(void)
 {
@@ -259,7 +270,7 @@ static void msix_cpu(void)
 	table[1] = 0;
 	table[2] = 0x4400;
 	table[3] = 0;
-	verdict(true, "entry 0 was told to send NMIs to APIC 3");
+	sent("entry 0 was told to send NMIs to APIC 3");
 }
 
 /* edu's MSI, told to send an NMI to a CPU of somebody else. */
@@ -280,49 +291,59 @@ static void msi_cpu(uint32_t apic)
 		*(volatile uint32_t *)(registers + 0x64) = 1;
 	}
 	config_write(0, EDU, at, header & ~0x10000U);
-	verdict(true, "8 messages with an NMI for APIC %u sent", apic);
+	sent("8 messages with an NMI for APIC %u", apic);
 }
 
-/* Reads memory of others into edu. */
-static void dma_read(void)
+/* Shows that the engine works: a page goes there and comes back. */
+static void try_engine(volatile uint8_t *registers, uint8_t *page, uint64_t own)
+{
+	memset(page, 0x5a, PAGE);
+	from_memory(registers, own, PAGE);
+	memset(page, 0, PAGE);
+	to_memory(registers, own, PAGE);
+	if (page[0] != 0x5a || page[PAGE - 1] != 0x5a) {
+		printf("attack: %s not tried: DMA to own memory does not work\n", name);
+		exit(2);
+	}
+}
+
+/* Reads pages of others, at the addresses in `foreign`, into edu. */
+static void dma_read(unsigned int count, char **foreign)
 {
 	volatile uint8_t *registers = edu();
 	uint8_t *page = own_page();
 	uint64_t own = physical(page);
 	unsigned int leaked = 0;
 
-	for (unsigned int i = 0; i < FOREIGN; i++) {
-		memset(page, 'A', PAGE);
-		from_memory(registers, own, PAGE);
-		from_memory(registers, foreign[i], PAGE);
-		memset(page, 'B', PAGE);
+	try_engine(registers, page, own);
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int words = 0;
+
+		from_memory(registers, strtoull(foreign[i], NULL, 0), PAGE);
+		memset(page, 0, PAGE);
 		to_memory(registers, own, PAGE);
-		for (unsigned int at = 0; at < PAGE; at++) {
-			if (page[at] != 'A' && page[at] != 0 && page[at] != 0xff) {
-				leaked++;
-				break;
-			}
+		for (unsigned int at = 0; at < PAGE; at += 8) {
+			uint32_t low;
+
+			memcpy(&low, page + at, sizeof(low));
+			words += low == CANARY;
 		}
+		leaked += words != 0;
 	}
-	verdict(leaked == 0, "%u of %zu foreign pages read", leaked, FOREIGN);
+	verdict(count && !leaked, "%u of %u foreign pages read", leaked, count);
 }
 
-/* Shows that the engine works, then writes to memory of others. */
-static void dma_write(void)
+/* Writes to pages of others, at the addresses in `foreign`. */
+static void dma_write(unsigned int count, char **foreign)
 {
 	volatile uint8_t *registers = edu();
 	uint8_t *page = own_page();
 	uint64_t own = physical(page);
 
-	memset(page, 0x5a, PAGE);
-	from_memory(registers, own, PAGE);
-	memset(page, 0, PAGE);
-	to_memory(registers, own, PAGE);
-	if (page[0] != 0x5a || page[PAGE - 1] != 0x5a)
-		verdict(false, "DMA to own memory does not work: nothing is shown");
-	for (unsigned int i = 0; i < FOREIGN; i++)
-		to_memory(registers, foreign[i], PAGE);
-	verdict(true, "DMA works in own memory; %zu foreign pages written to", FOREIGN);
+	try_engine(registers, page, own);
+	for (unsigned int i = 0; i < count; i++)
+		to_memory(registers, strtoull(foreign[i], NULL, 0), PAGE);
+	sent("%u foreign pages written to", count);
 }
 
 /* A DMA write that is an interrupt in the format without remapping. */
@@ -336,7 +357,7 @@ static void forged(uint32_t data)
 	from_memory(registers, own, sizeof(data));
 	for (uint64_t apic = 0; apic < 4; apic++)
 		to_memory(registers, 0xfee00000 | apic << 12, sizeof(data));
-	verdict(true, "messages to APICs 0-3 with data %#x written", data);
+	sent("messages to APICs 0-3 with data %#x", data);
 }
 
 /* DMA writes that are interrupts with handles of others. */
@@ -350,7 +371,7 @@ static void handles(void)
 	from_memory(registers, own, 4);
 	for (uint64_t handle = 0; handle < 48; handle++)
 		to_memory(registers, 0xfee00010 | handle << 5, 4);
-	verdict(true, "messages with handles 0-47 written");
+	sent("messages with handles 0-47");
 }
 
 int main(int argc, char **argv)
@@ -375,9 +396,9 @@ int main(int argc, char **argv)
 	if (!strcmp(name, "msi-foreign-cpu"))
 		msi_cpu(argument);
 	if (!strcmp(name, "dma-read"))
-		dma_read();
+		dma_read((unsigned int)argc - 2, argv + 2);
 	if (!strcmp(name, "dma-write"))
-		dma_write();
+		dma_write((unsigned int)argc - 2, argv + 2);
 	if (!strcmp(name, "msi-forged"))
 		forged(0x41);
 	if (!strcmp(name, "nmi-forged"))

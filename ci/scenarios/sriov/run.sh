@@ -65,7 +65,7 @@ tell net1 10 'cat /io.log'
 
 step exits
 for cell in net0 net1; do
-    only_quiet_between $cell
+    only_quiet_between $cell 20000
 done
 
 step interrupts
@@ -79,6 +79,8 @@ run cellctl list
 run cellctl status net0
 
 step destroy
+quiet net0
+quiet net1
 run cellctl stop net0
 run cellctl destroy net0
 run cellctl stop net1
