@@ -18,6 +18,11 @@ fail() {
     off
 }
 
+# Tells of something wrong, after which the script can go on.
+wrong() {
+    echo "ci: wrong: $*" > /dev/console
+}
+
 # Powers off when all that was said is out: a slow serial port has kilobytes to
 # send yet.
 off() {

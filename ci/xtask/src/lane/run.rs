@@ -181,7 +181,18 @@ fn play(
     drop(emulator);
     let log = std::fs::read(dir.join("monitor.log")).unwrap_or_default();
     let log = judge::log(scenario, &String::from_utf8_lossy(&log))?;
-    failure = failure.or(end).or(log);
+    if scenario.lenient {
+        let all = judge
+            .wrong()
+            .iter()
+            .cloned()
+            .chain(failure)
+            .chain(end)
+            .chain(log);
+        failure = all.reduce(|all, next| format!("{all}\n{next}"));
+    } else {
+        failure = failure.or(end).or_else(|| log.into_iter().next());
+    }
     let step = judge.title().to_owned();
     let failure = failure.map(|why| Failure {
         step,

@@ -41,6 +41,11 @@ const COMPLAINT: &str = "denied|failed|panicked|fault|does not|do not|not driven
 const USUAL: &str = "^hv: cell=\\S+ denied \
     (port (read|write) port=0x([0-9a-f]{1,2}|cf[8-f]) size=1$|msr read index=)";
 
+/// How a script ends well, ends badly, and tells of something wrong.
+const PASSED: &str = "ci: pass";
+const GIVEN_UP: &str = "ci: failed: ";
+const WRONG: &str = "ci: wrong: ";
+
 /// Seconds from power-on to the first step.
 const BOOT_LIMIT: u32 = 90;
 
@@ -92,6 +97,8 @@ pub(crate) struct Judge<'a> {
     now: Option<Now<'a>>,
     next: usize,
     captured: BTreeMap<String, String>,
+    /// What was wrong so far, in a run that goes on all the same.
+    wrong: Vec<String>,
     /// Steps begun so far; the last may be unfinished.
     pub(crate) records: Vec<Record>,
 }
@@ -119,6 +126,7 @@ impl<'a> Judge<'a> {
             now: None,
             next: 0,
             captured: BTreeMap::new(),
+            wrong: Vec::new(),
             records: Vec::new(),
         })
     }
@@ -129,10 +137,28 @@ impl<'a> Judge<'a> {
     ///
     /// A pattern of the scenario is no regular expression.
     pub(crate) fn line(&mut self, line: &str, time: f64) -> Result<Verdict> {
+        let verdict = self.judge(line, time)?;
+        // A script that gave up has nothing more to say.
+        let over = line.starts_with(GIVEN_UP) || line == PASSED;
+        Ok(match verdict {
+            Verdict::Failed(why) if self.scenario.lenient && !over => {
+                self.wrong.push(why);
+                Verdict::Going
+            }
+            other => other,
+        })
+    }
+
+    /// What was wrong and did not end the run.
+    pub(crate) fn wrong(&self) -> &[String] {
+        &self.wrong
+    }
+
+    fn judge(&mut self, line: &str, time: f64) -> Result<Verdict> {
         if let Some(name) = line.strip_prefix("step: ") {
             return self.begin(name.trim(), time);
         }
-        if line == "ci: pass" {
+        if line == PASSED {
             return Ok(self.end(time));
         }
         if let Some(record) = self.records.last_mut() {
@@ -142,8 +168,10 @@ impl<'a> Judge<'a> {
                 record.shown.push(line.to_owned());
             }
         }
-        if let Some(why) = line.strip_prefix("ci: failed: ") {
-            return Ok(Verdict::Failed(why.to_owned()));
+        for prefix in [GIVEN_UP, WRONG] {
+            if let Some(why) = line.strip_prefix(prefix) {
+                return Ok(Verdict::Failed(why.to_owned()));
+            }
         }
         if self.is_trouble(line) {
             return Ok(Verdict::Failed(format!("trouble: {line}")));
@@ -209,7 +237,10 @@ impl<'a> Judge<'a> {
 
     fn begin(&mut self, name: &str, time: f64) -> Result<Verdict> {
         if let Verdict::Failed(why) = self.close(time) {
-            return Ok(Verdict::Failed(why));
+            if !self.scenario.lenient {
+                return Ok(Verdict::Failed(why));
+            }
+            self.wrong.push(why);
         }
         let Some(step) = self
             .scenario
@@ -321,13 +352,13 @@ impl Step {
     }
 }
 
-/// What is wrong with the monitor's log: a complaint that the scenario does not
-/// expect, or one that it does and that is not there.
+/// What is wrong with the monitor's log: complaints that the scenario does not
+/// expect, and those that it does and that are not there.
 ///
 /// # Errors
 ///
 /// A pattern of the scenario is no regular expression.
-pub(crate) fn log(scenario: &Scenario, text: &str) -> Result<Option<String>> {
+pub(crate) fn log(scenario: &Scenario, text: &str) -> Result<Vec<String>> {
     let complaint = Regex::new(COMPLAINT)?;
     let usual = Regex::new(USUAL)?;
     let root = "hv: cell=root ";
@@ -339,12 +370,13 @@ pub(crate) fn log(scenario: &Scenario, text: &str) -> Result<Option<String>> {
         .filter(|line| line.starts_with(root) || !usual.is_match(line))
         .collect();
     let known = |line: &str| expected.iter().any(|regex| regex.is_match(line));
-    if let Some(line) = complaints.iter().find(|line| !known(line)) {
-        return Ok(Some(format!("the monitor's log has: {line}")));
-    }
     let seen = |regex: &&Regex| complaints.iter().any(|line| regex.is_match(line));
-    let missing = expected.iter().find(|regex| !seen(regex));
-    Ok(missing.map(|regex| format!("the monitor's log has no line like `{regex}`")))
+    let unknown = complaints.iter().filter(|line| !known(line));
+    let missing = expected.iter().filter(|regex| !seen(regex));
+    Ok(unknown
+        .map(|line| format!("the monitor's log has: {line}"))
+        .chain(missing.map(|regex| format!("the monitor's log has no line like `{regex}`")))
+        .collect())
 }
 
 /// Whose line this is (`[cell NAME] …` is a cell's), and the line itself.

@@ -25,6 +25,9 @@ pub(crate) struct Scenario {
     /// What limits are multiplied by, its own and those of the scripts.
     #[serde(skip)]
     pub(crate) patience: u32,
+    /// The first thing that is wrong does not end the run: all are told.
+    #[serde(skip)]
+    pub(crate) lenient: bool,
     /// One line for `--list`.
     pub(crate) about: String,
     /// Lanes that have what it needs; by default the standard machines. What

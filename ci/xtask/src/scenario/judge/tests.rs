@@ -128,23 +128,42 @@ fn complaints_in_the_monitors_log_are_expected_or_wrong() {
         hv: cell=one denied port write port=0x70 size=1\n\
         hv: cell=one denied msr read index=0x34 value=0x0 rip=0x1\n";
     let judged = |scenario: &Scenario, text: &str| log(scenario, text).expect("patterns");
-    assert_eq!(judged(&scenario, quiet), None);
+    assert_eq!(judged(&scenario, quiet), [""; 0]);
     let line = "hv: cell=one denied port read port=0x604 size=2";
     let denied = format!("{quiet}{line}\n");
-    let wrong = Some(format!("the monitor's log has: {line}"));
-    assert_eq!(judged(&scenario, &denied), wrong);
+    let wrong = format!("the monitor's log has: {line}");
+    assert_eq!(judged(&scenario, &denied), [wrong]);
     let pattern = "cell=one denied port read port=0x604";
     scenario.monitor = vec![pattern.into()];
-    assert_eq!(judged(&scenario, &denied), None);
-    let missing = Some(format!("the monitor's log has no line like `{pattern}`"));
-    assert_eq!(judged(&scenario, quiet), missing);
+    assert_eq!(judged(&scenario, &denied), [""; 0]);
+    let missing = format!("the monitor's log has no line like `{pattern}`");
+    assert_eq!(judged(&scenario, quiet), [missing]);
     for wrong in [
         "hv: panicked at src/run.rs:1:1: no",
         "hv: cell=root denied msr read index=0x34 value=0x0 rip=0x1",
         "hv: cell=one denied msr write index=0x34 value=0x0 rip=0x1",
     ] {
-        assert!(judged(&scenario, &format!("{denied}{wrong}\n")).is_some());
+        assert_eq!(judged(&scenario, &format!("{denied}{wrong}\n")).len(), 1);
     }
+}
+
+#[test]
+fn a_lenient_run_goes_on_and_tells_all_that_was_wrong() {
+    let mut scenario = scenario();
+    scenario.lenient = true;
+    let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+    let lines = ["step: before", "ci: wrong: first", "step: after", "lost"];
+    for line in lines {
+        assert_eq!(judge.line(line, 1.0).expect("patterns"), Verdict::Going);
+    }
+    let wrong = [
+        "first",
+        "not seen: `cpus=(?<cpus>[0-9]+)`",
+        "seen, but must not be: `lost` in: lost",
+    ];
+    assert_eq!(judge.wrong(), wrong);
+    let end = judge.line("ci: failed: no more", 1.0).expect("patterns");
+    assert_eq!(end, Verdict::Failed("no more".into()));
 }
 
 #[test]
