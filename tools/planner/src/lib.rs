@@ -17,3 +17,4 @@ pub mod pci;
 pub mod plan;
 pub mod report;
 pub mod size;
+pub mod words;

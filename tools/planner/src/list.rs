@@ -12,13 +12,32 @@ const MOST: u32 = 1 << 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct List(pub BTreeSet<u32>);
 
-/// A text is no list of numbers; the part that is wrong.
+/// A text is no list of numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadList(pub String);
+pub enum BadList {
+    /// This part is no number and no range.
+    Part(String),
+    /// This range ends before it begins.
+    Backwards(u32, u32),
+    /// This part goes beyond what any machine numbers.
+    Beyond(String),
+}
 
 impl fmt::Display for BadList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no number and no range like 12-19", self.0)
+        match self {
+            Self::Part(part) => write!(f, "`{part}` is no number and no range like 12-19"),
+            Self::Backwards(first, last) => {
+                write!(f, "`{first}-{last}` runs backwards: write {last}-{first}")
+            }
+            Self::Beyond(part) => {
+                let most = MOST - 1;
+                write!(
+                    f,
+                    "`{part}` goes beyond {most}, the highest number there is"
+                )
+            }
+        }
     }
 }
 
@@ -28,19 +47,27 @@ impl FromStr for List {
     fn from_str(text: &str) -> Result<Self, BadList> {
         let mut set = BTreeSet::new();
         for part in text.trim().split(',').filter(|p| !p.trim().is_empty()) {
-            let bad = || BadList(part.trim().to_owned());
-            let number = |t: &str| t.trim().parse::<u32>().map_err(|_| bad());
-            let (first, last) = match part.split_once('-') {
-                Some((first, last)) => (number(first)?, number(last)?),
-                None => (number(part)?, number(part)?),
-            };
-            if first > last || last >= MOST {
-                return Err(bad());
+            let part = part.trim();
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first, part)?, number(last, part)?);
+            if first > last {
+                return Err(BadList::Backwards(first, last));
             }
             set.extend(first..=last);
         }
         Ok(Self(set))
     }
+}
+
+/// A number below [`MOST`]; `part` is what it stands in.
+fn number(text: &str, part: &str) -> Result<u32, BadList> {
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(BadList::Part(part.to_owned()));
+    }
+    // Digits that do not parse are too many.
+    let number = text.parse().ok().filter(|n| *n < MOST);
+    number.ok_or_else(|| BadList::Beyond(part.to_owned()))
 }
 
 impl FromIterator<u32> for List {
@@ -96,12 +123,21 @@ mod tests {
 
     #[test]
     fn wrong_parts_are_named() {
-        for (text, part) in [
-            ("0,x", "x"),
-            ("5-3", "5-3"),
-            ("0-4000000000", "0-4000000000"),
+        for (text, why) in [
+            ("0,x", "`x` is no number and no range like 12-19"),
+            ("1-2-3", "`1-2-3` is no number and no range like 12-19"),
+            ("5-3", "`5-3` runs backwards: write 3-5"),
+            (
+                "1-4294967295",
+                "`1-4294967295` goes beyond 65535, the highest number there is",
+            ),
+            (
+                "99999999999999999999",
+                "`99999999999999999999` goes beyond 65535, the highest number there is",
+            ),
         ] {
-            assert_eq!(text.parse::<List>(), Err(BadList(part.to_owned())));
+            let wrong = text.parse::<List>().expect_err(text);
+            assert_eq!(wrong.to_string(), why);
         }
     }
 }

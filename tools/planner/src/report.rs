@@ -6,9 +6,16 @@
 //! report can be shown when the file is gone.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use line_index::{LineIndex, TextSize};
 use serde::Serialize;
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
+
+/// How much of a line is shown behind the first byte that a finding is about.
+const SHOWN: usize = 400;
+/// A line is not shown for what is further in than this.
+const REACH: usize = 4000;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,34 +62,41 @@ impl Place {
 
     /// The place of bytes `span` of `text`, the content of `file`. What does
     /// not fit into one line is cut at its end.
-    pub fn in_text(file: impl Into<PathBuf>, text: &str, span: std::ops::Range<usize>) -> Self {
-        let at = floor_char(text, span.start);
-        let begin = text
-            .get(..at)
-            .and_then(|t| t.rfind('\n'))
-            .map_or(0, |i| i + 1);
-        let rest = text.get(begin..).unwrap_or_default();
+    pub fn in_text(file: impl Into<PathBuf>, text: &str, span: Range<usize>) -> Self {
+        Self::indexed(file, text, &LineIndex::new(text), span)
+    }
+
+    /// As [`Self::in_text`], for texts with many findings. Of a long line only
+    /// the part around the span is kept.
+    pub(crate) fn indexed(
+        file: impl Into<PathBuf>,
+        text: &str,
+        lines: &LineIndex,
+        span: Range<usize>,
+    ) -> Self {
+        let at = text.floor_char_boundary(span.start);
+        let offset = TextSize::new(u32::try_from(at).unwrap_or(u32::MAX));
+        let (number, start) = match lines.try_line_col(offset) {
+            Some(place) => (place.line as usize, place.col as usize),
+            None => (0, at),
+        };
+        let rest = text.get(at - start..).unwrap_or_default();
         let line = rest.split('\n').next().unwrap_or_default();
-        let start = at - begin;
-        let end = floor_char(line, span.end.saturating_sub(begin).min(line.len()));
+        let before = line.get(..start).unwrap_or(line);
+        let column = before.chars().count() + 1;
+        let end = line.len().min(start.saturating_add(SHOWN));
+        let line = line.get(..line.floor_char_boundary(end)).unwrap_or(line);
+        let line = if start > REACH { "" } else { line };
+        let end = line.floor_char_boundary(span.end.saturating_sub(at - start));
         Self {
             file: file.into(),
-            line: text.get(..begin).unwrap_or_default().matches('\n').count() + 1,
-            column: line.get(..start).unwrap_or(line).chars().count() + 1,
+            line: number + 1,
+            column,
             text: line.to_owned(),
             length: end.saturating_sub(start),
             start,
         }
     }
-}
-
-/// The last character boundary of `text` that is not after `at`.
-fn floor_char(text: &str, at: usize) -> usize {
-    let at = at.min(text.len());
-    (0..=at)
-        .rev()
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(0)
 }
 
 /// One thing that is wrong.
@@ -143,38 +157,49 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Finding {
+    /// The finding as a paragraph, with colours or without.
+    fn render(&self, renderer: &Renderer) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
         let cause = self.cause.as_deref();
+        let note = || cause.map(|c| Level::NOTE.message(c));
         let title = level.primary_title(self.message.as_str());
+        let path = |place: &Place| place.file.to_string_lossy().into_owned();
         let mut group = match &self.place {
+            // Too far to the right to be shown.
+            Some(place) if place.start > place.text.len() => {
+                let origin = Origin::path(path(place)).line(place.line);
+                title
+                    .element(origin.char_column(place.column))
+                    .elements(note())
+            }
             Some(place) if place.line > 0 => title.element(
                 Snippet::source(place.text.as_str())
                     .line_start(place.line)
-                    .path(place.file.to_string_lossy().into_owned())
+                    .path(path(place))
                     .annotation(
                         AnnotationKind::Primary
                             .span(place.start..place.start + place.length)
                             .label(cause),
                     ),
             ),
-            Some(place) => {
-                let origin = Origin::path(place.file.to_string_lossy().into_owned());
-                title
-                    .element(origin)
-                    .elements(cause.map(|c| Level::NOTE.message(c)))
-            }
-            None => Group::with_title(title).elements(cause.map(|c| Level::NOTE.message(c))),
+            Some(place) => title.element(Origin::path(path(place))).elements(note()),
+            None => Group::with_title(title).elements(note()),
         };
         group = group.elements(self.help.as_deref().map(|h| Level::HELP.message(h)));
-        let text = Renderer::plain().render(&[group]);
+        let text = renderer.render(&[group]);
         // The renderer pads lines; nobody wants to see or test that.
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        f.write_str(&lines.join("\n"))
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(&Renderer::plain()))
     }
 }
 
@@ -216,6 +241,28 @@ impl Report {
         self.findings.extend(other.findings);
     }
 
+    /// Puts the findings in the order of `files`, and of the lines in them;
+    /// those that no file is to blame for come last.
+    pub fn in_order_of(&mut self, files: &[PathBuf]) {
+        self.findings.sort_by_key(|finding| {
+            let place = finding.place.as_ref();
+            let file = place.and_then(|p| files.iter().position(|f| *f == p.file));
+            let spot = place.map(|p| (p.line, p.column));
+            (place.is_none(), file, spot)
+        });
+    }
+
+    /// Every finding as a paragraph of its own, in the colours of terminals.
+    #[must_use]
+    pub fn coloured(&self) -> String {
+        self.paragraphs(&Renderer::styled())
+    }
+
+    fn paragraphs(&self, renderer: &Renderer) -> String {
+        let all: Vec<String> = self.findings.iter().map(|f| f.render(renderer)).collect();
+        all.join("\n\n")
+    }
+
     /// `value`, unless errors were found.
     ///
     /// # Errors
@@ -240,13 +287,7 @@ impl From<Finding> for Report {
 impl fmt::Display for Report {
     /// Every finding as a paragraph of its own, with an empty line between.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, finding) in self.findings.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n\n")?;
-            }
-            finding.fmt(f)?;
-        }
-        Ok(())
+        f.write_str(&self.paragraphs(&Renderer::plain()))
     }
 }
 
@@ -297,5 +338,45 @@ warning: no IOMMU
                 let _ = Finding::error("x").at(place).to_string();
             }
         }
+    }
+
+    #[test]
+    fn long_lines_are_cut_behind_what_they_are_shown_for() {
+        let text = format!("a = 1\nb = \"{}\"\n", "x".repeat(100_000));
+        let place = Place::in_text("a.toml", &text, 10..100_012);
+        assert_eq!((place.line, place.column), (2, 5));
+        assert_eq!((place.text.len(), place.length), (4 + SHOWN, SHOWN));
+        let far = Place::in_text("a.toml", &text, 50_006..50_007);
+        assert_eq!((far.line, far.column, far.text.as_str()), (2, 50_001, ""));
+        let shown = Finding::error("no").at(far).because("x").help("y");
+        let expected = "\
+error: no
+--> a.toml:2:50001
+ = note: x
+ = help: y";
+        assert_eq!(shown.to_string(), expected);
+    }
+
+    #[test]
+    fn reports_are_coloured_where_that_is_wished() {
+        let mut report = Report::from(Finding::error("no").help("yes"));
+        report.push(Finding::warning("perhaps"));
+        let coloured = report.coloured();
+        assert!(coloured.contains("\x1b["), "{coloured:?}");
+        assert!(!report.to_string().contains('\x1b'));
+    }
+
+    #[test]
+    fn findings_stand_in_the_order_of_files_and_lines() {
+        let text = "a\nb\n";
+        let at = |file: &str, byte: usize| Place::in_text(file, text, byte..byte + 1);
+        let mut report = Report::from(Finding::error("5"));
+        report.push(Finding::error("4").at(at("2", 2)));
+        report.push(Finding::error("2").at(at("1", 2)));
+        report.push(Finding::error("3").at(Place::file("2")));
+        report.push(Finding::error("1").at(at("1", 0)));
+        report.in_order_of(&["1".into(), "2".into()]);
+        let order: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+        assert_eq!(order, ["1", "2", "3", "4", "5"]);
     }
 }

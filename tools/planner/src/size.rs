@@ -1,4 +1,4 @@
-//! Sizes as people write them: `16GiB`, `512 MiB`, `4096`.
+//! Sizes as people write them: `16GiB`, `512 MiB`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,23 +17,44 @@ const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), (
 pub struct Size(pub u64);
 
 /// Why a text is no size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSize {
+    /// What is wrong with it.
+    pub why: Wrong,
+    /// What was probably meant, as it has to be written.
+    pub instead: Option<String>,
+}
+
+/// What is wrong with a text that shall be a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadSize {
-    /// It does not start with a whole number.
+pub enum Wrong {
+    /// It does not start with a number.
     Number,
+    /// There is no unit behind the number.
+    NoUnit,
     /// The unit is none of KiB, MiB, GiB, TiB.
     Unit,
+    /// The number has a fraction.
+    Fraction,
     /// More than 2^64 - 1 bytes.
     TooLarge,
 }
 
 impl fmt::Display for BadSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Number => "a size starts with a whole number",
-            Self::Unit => "the unit is none of KiB, MiB, GiB and TiB",
-            Self::TooLarge => "this is more than 64 bits can count",
+        f.write_str(match self.why {
+            Wrong::Number => "a size starts with a whole number",
+            Wrong::NoUnit => "the unit is missing",
+            Wrong::Unit => "the unit is none of KiB, MiB, GiB and TiB",
+            Wrong::Fraction => "the number must be whole",
+            Wrong::TooLarge => "this is more than 64 bits can count",
         })
+    }
+}
+
+impl From<Wrong> for BadSize {
+    fn from(why: Wrong) -> Self {
+        Self { why, instead: None }
     }
 }
 
@@ -45,25 +66,69 @@ impl FromStr for Size {
         let end = text
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        if number.is_empty() {
-            return Err(BadSize::Number);
+        let (digits, rest) = text.split_at(end);
+        if digits.is_empty() {
+            return Err(Wrong::Number.into());
         }
-        let factor = match unit.trim() {
-            "" | "B" => 1,
-            unit => {
-                UNITS
-                    .iter()
-                    .find(|(name, _)| *name == unit)
-                    .ok_or(BadSize::Unit)?
-                    .1
+        if let Some(fraction) = rest.strip_prefix('.') {
+            let instead = whole(digits, fraction);
+            let why = Wrong::Fraction;
+            return Err(BadSize { why, instead });
+        }
+        let number: u64 = digits.parse().map_err(|_| Wrong::TooLarge)?;
+        let factor = match rest.trim() {
+            "" => {
+                let instead = with_unit(number);
+                let why = Wrong::NoUnit;
+                return Err(BadSize { why, instead });
             }
+            "B" => 1,
+            unit => factor(unit).ok_or_else(|| BadSize {
+                why: Wrong::Unit,
+                instead: alike(unit).map(|(name, _)| format!("{number}{name}")),
+            })?,
         };
-        let number: u64 = number.parse().map_err(|_| BadSize::TooLarge)?;
-        number
-            .checked_mul(factor)
-            .map(Self)
-            .ok_or(BadSize::TooLarge)
+        let bytes = number.checked_mul(factor);
+        bytes.map(Self).ok_or(Wrong::TooLarge.into())
+    }
+}
+
+/// Bytes of a unit that is written as it should be.
+fn factor(unit: &str) -> Option<u64> {
+    let known = UNITS.iter().find(|(name, _)| *name == unit);
+    known.map(|(_, factor)| *factor)
+}
+
+/// The unit that somebody means who writes `G`, `GB` or `gib`.
+fn alike(unit: &str) -> Option<(&'static str, u64)> {
+    let same = |name: &str| {
+        let mut short = [name.to_owned(), name.replace('i', ""), name[..1].to_owned()].into_iter();
+        short.any(|name| name.eq_ignore_ascii_case(unit))
+    };
+    UNITS.iter().find(|(name, _)| same(name)).copied()
+}
+
+/// `digits.rest`, where `rest` is a fraction with its unit, in a smaller unit
+/// that leaves a whole number.
+fn whole(digits: &str, rest: &str) -> Option<String> {
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    let (fraction, unit) = rest.split_at(end);
+    let factor = u128::from(alike(unit.trim())?.1);
+    let number: u128 = format!("{digits}{fraction}").parse().ok()?;
+    let parts = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let bytes = number.checked_mul(factor)? / parts;
+    // Nobody wants a size in bytes: the next MiB below is near enough.
+    let bytes = u64::try_from(bytes).ok()? / MIB * MIB;
+    (bytes > 0).then(|| Size(bytes).to_string())
+}
+
+/// A number without a unit: bytes if it is large enough for that, else MiB.
+/// Nobody means more than 2^60 of anything.
+fn with_unit(number: u64) -> Option<String> {
+    match number {
+        0..MIB => Some(format!("{number}MiB")),
+        _ if number > 1 << 60 => None,
+        _ => Some(Size(number / MIB * MIB).to_string()),
     }
 }
 
@@ -110,11 +175,28 @@ mod tests {
 
     #[test]
     fn wrong_sizes_are_told_apart() {
-        assert_eq!("GiB".parse::<Size>(), Err(BadSize::Number));
-        assert_eq!("-1".parse::<Size>(), Err(BadSize::Number));
-        assert_eq!("16Gb".parse::<Size>(), Err(BadSize::Unit));
-        assert_eq!("1.5GiB".parse::<Size>(), Err(BadSize::Unit));
-        assert_eq!("16777216TiB".parse::<Size>(), Err(BadSize::TooLarge));
+        for (text, why, instead) in [
+            ("GiB", Wrong::Number, None),
+            ("-1", Wrong::Number, None),
+            ("1024", Wrong::NoUnit, Some("1024MiB")),
+            ("17179869184", Wrong::NoUnit, Some("16GiB")),
+            ("18446744073709551615", Wrong::NoUnit, None),
+            ("16Gb", Wrong::Unit, Some("16GiB")),
+            ("16 gib", Wrong::Unit, Some("16GiB")),
+            ("512M", Wrong::Unit, Some("512MiB")),
+            ("16 apples", Wrong::Unit, None),
+            ("1.5GiB", Wrong::Fraction, Some("1536MiB")),
+            ("0.3 GB", Wrong::Fraction, Some("307MiB")),
+            ("1.5", Wrong::Fraction, None),
+            ("16777216TiB", Wrong::TooLarge, None),
+        ] {
+            let instead = instead.map(str::to_owned);
+            assert_eq!(
+                text.parse::<Size>(),
+                Err(BadSize { why, instead }),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -27,18 +27,18 @@ fn header<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 fn report(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("an example");
     let name = file.file_name().expect("a name");
-    let slices = match config::parse(&text, Path::new(name)) {
-        Ok(slices) => slices,
-        Err(report) => return report.to_string(),
-    };
+    let (slices, mut report) = config::examine(&text, Path::new(name));
     let host = header(&text, "host:").expect("every example names its host");
     let host = configs().join(format!("hosts/{host}.toml"));
     let host = Host::load(&host).expect("a host");
     let files = match header(&text, "files:") {
         Some("look") => Files::Look,
+        Some("elsewhere") => Files::Elsewhere,
         _ => Files::Skip,
     };
-    check::check(&host, &slices, &Taken::default(), files).to_string()
+    report.extend(check::check(&host, &slices, &Taken::default(), files));
+    report.in_order_of(&[name.into()]);
+    report.to_string()
 }
 
 #[test]

@@ -4,7 +4,6 @@ use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::host::{Function, Host, Range, Reserved};
 use cellvisor_planner::plan::{self, Taken};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 fn configs() -> PathBuf {
@@ -101,29 +100,6 @@ fn slice_that_runs_keeps_what_it_has_when_a_file_gets_a_second_one() {
     assert_eq!(plan.cells[0].why, ["it runs, and keeps what it has"]);
     assert_eq!(plan.cells[1].cpus[0].linux, 20);
     assert!(plan.running.is_empty());
-}
-
-#[test]
-fn kernels_are_looked_into() {
-    let folder = std::env::temp_dir().join(format!("cellvisor-kernels-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let mut good = vec![0u8; 0x400];
-    good[0x202..0x206].copy_from_slice(b"HdrS");
-    good[0x206..0x208].copy_from_slice(&0x020fu16.to_le_bytes());
-    let narrow = good.clone();
-    good[0x236] = 1;
-    let file = folder.join("slice.toml");
-    let look = |image: &[u8]| {
-        fs::write(folder.join("vmlinuz"), image).expect("written");
-        let text = "version = 1\ncell.name = \"new\"\ncpus.count = 1\nmemory.size = \"1GiB\"\nkernel.image = \"vmlinuz\"\n";
-        let slices = config::parse(text, &file).expect("well formed");
-        check::check(&z8(), &slices, &Taken::default(), Files::Look).to_string()
-    };
-    assert_eq!(look(&good), "");
-    assert!(look(&narrow).contains("vmlinuz is a bzImage without a 64-bit entry"));
-    assert!(look(b"\x7fELF").contains("vmlinuz is an ELF file, no bzImage"));
-    assert!(look(b"").contains("vmlinuz is no bzImage"));
-    fs::remove_dir_all(&folder).expect("removed");
 }
 
 #[test]

@@ -123,12 +123,9 @@ fn refuse_open_dma(slices: &[Slice], iommus: u32) -> Result<()> {
         return Ok(());
     }
     for slice in slices {
-        let open = slice
-            .pci
-            .iter()
-            .position(|p| p.isolation == Isolation::Iommu);
-        if let Some(i) = open {
-            let place = slice.place(&format!("pci.{i}"));
+        let open = slice.pci.iter().find(|p| p.isolation == Isolation::Iommu);
+        if let Some(open) = open {
+            let place = slice.place(&format!("pci.{}", open.at));
             return Err(Error::new(
                 format!("cannot create cell \"{}\"", slice.name),
                 format!(

@@ -32,7 +32,7 @@ pub(super) fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Grou
     Ok(Ground {
         host: Host::load(path)?,
         taken: Taken::default(),
-        files: Files::Skip,
+        files: Files::Elsewhere,
     })
 }
 
@@ -108,12 +108,8 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
 
 /// `check` of slice files.
 pub(super) fn check(context: &Context<'_>, files: &[PathBuf], saved: Option<&Path>) -> Result<()> {
-    let slices = match config::load(files) {
-        Ok(slices) => slices,
-        Err(report) => return told(context, report, files.len()),
-    };
     let ground = ground(context, saved)?;
-    let report = check::check(&ground.host, &slices, &ground.taken, ground.files);
+    let report = check::check_files(&ground.host, files, &ground.taken, ground.files);
     told(context, report, files.len())
 }
 

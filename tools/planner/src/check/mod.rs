@@ -1,35 +1,50 @@
 //! Finds every conflict at once, before anything is touched.
 
-mod kernel;
+mod command_line;
+mod files;
+mod image;
 
-use crate::config::{Isolation, Slice};
+use crate::config::{self, Isolation, PciWish, Slice};
 use crate::host::Host;
 use crate::plan::{ROOT_MEMORY, Taken, attempt};
 use crate::report::{Finding, Report};
 use crate::size::{MIB, about};
+use std::path::PathBuf;
 
 /// Whether the files that slices name are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Files {
     /// They must be there and be what they should.
     Look,
-    /// They are somewhere else: the host is a saved one.
+    /// The host is a saved one: they may be on that machine, but those that are
+    /// here must be what they should.
+    Elsewhere,
+    /// They are not looked at.
     Skip,
 }
 
 /// Memory below which a root has a hard time.
 const SCARCE: u64 = 256 * MIB;
 
+/// Everything that is wrong with slice files on a machine, in the order of the
+/// files: what [`config::load`] refuses, and what [`check`] finds.
+#[must_use]
+pub fn check_files(host: &Host, paths: &[PathBuf], taken: &Taken, files: Files) -> Report {
+    let (slices, mut report) = config::read(paths);
+    report.extend(check(host, &slices, taken, files));
+    report.in_order_of(&config::shown(paths));
+    report
+}
+
 /// Everything that is wrong with slices on a machine: what [`crate::plan::plan`]
-/// refuses, and what would go wrong later.
+/// refuses, and what would go wrong later. Of slices with mistakes that are
+/// known already, the rest is checked.
 #[must_use]
 pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Report {
     let (plan, mut report) = attempt(host, slices, taken);
     for slice in slices {
-        if files == Files::Look {
-            report.extend(kernel::files(slice));
-        }
-        report.extend(kernel::command_line(slice));
+        report.extend(files::look(slice, files));
+        report.extend(command_line::command_line(slice));
     }
     report.extend(iommu_of_linux(host, slices));
     let left: u64 = plan.left.iter().map(|n| n.memory).sum();
@@ -46,18 +61,24 @@ pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Repo
             .help("give it less, or programs of the root may not find enough"),
         );
     }
+    let mut paths: Vec<PathBuf> = slices.iter().map(|s| s.source.path().to_owned()).collect();
+    paths.dedup();
+    report.in_order_of(&paths);
     report
 }
 
 /// The monitor needs the IOMMU for itself.
 fn iommu_of_linux(host: &Host, slices: &[Slice]) -> Report {
     let driven = host.functions.iter().any(|f| f.group.is_some());
-    let needs = |s: &&Slice| s.pci.iter().any(|p| p.isolation == Isolation::Iommu);
-    let (true, Some(slice)) = (driven, slices.iter().find(needs)) else {
+    let needs = |p: &&PciWish| p.isolation == Isolation::Iommu;
+    let first = slices
+        .iter()
+        .find_map(|s| Some((s, s.pci.iter().find(needs)?)));
+    let (true, Some((slice, wish))) = (driven, first) else {
         return Report::default();
     };
     Finding::warning("Linux drives the IOMMU itself")
-        .at(slice.place("pci.0"))
+        .at(slice.place(&format!("pci.{}", wish.at)))
         .because("the monitor needs it to keep this function's DMA in the slice")
         .help("boot Linux with `intel_iommu=off` (VT-d) or `amd_iommu=off` (AMD-Vi)")
         .into()

@@ -3,32 +3,52 @@
 
 use super::schema::{Part, Shape, schema};
 use super::source::{Source, join};
-use crate::report::{Finding, Place, Report};
+use crate::report::{Finding, Report};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 /// How alike two words must be for "did you mean".
 const ALIKE: f64 = 0.8;
 
-/// Compares `text`, which is TOML, with the schema.
-pub(super) fn check(text: &str, source: &Source) -> Report {
+/// What a look at the form of a file brought.
+pub(super) struct Checked {
+    /// What is wrong.
+    pub(super) report: Report,
+    /// Paths of the keys that it is about. Their values are not those that the
+    /// writer wished.
+    pub(super) doubtful: BTreeSet<String>,
+    /// It is of another version: the rest of its keys mean nothing.
+    pub(super) foreign: bool,
+}
+
+/// Compares `table` with the schema, and makes it one that can be read: what
+/// does not belong there is removed, what is missing is filled in with
+/// something that no reader takes for a wish ([`Checked::doubtful`]).
+pub(super) fn check(table: &mut DeTable<'_>, source: &Source) -> Checked {
     let mut form = Form {
         source,
         report: Report::default(),
+        doubtful: BTreeSet::new(),
     };
     let schema = schema();
-    // `Source` has parsed the text before.
-    if let Ok(table) = DeTable::parse(text) {
-        form.version(table.get_ref());
-        form.table(table.get_ref(), Part::root(&schema), "");
+    form.version(table);
+    let foreign = form.report.has_errors();
+    if !foreign {
+        form.table(table, Part::root(&schema), "");
     }
-    form.report
+    Checked {
+        report: form.report,
+        doubtful: form.doubtful,
+        foreign,
+    }
 }
 
 struct Form<'a> {
     source: &'a Source,
     report: Report,
+    doubtful: BTreeSet<String>,
 }
 
 impl Form<'_> {
@@ -56,38 +76,72 @@ impl Form<'_> {
         }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, part: Part<'_>, at: &str) {
+    fn table(&mut self, table: &mut DeTable<'_>, part: Part<'_>, at: &str) {
         let known: Vec<(&str, Part<'_>)> = part.properties().map(|(n, p, _)| (n, p)).collect();
-        for (key, value) in table {
+        let (mut bad, mut meant) = (Vec::new(), Vec::new());
+        for (key, value) in table.iter_mut() {
             let name: &str = key.get_ref();
-            match known.iter().find(|(n, _)| *n == name) {
+            let good = match known.iter().find(|(n, _)| *n == name) {
                 Some((_, part)) => self.value(value, *part, &join(at, name)),
-                None => self.unknown(key.span(), name, at, &known),
+                None => {
+                    meant.extend(self.unknown(key.span(), name, at, &known));
+                    false
+                }
+            };
+            if !good {
+                bad.push(name.to_owned());
             }
         }
-        for name in part.required().filter(|n| !table.contains_key(*n)) {
-            let place = self.source.place(at);
-            let about = known.iter().find(|(n, _)| *n == name);
-            let help = match about.map(|(_, p)| p.shape()) {
-                Some(Shape::Table(_)) => format!("add the table `[{}]`", join(at, name)),
-                _ if at.is_empty() && name == "version" => {
-                    format!("start the file with `version = {}`", super::VERSION)
-                }
-                _ => format!("add `{name} = …`"),
-            };
-            self.missing(place, &join(at, name), help);
+        // What a key was probably meant to be is not missing.
+        meant.retain(|name| !table.contains_key(*name));
+        self.doubtful
+            .extend(meant.iter().map(|name| join(at, name)));
+        for name in bad {
+            table.remove(name.as_str());
+            self.doubtful.insert(join(at, &name));
+        }
+        for name in part.required() {
+            if table.contains_key(name) {
+                continue;
+            }
+            let path = join(at, name);
+            let shape = known
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, p)| p.shape());
+            if self.doubtful.insert(path.clone()) {
+                self.missing(at, name, shape.as_ref());
+            }
+            let value = Spanned::new(0..0, blank(shape.as_ref()));
+            table.insert(Spanned::new(0..0, name.to_owned().into()), value);
         }
     }
 
-    fn missing(&mut self, place: Place, key: &str, help: String) {
-        self.report.push(
-            Finding::error(format!("`{key}` is missing"))
-                .at(place)
-                .help(help),
-        );
+    fn missing(&mut self, at: &str, name: &str, shape: Option<&Shape<'_>>) {
+        let path = join(at, name);
+        let help = match (shape, at.strip_prefix("slice.")) {
+            (Some(Shape::Table(_)), Some(_)) => {
+                format!("add `[slice.{name}]` with its keys below this `[[slice]]`")
+            }
+            (Some(Shape::Table(_)), None) => format!("add the table `[{path}]`"),
+            _ if at.is_empty() && name == "version" => {
+                format!("start the file with `version = {}`", super::VERSION)
+            }
+            _ => format!("add `{name} = …`"),
+        };
+        let finding = Finding::error(format!("`{path}` is missing"));
+        self.report
+            .push(finding.at(self.source.place(at)).help(help));
     }
 
-    fn unknown(&mut self, span: Range<usize>, name: &str, at: &str, known: &[(&str, Part<'_>)]) {
+    /// Returns the key that was probably meant.
+    fn unknown<'k>(
+        &mut self,
+        span: Range<usize>,
+        name: &str,
+        at: &str,
+        known: &[(&'k str, Part<'_>)],
+    ) -> Option<&'k str> {
         let names = known.iter().map(|(n, _)| *n);
         let nearest = names
             .clone()
@@ -104,50 +158,90 @@ impl Form<'_> {
             at => format!("no such key in `{at}`"),
         };
         self.wrong(span, format!("unknown key `{name}`"), cause, help);
+        nearest.map(|(_, nearest)| nearest)
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, part: Part<'_>, at: &str) {
-        let (wanted, help) = match (part.shape(), value.get_ref()) {
+    /// True if the value is what it should be, or was made so.
+    fn value(&mut self, value: &mut Spanned<DeValue<'_>>, part: Part<'_>, at: &str) -> bool {
+        let span = value.span();
+        let shape = part.shape();
+        match (&shape, value.get_mut()) {
             (Shape::Any, _)
             | (Shape::Text, DeValue::String(_))
-            | (Shape::Bool, DeValue::Boolean(_)) => return,
-            (Shape::Table(part), DeValue::Table(table)) => return self.table(table, part, at),
+            | (Shape::Bool, DeValue::Boolean(_)) => return true,
+            (Shape::Table(part), DeValue::Table(table)) => {
+                self.table(table, *part, at);
+                return true;
+            }
             (Shape::Array(part), DeValue::Array(items)) => {
-                for (i, item) in items.iter().enumerate() {
-                    self.value(item, part, &join(at, &i.to_string()));
-                }
-                return;
+                self.items(items.iter_mut(), *part, at);
+                return true;
             }
             (Shape::Words(words), DeValue::String(word)) => {
-                return self.word(value.span(), word, &words, at);
+                return self.word(span, word, words, at);
             }
             (Shape::Number { least, most }, DeValue::Integer(number)) => {
                 let parsed = i128::from_str_radix(number.as_str(), number.radix());
-                if parsed.is_ok_and(|n| (least..=most).contains(&n)) {
-                    return;
-                }
-                let range = match most == i128::from(i64::MAX) {
-                    true => format!("a number, {least} or more"),
-                    false => format!("a number from {least} to {most}"),
-                };
-                let is = format!("this is {}", number.as_str());
-                let help = format!("write {range}");
-                return self.wrong(value.span(), format!("`{at}` must be {range}"), is, help);
+                let number = number.as_str().to_owned();
+                return self.number(span, parsed.ok(), &number, (*least, *most), at);
             }
-            (shape, _) => asked(&shape, at),
-        };
+            _ => {}
+        }
+        let (wanted, help) = asked(&shape, value.get_ref(), at);
         let is = value.get_ref().type_str();
         self.wrong(
-            value.span(),
+            span,
             format!("`{at}` must be {wanted}"),
             format!("this is {} {is}", article(is)),
             help,
         );
+        false
     }
 
-    fn word(&mut self, span: Range<usize>, word: &str, words: &[(&str, &str)], at: &str) {
+    /// The items of an array; what is none becomes an empty one.
+    fn items<'v, 'i: 'v>(
+        &mut self,
+        items: impl Iterator<Item = &'v mut Spanned<DeValue<'i>>>,
+        part: Part<'_>,
+        at: &str,
+    ) {
+        for (i, item) in items.enumerate() {
+            let path = join(at, &i.to_string());
+            if !self.value(item, part, &path) {
+                *item.get_mut() = blank(Some(&part.shape()));
+                self.doubtful.insert(path);
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        span: Range<usize>,
+        number: Option<i128>,
+        text: &str,
+        (least, most): (i128, i128),
+        at: &str,
+    ) -> bool {
+        if number.is_some_and(|n| (least..=most).contains(&n)) {
+            return true;
+        }
+        let range = match most == i128::from(i64::MAX) {
+            true => format!("a number, {least} or more"),
+            false => format!("a number from {least} to {most}"),
+        };
+        let message = format!("`{at}` must be {range}");
+        self.wrong(
+            span,
+            message,
+            format!("this is {text}"),
+            format!("write {range}"),
+        );
+        false
+    }
+
+    fn word(&mut self, span: Range<usize>, word: &str, words: &[(&str, &str)], at: &str) -> bool {
         if words.iter().any(|(w, _)| *w == word) {
-            return;
+            return true;
         }
         let all: Vec<String> = words.iter().map(|(w, _)| format!("\"{w}\"")).collect();
         self.wrong(
@@ -156,21 +250,86 @@ impl Form<'_> {
             String::new(),
             format!("write {}", all.join(" or ")),
         );
+        false
     }
 }
 
-/// What a shape asks for, and how to write it.
-fn asked(shape: &Shape<'_>, at: &str) -> (String, String) {
+/// Something of a shape that says nothing.
+fn blank(shape: Option<&Shape<'_>>) -> DeValue<'static> {
+    match shape {
+        Some(Shape::Table(part)) => {
+            let mut table = DeTable::new();
+            for name in part.required() {
+                let part = part.properties().find(|(n, ..)| *n == name);
+                let value = blank(part.map(|(_, p, _)| p.shape()).as_ref());
+                let key = Spanned::new(0..0, name.to_owned().into());
+                table.insert(key, Spanned::new(0..0, value));
+            }
+            DeValue::Table(table)
+        }
+        Some(Shape::Array(_)) => DeValue::Array(DeArray::new()),
+        Some(Shape::Bool) => DeValue::Boolean(false),
+        Some(Shape::Number { .. }) => DeValue::Integer(DeInteger::default()),
+        Some(Shape::Words(_) | Shape::Text | Shape::Any) | None => {
+            DeValue::String(String::new().into())
+        }
+    }
+}
+
+/// What a shape asks for, and how to write it, given what was written.
+fn asked(shape: &Shape<'_>, is: &DeValue<'_>, at: &str) -> (&'static str, String) {
     let name = at.rsplit('.').next().unwrap_or(at);
-    let (wanted, help) = match shape {
-        Shape::Table(_) => ("a table", format!("write `[{at}]` with its keys below it")),
+    let text = is.as_str().map(str::trim);
+    match shape {
+        Shape::Table(part) => ("a table", table_help(*part, text, at, name)),
+        Shape::Array(_) if at.starts_with("slice.") => {
+            ("an array of tables", format!("write `{name} = [{{ … }}]`"))
+        }
         Shape::Array(_) => ("an array of tables", format!("write `[[{at}]]` for each")),
-        Shape::Words(_) | Shape::Text => ("a string", format!("write `{name} = \"…\"`")),
-        Shape::Number { .. } => ("a number", format!("write `{name} = 1` without quotes")),
-        Shape::Bool => ("true or false", format!("write `{name} = true`")),
+        Shape::Words(_) | Shape::Text => {
+            let value = match is {
+                DeValue::Integer(n) if n.radix() == 10 => n.as_str(),
+                DeValue::Float(n) => n.as_str(),
+                _ => "…",
+            };
+            ("a string", format!("write `{name} = \"{value}\"`"))
+        }
+        Shape::Number { .. } => {
+            let number = text.filter(|t| t.parse::<i64>().is_ok()).unwrap_or("1");
+            (
+                "a number",
+                format!("write `{name} = {number}` without quotes"),
+            )
+        }
+        Shape::Bool => match text.filter(|t| matches!(*t, "true" | "false")) {
+            Some(word) => (
+                "true or false",
+                format!("write `{name} = {word}` without quotes"),
+            ),
+            None => (
+                "true or false",
+                format!("write `{name} = true` or leave it out"),
+            ),
+        },
         Shape::Any => ("something else", String::new()),
-    };
-    (wanted.to_owned(), help)
+    }
+}
+
+/// How to write a table: at the top level with a header, elsewhere in braces,
+/// with what was written as the first of its required keys.
+fn table_help(part: Part<'_>, text: Option<&str>, at: &str, name: &str) -> String {
+    if !at.contains('.') {
+        return format!("write `[{at}]` with its keys below it");
+    }
+    let mut texts = text.into_iter();
+    let keys: Vec<String> = part
+        .required()
+        .map(|key| format!("{key} = \"{}\"", texts.next().unwrap_or("…")))
+        .collect();
+    match keys.is_empty() {
+        true => format!("write `{name} = {{ … }}`"),
+        false => format!("write `{name} = {{ {} }}`", keys.join(", ")),
+    }
 }
 
 /// The article of a TOML type's name.

@@ -6,6 +6,8 @@
 //! so that whoever finds a conflict later can point at it.
 
 mod form;
+pub mod name;
+mod open;
 pub mod raw;
 mod reference;
 mod resolve;
@@ -18,7 +20,7 @@ pub use source::Source;
 use crate::pci::Address;
 use crate::report::{Finding, Place, Report};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Version of the form of slice files.
@@ -27,7 +29,7 @@ pub const VERSION: u32 = 1;
 /// One slice: what a cell shall have.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    /// Its name, 1 to 31 of `a-z 0-9 - _`.
+    /// Its name: see [`name::check`].
     pub name: String,
     /// Where it is written.
     pub source: Source,
@@ -43,6 +45,9 @@ pub struct Slice {
     pub pci: Vec<PciWish>,
     /// What happens when it ends.
     pub policy: Policy,
+    /// Keys that are not what their writer wished: there are findings about
+    /// them. Empty for slices that [`load`] and [`parse`] return.
+    doubtful: BTreeSet<String>,
 }
 
 /// CPUs that a slice wants.
@@ -98,6 +103,8 @@ pub enum Console {
 /// A PCI function that a slice wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PciWish {
+    /// Its place among the `[[pci]]` of the file, from 0.
+    pub at: usize,
     /// Which one.
     pub which: Which,
     /// MAC address of a network function.
@@ -174,32 +181,66 @@ impl Slice {
     pub fn place(&self, key: &str) -> Place {
         self.source.place(key)
     }
+
+    /// True if all of it is as its writer wished.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.doubtful.is_empty()
+    }
+
+    /// True if `key`, a part of it or the whole around it is wrong already:
+    /// what follows from its value is no finding of its own.
+    #[must_use]
+    pub fn doubts(&self, key: &str) -> bool {
+        doubts(&self.doubtful, key)
+    }
 }
 
-/// Reads slice files. Relative paths in a file start at its folder.
+/// True if one of `doubtful` is `key`, inside of it or around it.
+fn doubts(doubtful: &BTreeSet<String>, key: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
+    };
+    let mut doubtful = doubtful.iter();
+    doubtful.any(|d| within(d, key) || within(key, d))
+}
+
+/// Reads slice files; `-` is standard input. Relative paths in a file start at
+/// its folder, those in standard input at the current one.
 ///
 /// # Errors
 ///
 /// All mistakes in all files: files that cannot be read, keys and values that
 /// are wrong, a name that two slices have.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Slice>, Report> {
-    let mut report = Report::default();
-    let mut slices = Vec::new();
+    let (slices, report) = read(paths);
+    report.unless_errors(slices)
+}
+
+/// As [`load`], but goes on after mistakes: also returns slices of which parts
+/// are wrong ([`Slice::doubts`]), so that the rest of them can be checked.
+#[must_use]
+pub fn read(paths: &[PathBuf]) -> (Vec<Slice>, Report) {
+    let (mut slices, mut report) = (Vec::new(), Report::default());
     for path in paths {
-        match fs::read_to_string(path) {
-            Ok(text) => match parse_one(&text, path) {
-                Ok(found) => slices.extend(found),
-                Err(wrong) => report.extend(wrong),
-            },
-            Err(e) => report.push(
-                Finding::error(format!("the slice file cannot be read: {e}"))
-                    .at(Place::file(path))
-                    .help("name a TOML file that describes a slice"),
-            ),
+        match open::text(path) {
+            Ok(text) => {
+                let (found, wrong) = read_one(&text, &open::shown(path));
+                slices.extend(found);
+                report.extend(wrong);
+            }
+            Err(wrong) => report.extend(wrong),
         }
     }
-    report.extend(unique_names(&slices));
-    report.unless_errors(slices)
+    report.extend(unique_names(&mut slices));
+    (slices, report)
+}
+
+/// The names under which findings know the files `paths`.
+#[must_use]
+pub fn shown(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().map(|p| open::shown(p)).collect()
 }
 
 /// Reads slices from the text of a file; `path` is named in findings, and
@@ -209,43 +250,63 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Slice>, Report> {
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<Vec<Slice>, Report> {
-    let slices = parse_one(text, path)?;
-    unique_names(&slices).unless_errors(slices)
+    let (slices, report) = examine(text, path);
+    report.unless_errors(slices)
 }
 
-/// [`parse`] without the comparison of names.
-fn parse_one(text: &str, path: &Path) -> Result<Vec<Slice>, Report> {
-    let source = Source::new(text, path)?;
-    form::check(text, &source).unless_errors(())?;
-    let raw = raw::File::read(text).map_err(|(message, span)| {
-        Finding::error(message)
-            .at(Place::in_text(path, text, span))
-            .help("the reference of slice files says what stands where")
-    })?;
-    resolve::file(&raw, &source)
+/// As [`parse`], but goes on after mistakes, as [`read`] does.
+#[must_use]
+pub fn examine(text: &str, path: &Path) -> (Vec<Slice>, Report) {
+    let (mut slices, mut report) = read_one(text, path);
+    report.extend(unique_names(&mut slices));
+    (slices, report)
 }
 
-/// Names are what users call cells by.
-fn unique_names(slices: &[Slice]) -> Report {
-    let mut report = Report::default();
-    let mut seen = std::collections::BTreeMap::new();
-    for slice in slices {
-        let place = slice.place("cell.name");
-        if let Some(first) = seen.get(&slice.name) {
-            let first: &Place = first;
-            report.push(
-                Finding::error(format!("two slices are called `{}`", slice.name))
-                    .because(format!(
-                        "the first is at {}:{}",
-                        first.file.display(),
-                        first.line
-                    ))
-                    .at(place)
-                    .help("give one of them another name"),
-            );
-        } else {
-            seen.insert(slice.name.clone(), place);
+/// [`examine`] without the comparison of names.
+fn read_one(text: &str, path: &Path) -> (Vec<Slice>, Report) {
+    let (source, mut table, mut report) = match Source::new(text, path) {
+        Ok(read) => read,
+        Err(report) => return (Vec::new(), report),
+    };
+    let checked = form::check(table.get_mut(), &source);
+    report.extend(checked.report);
+    if checked.foreign {
+        return (Vec::new(), report);
+    }
+    match raw::File::read(table) {
+        Ok(raw) => {
+            let (slices, wrong) = resolve::file(&raw, &source, &checked.doubtful);
+            report.extend(wrong);
+            (slices, report)
         }
+        Err((message, span)) => {
+            let finding = Finding::error(message).at(source.bytes(span));
+            report.push(finding.help("the reference of slice files says what stands where"));
+            (Vec::new(), report)
+        }
+    }
+}
+
+/// Names are what users call cells by. The second slice with a name is not
+/// good.
+fn unique_names(slices: &mut [Slice]) -> Report {
+    let mut report = Report::default();
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    for slice in slices.iter_mut().filter(|s| !s.doubts("cell.name")) {
+        let place = slice.place("cell.name");
+        let Some(first) = seen.get(&slice.name) else {
+            seen.insert(slice.name.clone(), place);
+            continue;
+        };
+        let finding = Finding::error(format!("two slices are called `{}`", slice.name));
+        let cause = format!("the first is at {}:{}", first.file.display(), first.line);
+        report.push(
+            finding
+                .because(cause)
+                .at(place)
+                .help("give one of them another name"),
+        );
+        slice.doubtful.insert("cell.name".to_owned());
     }
     report
 }

@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use toml::Spanned;
+use toml::de::DeTable;
 
 /// A slice file describes one slice with its tables at the top level, or
 /// several, each as an entry of `[[slice]]`.
@@ -59,7 +61,8 @@ pub struct Slice {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Cell {
-    /// Name: 1 to 31 of `a-z`, `0-9`, `-` and `_`. All commands use it.
+    /// Name: 1 to 31 of `a-z`, `0-9`, `-` and `_`, a letter or digit first.
+    /// `root` is this Linux. All commands use it.
     pub name: String,
 }
 
@@ -216,8 +219,9 @@ pub enum OnReboot {
 }
 
 impl File {
-    /// Reads a file's text. On failure: what is wrong, and which bytes.
-    pub(super) fn read(text: &str) -> Result<Self, (String, Range<usize>)> {
-        toml::from_str(text).map_err(|e| (e.message().to_owned(), e.span().unwrap_or_default()))
+    /// Reads a file's tables. On failure: what is wrong, and which bytes.
+    pub(super) fn read(table: Spanned<DeTable<'_>>) -> Result<Self, (String, Range<usize>)> {
+        Self::deserialize(toml::Deserializer::from(table))
+            .map_err(|e| (e.message().to_owned(), e.span().unwrap_or_default()))
     }
 }

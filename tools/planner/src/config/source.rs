@@ -1,7 +1,8 @@
 //! Where values were written.
 
 use crate::report::{Finding, Place, Report};
-use std::collections::BTreeMap;
+use line_index::LineIndex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,28 +22,80 @@ pub struct Source {
 struct Contents {
     path: PathBuf,
     text: String,
+    lines: LineIndex,
     /// Values (or headers of tables) by the path of their keys.
     spans: BTreeMap<String, Range<usize>>,
 }
 
+/// What the parser says of a key that is there twice.
+const DUPLICATE: &str = "duplicate key";
+
 impl Source {
-    /// Finds the places of all keys of `text`.
-    pub(super) fn new(text: &str, path: &Path) -> Result<Self, Report> {
-        let table = DeTable::parse(text).map_err(|e| {
-            Finding::error(format!("this is no TOML: {}", one_line(e.message())))
-                .at(Place::in_text(path, text, e.span().unwrap_or_default()))
-                .help("strings stand in quotes, tables start with [name]")
-        })?;
+    /// Finds the places of all keys of `text`; also gives its tables, and what
+    /// is wrong with them as TOML. Where a key is there twice the first counts.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no TOML: what its tables are cannot be told then.
+    pub(super) fn new<'t>(
+        text: &'t str,
+        path: &Path,
+    ) -> Result<(Self, Spanned<DeTable<'t>>, Report), Report> {
+        let (table, errors) = DeTable::parse_recoverable(text);
         let mut spans = BTreeMap::new();
         walk_table(table.get_ref(), "", &mut spans);
-        Ok(Self {
+        let source = Self {
             file: Arc::new(Contents {
                 path: path.to_owned(),
                 text: text.to_owned(),
+                lines: LineIndex::new(text),
                 spans,
             }),
             prefix: String::new(),
-        })
+        };
+        let mut report = Report::default();
+        // One mistake often leads to more on its line, and a table that is
+        // there twice to more of its keys: the first tells most.
+        let (mut lines, mut repeated) = (BTreeSet::new(), 0);
+        for error in &errors {
+            let at = error.span().unwrap_or_default().start;
+            let finding = source.syntax(error);
+            if at >= repeated && lines.insert(finding.place.as_ref().map(|p| p.line)) {
+                report.push(finding);
+            }
+            if error.message() == DUPLICATE && opens_table(text, at) {
+                let rest = text.get(at..).unwrap_or_default();
+                repeated = rest.find("\n[").map_or(text.len(), |i| at + i);
+            }
+        }
+        if errors.iter().any(|e| e.message() != DUPLICATE) {
+            return Err(report);
+        }
+        Ok((source, table, report))
+    }
+
+    /// What is wrong with the text as TOML.
+    fn syntax(&self, error: &toml::de::Error) -> Finding {
+        let span = error.span().unwrap_or_default();
+        let place = self.bytes(span.clone());
+        if error.message() != DUPLICATE {
+            let message = format!("this is no TOML: {}", one_line(error.message()));
+            let help = "strings stand in quotes, tables start with [name]";
+            return Finding::error(message).at(place).help(help);
+        }
+        let key = self.file.text.get(span.clone()).unwrap_or_default();
+        let finding = match opens_table(&self.file.text, span.start) {
+            true => Finding::error(format!("the table `[{key}]` is there twice"))
+                .because("a table may be there once")
+                .help(format!(
+                    "for several slices in one file, start each with `[[slice]]` and write its \
+                     tables as `[slice.{key}]`"
+                )),
+            false => Finding::error(format!("`{key}` is there twice"))
+                .because("a table may have a key once")
+                .help("remove one of the two"),
+        };
+        finding.at(place)
     }
 
     /// The `index`-th of several slices in the file.
@@ -83,8 +136,14 @@ impl Source {
 
     /// The place of these bytes.
     pub(super) fn bytes(&self, span: Range<usize>) -> Place {
-        Place::in_text(&self.file.path, &self.file.text, span)
+        Place::indexed(&self.file.path, &self.file.text, &self.file.lines, span)
     }
+}
+
+/// True if the key at byte `at` stands in the header of a table.
+fn opens_table(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    before.trim_end_matches([' ', '\t']).ends_with('[')
 }
 
 /// The first line of a parser's message.

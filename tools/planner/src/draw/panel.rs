@@ -4,6 +4,7 @@ use super::canvas::{Anchor, Area, Canvas, GROUND, INK, PALE, fill, ink_on, width
 use super::view::{Owner, View};
 use crate::host::{Function, Node, RootBus};
 use crate::size::about;
+use crate::words::count;
 
 /// Space between things, in pixels.
 const GAP: f64 = 6.0;
@@ -153,7 +154,7 @@ impl<'v, 'a> Panel<'v, 'a> {
         let note = match (functions.len(), more) {
             (0, _) => "no functions".to_owned(),
             (_, 0) => String::new(),
-            (_, more) => format!("and {more} more functions"),
+            (_, more) => format!("and {}", count(more, "more function")),
         };
         let at = (inside.inner, inside.y);
         inside.canvas.text(at, 11.0, PALE, Anchor::End, &note);

@@ -2,9 +2,9 @@
 
 use super::view::{Owner, View};
 use crate::host::{Function, Host};
-use crate::list::List;
 use crate::plan::{CellAssignment, Plan};
 use crate::size::about;
+use crate::words::{count, numbered};
 use std::fmt::Write;
 
 /// Characters of a memory bar.
@@ -33,7 +33,6 @@ pub fn text(host: &Host, plan: &Plan, style: Style) -> String {
         style,
         out: String::new(),
     };
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let (cpus, nodes) = (
         count(host.cpus.len(), "CPU"),
         count(host.nodes.len(), "node"),
@@ -54,10 +53,9 @@ pub fn text(host: &Host, plan: &Plan, style: Style) -> String {
     }
     text.line("\nleft");
     for node in &plan.left {
-        let cpus: List = node.cpus.iter().copied().collect();
         let cpus = match node.cpus.is_empty() {
             true => "no CPUs".to_owned(),
-            false => format!("CPUs {cpus}"),
+            false => numbered("CPU", node.cpus.iter().copied()),
         };
         text.line(&format!(
             "  node {}: {cpus}, {} of memory",
@@ -185,8 +183,8 @@ impl Text<'_, '_> {
     fn cell(&mut self, owner: Owner, cell: &CellAssignment) {
         let sign = self.sign(owner, 1);
         self.line(&format!("\n{sign} {}: {}", cell.name, View::summary(cell)));
-        let cpus: List = cell.cpus.iter().map(|c| c.linux).collect();
-        self.line(&format!("  CPUs {cpus}"));
+        let cpus = numbered("CPU", cell.cpus.iter().map(|c| c.linux));
+        self.line(&format!("  {cpus}"));
         for function in &cell.functions {
             let origin = match (function.vf, function.pf) {
                 (Some(vf), Some(pf)) => format!(" (VF {vf} of {pf})"),

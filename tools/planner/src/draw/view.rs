@@ -3,6 +3,7 @@
 use crate::host::{Function, Host, Node};
 use crate::pci::Address;
 use crate::plan::{CellAssignment, MemoryShare, Plan};
+use crate::words::count;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of a thing in a picture.
@@ -120,14 +121,11 @@ impl<'a> View<'a> {
 
     /// What a cell has, in a few words.
     pub(super) fn summary(cell: &CellAssignment) -> String {
-        let cpus = cell.cpus.len();
+        let cpus = count(cell.cpus.len(), "CPU");
         let memory = crate::size::about(cell.memory_bytes());
-        let functions = match cell.functions.len() {
-            0 => String::new(),
-            1 => ", 1 function".to_owned(),
-            n => format!(", {n} functions"),
-        };
-        let plural = if cpus == 1 { "" } else { "s" };
-        format!("{cpus} CPU{plural}, {memory}{functions}")
+        match cell.functions.len() {
+            0 => format!("{cpus}, {memory}"),
+            n => format!("{cpus}, {memory}, {}", count(n, "function")),
+        }
     }
 }

@@ -3,13 +3,14 @@
 use super::pool::{Core, Owner, Pool};
 use crate::config::Slice;
 use crate::list::List;
+use crate::words::{count, nodes_of, numbered};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Claims the CPUs that a slice lists; `None` if it lists none or one of them
 /// cannot be had.
 pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Option<Vec<u32>> {
     let list = slice.cpus.list.as_ref()?;
-    let before = pool.report.errors();
+    let before = pool.errors;
     let mut refused: BTreeMap<Refusal, Vec<u32>> = BTreeMap::new();
     for cpu in list {
         match refusal(pool, slice, *cpu) {
@@ -27,7 +28,7 @@ pub(super) fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Option<Vec<u32>> {
     if !slice.cpus.split_siblings {
         siblings(pool, slice, &mine);
     }
-    (pool.report.errors() == before).then(|| list.clone())
+    (pool.errors == before).then(|| list.clone())
 }
 
 /// Why a slice cannot have a CPU.
@@ -61,14 +62,12 @@ fn refusal(pool: &Pool<'_>, slice: &Slice, linux: u32) -> Option<Refusal> {
 /// Says why the slice cannot have these CPUs.
 fn refuse(pool: &mut Pool<'_>, slice: &Slice, why: Refusal, cpus: &[u32]) {
     const KEY: &str = "cpus.list";
-    let several = cpus.len() > 1;
-    let list: List = cpus.iter().copied().collect();
-    let shown = format!("CPU{} {list}", if several { "s" } else { "" });
+    let shown = numbered("CPU", cpus.iter().copied());
     let message = format!("slice `{}` cannot have {shown}", slice.name);
     match why {
         Refusal::Missing => {
-            let all: List = pool.host.cpus.iter().map(|c| c.linux).collect();
-            let help = format!("this machine has CPUs {all}");
+            let all = numbered("CPU", pool.host.cpus.iter().map(|c| c.linux));
+            let help = format!("this machine has {all}");
             pool.wrong(slice, KEY, message, "this machine has no such CPU", help);
         }
         Refusal::Owned(cause) => {
@@ -319,11 +318,10 @@ impl<'p, 'h> Choice<'p, 'h> {
         let name = &self.slice.name;
         let (free, place) = match self.slice.cpus.numa_node {
             Some(node) if self.pool.host.node(node).is_none() => {
-                let nodes: List = self.pool.host.nodes.iter().map(|n| n.id).collect();
                 return (
                     format!("there is no node {node}"),
                     "it is not on this machine".to_owned(),
-                    format!("this machine has nodes {nodes}"),
+                    nodes_of(self.pool.host),
                 );
             }
             Some(node) => (self.free_on(node), format!(" on node {node}")),
@@ -336,9 +334,14 @@ impl<'p, 'h> Choice<'p, 'h> {
             let help = format!("write `count = {}`, or `split-siblings = true`", wanted + 1);
             return (message, cause, help);
         }
-        let message =
-            format!("slice `{name}` wants {wanted} CPUs{place}, but only {free} can be had");
-        let cause = "the root and other cells have the rest".to_owned();
+        let had = match free {
+            0 => "none".to_owned(),
+            free => format!("only {free}"),
+        };
+        let wants = count(wanted, "CPU");
+        let message = format!("slice `{name}` wants {wants}{place}, but {had} can be had");
+        let wish = &self.slice.cpus;
+        let cause = self.pool.cpu_holders(wish.numa_node, wish.split_siblings);
         let help = match free {
             0 => "take CPUs from other slices, or another node".to_owned(),
             free => format!("write `count = {free}` or less"),

@@ -90,15 +90,40 @@ fn shares(host: &Host, policy: Policy) -> Vec<Share> {
     shares
 }
 
-/// What cells get of a node: free memory, less an eighth of the boot node's
-/// for the root.
+/// What cells get of a node: seven eighths of its free memory. The kernel of
+/// the root needs some on each node, and the planner keeps [`ROOT_MEMORY`] of
+/// the boot node back as well.
+///
+/// [`ROOT_MEMORY`]: super::ROOT_MEMORY
 fn memory_for_cells(host: &Host, node: u32) -> u64 {
     let pool = super::pool::Pool::new(host, &super::Taken::default());
     let left = pool.left().into_iter().find(|n| n.node == node);
     let free = left.map_or(0, |n| n.memory);
-    let boot = host.cpu(host.root.boot_cpu).map_or(0, |c| c.node);
-    match node == boot {
-        true => free - free / 8,
-        false => free,
+    free - free / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn every_node_keeps_an_eighth_of_its_memory() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/hosts/popcorn.toml");
+        let host = Host::load(&file).expect("a host");
+        for policy in [Policy::Cluster, Policy::Partition] {
+            for node in &host.nodes {
+                let mine = shares(&host, policy);
+                let mine = mine.iter().filter(|s| s.node == node.id);
+                let given: u64 = mine.map(|s| s.memory).sum();
+                assert!(given > 0, "node {}", node.id);
+                assert!(
+                    node.free - given >= node.free / 8,
+                    "node {}: {given} of {}",
+                    node.id,
+                    node.free
+                );
+            }
+        }
     }
 }

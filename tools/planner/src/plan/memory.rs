@@ -5,6 +5,7 @@ use super::{AssignedCpu, MemoryShare};
 use crate::config::Slice;
 use crate::host::Range;
 use crate::size::{GIB, MIB, Size, about};
+use crate::words::{count, nodes_of};
 use std::collections::BTreeMap;
 
 const BASE: &str = "memory.base";
@@ -240,8 +241,7 @@ fn reason(slice: &Slice, shares: &[MemoryShare]) -> String {
 fn shortage(pool: &mut Pool<'_>, slice: &Slice) {
     let wish = &slice.memory;
     if let Some(node) = wish.numa_node.filter(|n| pool.host.node(*n).is_none()) {
-        let nodes: crate::list::List = pool.host.nodes.iter().map(|n| n.id).collect();
-        let help = format!("this machine has nodes {nodes}");
+        let help = nodes_of(pool.host);
         let message = format!("there is no node {node}");
         return pool.wrong(
             slice,
@@ -272,11 +272,18 @@ fn shortage(pool: &mut Pool<'_>, slice: &Slice) {
         slice.name,
         Size(wish.size)
     );
-    let cause = format!(
-        "{} pages of {page} can be had{place}: {}",
-        most / page.0,
-        about(most)
-    );
+    let cause = match most / page.0 {
+        0 => format!("no page of {page} can be had{place}"),
+        pages => format!(
+            "{} of {page} can be had{place}: {}",
+            count(pages, "page"),
+            about(most)
+        ),
+    };
+    let cause = match pool.memory_takers(wish.numa_node) {
+        takers if takers.is_empty() => cause,
+        takers => format!("{cause}; {takers}"),
+    };
     let most = most / page.0 * page.0;
     let help = match most {
         0 if wish.page_size == Some(GIB) => "write `page-size = \"2MiB\"`".to_owned(),

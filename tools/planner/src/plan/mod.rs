@@ -23,7 +23,7 @@ use crate::pci::Address;
 use crate::report::Report;
 use pool::Pool;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What running cells hold. The host that a plan is made for is the machine
 /// while they run: their huge pages are not free on it.
@@ -206,39 +206,36 @@ pub fn plan(host: &Host, slices: &[Slice], taken: &Taken) -> Result<Plan, Report
 #[must_use]
 pub fn attempt(host: &Host, slices: &[Slice], taken: &Taken) -> (Plan, Report) {
     let mut pool = Pool::new(host, taken);
-    let running: Vec<Option<&CellAssignment>> = slices
-        .iter()
-        .map(|s| taken.cells.iter().find(|c| c.name == s.name))
-        .collect();
+    let known: BTreeMap<&str, &CellAssignment> =
+        taken.cells.iter().map(|c| (c.name.as_str(), c)).collect();
+    let running = |slice: &Slice| known.get(slice.name.as_str()).copied();
     let mut claims: Vec<Claim> = Vec::new();
-    for (slice, running) in slices.iter().zip(&running) {
-        claims.push(match running {
+    for slice in slices {
+        claims.push(match running(slice) {
             Some(_) => Claim::default(),
             None => claim(&mut pool, slice),
         });
     }
-    let mut cells = Vec::new();
-    for ((slice, running), claim) in slices.iter().zip(&running).zip(claims) {
-        let cell = match running {
+    let mut met: Vec<(&Slice, CellAssignment)> = Vec::new();
+    for (slice, claim) in slices.iter().zip(claims) {
+        let cell = match running(slice) {
             Some(cell) => Some(keep(cell)),
             None => complete(&mut pool, slice, claim),
         };
-        cells.extend(cell);
+        met.extend(cell.map(|cell| (slice, cell)));
     }
-    let met: Vec<(&Slice, &[AssignedFunction])> = slices
+    let functions: Vec<(&Slice, &[AssignedFunction])> = met
         .iter()
-        .filter_map(|s| {
-            let cell = cells.iter().find(|c: &&CellAssignment| c.name == s.name)?;
-            Some((s, cell.functions.as_slice()))
-        })
+        .map(|(slice, cell)| (*slice, cell.functions.as_slice()))
         .collect();
-    functions::check_groups(&mut pool, &met);
-    functions::check_macs(&mut pool, &met);
-    functions::check_namespaces(&mut pool, &met, &taken.cells);
-    let named = |c: &&CellAssignment| slices.iter().any(|s| s.name == c.name);
+    functions::check_groups(&mut pool, &functions);
+    functions::check_macs(&mut pool, &functions);
+    functions::check_namespaces(&mut pool, &functions, &taken.cells);
+    let named: BTreeSet<&str> = slices.iter().map(|s| s.name.as_str()).collect();
+    let others = |c: &&CellAssignment| !named.contains(c.name.as_str());
     let plan = Plan {
-        cells,
-        running: taken.cells.iter().filter(|c| !named(c)).cloned().collect(),
+        running: taken.cells.iter().filter(others).cloned().collect(),
+        cells: met.into_iter().map(|(_, cell)| cell).collect(),
         left: pool.left(),
     };
     (plan, pool.report)
@@ -256,7 +253,7 @@ struct Claim {
 
 /// Claims all that a slice names.
 fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Claim {
-    let before = pool.report.errors();
+    let before = pool.errors;
     let cpus = cpus::claim(pool, slice);
     let memory = memory::claim(pool, slice);
     let functions = functions::claim(pool, slice);
@@ -266,13 +263,13 @@ fn claim(pool: &mut Pool<'_>, slice: &Slice) -> Claim {
         memory,
         functions,
         ports,
-        failed: pool.report.errors() > before,
+        failed: pool.errors > before,
     }
 }
 
 /// Meets the wishes of a slice whose named resources are claimed.
 fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssignment> {
-    let before = pool.report.errors();
+    let before = pool.errors;
     let mut why = Vec::new();
     let functions = functions::wish(pool, slice, claim.functions, &mut why);
     // A console is slow anyway: it is no reason to be near.
@@ -284,7 +281,7 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
             why.push("CPUs: just those that the file lists".to_owned());
             Some(cpus)
         }
-        None if slice.cpus.list.is_some() => None,
+        None if slice.cpus.list.is_some() || slice.doubts("cpus") => None,
         None => cpus::wish(pool, slice, &near, &mut why),
     };
     let assigned = cpus.iter().flatten();
@@ -297,10 +294,14 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
             why.push("memory: the range that the file names".to_owned());
             vec![share]
         }
-        None if slice.memory.base.is_some() => return None,
+        None if slice.memory.base.is_some() || slice.doubts("memory") => return None,
         None => memory::wish(pool, slice, &cpus, &mut why)?,
     };
-    if claim.failed || pool.report.errors() > before {
+    let got = memory
+        .iter()
+        .filter_map(|s| Some((slice.name.clone(), s.node()?, s.bytes())));
+    pool.memory_owners.extend(got);
+    if claim.failed || pool.errors > before || !slice.is_good() {
         return None;
     }
     Some(CellAssignment {

@@ -5,7 +5,8 @@ use crate::config::Slice;
 use crate::host::{Cpu, Function, Host, Node, Range};
 use crate::pci::Address;
 use crate::report::{Finding, Place, Report};
-use crate::size::{GIB, MIB};
+use crate::size::{GIB, MIB, about};
+use crate::words::count;
 use std::collections::BTreeMap;
 
 /// Bytes that stay free for the root on its node, whatever the slices want:
@@ -38,6 +39,15 @@ impl Owner {
         match self {
             Self::Root(_) => None,
             Self::Running(name) | Self::Slice { name, .. } => Some(name),
+        }
+    }
+
+    /// The owner in a word or two.
+    fn label(&self) -> String {
+        match self {
+            Self::Root(_) => "the root".to_owned(),
+            Self::Running(name) => format!("cell `{name}`"),
+            Self::Slice { name, .. } => format!("slice `{name}`"),
         }
     }
 
@@ -86,12 +96,16 @@ pub(super) struct Core {
 pub(super) struct Pool<'a> {
     pub(super) host: &'a Host,
     pub(super) report: Report,
+    /// How often something was refused.
+    pub(super) errors: usize,
     pub(super) cores: Vec<Core>,
     pub(super) memory: BTreeMap<u32, NodeMemory>,
     pub(super) cpu_owners: BTreeMap<u32, Owner>,
     pub(super) function_owners: BTreeMap<Address, Owner>,
     pub(super) port_owners: BTreeMap<u16, Owner>,
     pub(super) ranges: Vec<(Range, Owner)>,
+    /// Slices that got memory: name, node and bytes.
+    pub(super) memory_owners: Vec<(String, u32, u64)>,
     cpus: BTreeMap<u32, &'a Cpu>,
     functions: BTreeMap<Address, &'a Function>,
 }
@@ -102,12 +116,14 @@ impl<'a> Pool<'a> {
         let mut pool = Self {
             host,
             report: Report::default(),
+            errors: 0,
             cores: Vec::new(),
             memory: BTreeMap::new(),
             cpu_owners: BTreeMap::new(),
             function_owners: BTreeMap::new(),
             port_owners: BTreeMap::new(),
             ranges: Vec::new(),
+            memory_owners: Vec::new(),
             cpus: host.cpus.iter().map(|c| (c.linux, c)).collect(),
             functions: host.functions.iter().map(|f| (f.address, f)).collect(),
         };
@@ -191,7 +207,8 @@ impl<'a> Pool<'a> {
         !self.cpu_owners.contains_key(&linux)
     }
 
-    /// Notes something wrong with a key of a slice.
+    /// Notes something wrong with a key of a slice, unless the key is known to
+    /// be wrong.
     pub(super) fn wrong(
         &mut self,
         slice: &Slice,
@@ -200,8 +217,58 @@ impl<'a> Pool<'a> {
         cause: impl Into<String>,
         help: impl Into<String>,
     ) {
+        self.errors += 1;
+        if slice.doubts(key) {
+            return;
+        }
         let finding = Finding::error(message).at(slice.place(key)).help(help);
         self.report.push(finding.because(cause));
+    }
+
+    /// Who has the CPUs of a node, or of the machine, in a sentence. Siblings of
+    /// a CPU count as its owner's unless `split`.
+    pub(super) fn cpu_holders(&self, node: Option<u32>, split: bool) -> String {
+        let mut holders: BTreeMap<String, u64> = BTreeMap::new();
+        let mut total = 0;
+        for core in self
+            .cores
+            .iter()
+            .filter(|c| node.is_none_or(|n| n == c.node))
+        {
+            total += core.cpus.len();
+            let first = core.cpus.iter().find_map(|c| self.cpu_owners.get(c));
+            for cpu in &core.cpus {
+                let owner = self.cpu_owners.get(cpu).or(first.filter(|_| !split));
+                if let Some(owner) = owner {
+                    *holders.entry(owner.label()).or_default() += 1;
+                }
+            }
+        }
+        let place = node.map_or("this machine".to_owned(), |n| format!("node {n}"));
+        let total = count(total, "CPU");
+        let holders: Vec<String> = holders
+            .into_iter()
+            .map(|(who, n)| format!("{who} has {n}"))
+            .collect();
+        match holders.is_empty() {
+            true => format!("{place} has {total}"),
+            false => format!("{place} has {total}: {}", some(&holders)),
+        }
+    }
+
+    /// Slices that got memory of a node, or of the machine; empty if none did.
+    pub(super) fn memory_takers(&self, node: Option<u32>) -> String {
+        let mut takers: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, at, bytes) in &self.memory_owners {
+            if node.is_none_or(|n| n == *at) {
+                *takers.entry(name).or_default() += bytes;
+            }
+        }
+        let all: Vec<String> = takers
+            .into_iter()
+            .map(|(name, bytes)| format!("slice `{name}` gets {}", about(bytes)))
+            .collect();
+        some(&all)
     }
 
     /// What is left, node by node.
@@ -219,6 +286,17 @@ impl<'a> Pool<'a> {
             memory: memory.free + memory.small_pages + memory.giant_pages,
         };
         self.memory.iter().map(left).collect()
+    }
+}
+
+/// The first few of many, with commas.
+fn some(all: &[String]) -> String {
+    /// More than that nobody reads.
+    const MOST: usize = 4;
+    let shown = all.get(..MOST).unwrap_or(all).join(", ");
+    match all.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and so on for {more} more"),
     }
 }
 

@@ -58,7 +58,9 @@ impl Read {
         }
     }
 
-    pub(super) fn pci(&mut self, raw: &raw::Pci, at: &str) -> Option<PciWish> {
+    /// The wish at this place of the file's list.
+    pub(super) fn pci(&mut self, raw: &raw::Pci, index: usize) -> Option<PciWish> {
+        let at = format!("pci.{index}");
         let key = |name: &str| format!("{at}.{name}");
         let which = match (&raw.address, &raw.sriov) {
             (Some(address), None) => self.address(&key("address"), address).map(Which::Address),
@@ -68,7 +70,7 @@ impl Read {
             }
             _ => {
                 self.wrong(
-                    at,
+                    &at,
                     "a PCI function needs either `address` or `sriov`",
                     "write `address = \"0000:8c:00.0\"` or `sriov = { pf = \"…\", vf = 0 }`",
                 );
@@ -95,6 +97,7 @@ impl Read {
             read.size(&key("namespace-size"), t, "32GiB")
         });
         Some(PciWish {
+            at: index,
             which: which?,
             mac: mac?,
             vlan: raw.vlan,

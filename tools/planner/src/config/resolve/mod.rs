@@ -4,45 +4,55 @@
 mod devices;
 mod resources;
 
-use super::{Kernel, Slice, Source, raw};
+use super::{Console, CpuWish, Kernel, MemoryWish, Slice, Source, doubts, name, raw};
 use crate::report::{Finding, Place, Report};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Longest name of a slice, in bytes.
-const MAX_NAME: usize = 31;
-
-/// All slices of a file.
-pub(super) fn file(raw: &raw::File, source: &Source) -> Result<Vec<Slice>, Report> {
+/// All slices of a file, and what is wrong in it. `doubtful` are the keys that
+/// are known to be wrong.
+pub(super) fn file(
+    raw: &raw::File,
+    source: &Source,
+    doubtful: &BTreeSet<String>,
+) -> (Vec<Slice>, Report) {
     let mut report = Report::default();
     let mut slices = Vec::new();
-    let mut read = |raw: &raw::Slice, source: Source| {
-        let mut read = Read::new(source);
-        slices.extend(read.slice(raw));
+    let mut read = |raw: &raw::Slice, source: Source, prefix: &str| {
+        let mine = doubtful.range(prefix.to_owned()..);
+        let mine = mine.map_while(|key| key.strip_prefix(prefix));
+        let mut read = Read {
+            source,
+            report: Report::default(),
+            doubtful: mine.map(str::to_owned).collect(),
+        };
+        slices.push(read.slice(raw));
         report.extend(read.report);
     };
     for (i, slice) in raw.slice.iter().flatten().enumerate() {
-        read(slice, source.slice(i));
+        read(slice, source.slice(i), &format!("slice.{i}."));
     }
-    if let Some(slice) = single(raw, source)? {
-        read(&slice, source.clone());
+    match single(raw, source, doubtful) {
+        Ok(Some(slice)) => read(&slice, source.clone(), ""),
+        Ok(None) => {}
+        Err(wrong) => report.extend(wrong),
     }
-    if slices.is_empty() && report.is_empty() {
+    if slices.is_empty() && report.is_empty() && doubtful.is_empty() {
         report.push(
             Finding::error("the file describes no slice")
                 .at(source.place("version"))
                 .help("add the tables [cell], [cpus], [memory] and [kernel]"),
         );
     }
-    report.unless_errors(slices)
+    (slices, report)
 }
 
 /// The slice whose tables are at the top level, if any of them is there.
-fn single(raw: &raw::File, source: &Source) -> Result<Option<raw::Slice>, Report> {
-    let missing = |name: &str| {
-        Finding::error(format!("the table `[{name}]` is missing"))
-            .at(Place::file(source.path()))
-            .help("a slice has at least [cell], [cpus], [memory] and [kernel]")
-    };
+fn single(
+    raw: &raw::File,
+    source: &Source,
+    doubtful: &BTreeSet<String>,
+) -> Result<Option<raw::Slice>, Report> {
     let there = [
         ("cell", raw.cell.is_some()),
         ("cpus", raw.cpus.is_some()),
@@ -56,9 +66,15 @@ fn single(raw: &raw::File, source: &Source) -> Result<Option<raw::Slice>, Report
     }
     let parts = (&raw.cell, &raw.cpus, &raw.memory, &raw.kernel);
     let (Some(cell), Some(cpus), Some(memory), Some(kernel)) = parts else {
+        let lacks = |(name, there): &&(&str, bool)| any && !there && !doubts(doubtful, name);
         let mut report = Report::default();
-        for (name, _) in there.iter().filter(|(_, there)| any && !there) {
-            report.push(missing(name));
+        for (name, _) in there.iter().filter(lacks) {
+            let finding = Finding::error(format!("the table `[{name}]` is missing"));
+            report.push(
+                finding
+                    .at(Place::file(source.path()))
+                    .help("a slice has at least [cell], [cpus], [memory] and [kernel]"),
+            );
         }
         return report.unless_errors(None);
     };
@@ -84,77 +100,74 @@ fn both_forms(source: &Source) -> Finding {
 struct Read {
     source: Source,
     report: Report,
+    doubtful: BTreeSet<String>,
 }
 
 impl Read {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            report: Report::default(),
-        }
-    }
-
+    /// Notes something wrong with a key, unless it follows from what is known
+    /// to be wrong.
     fn wrong(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        if doubts(&self.doubtful, key) {
+            return;
+        }
+        self.doubtful.insert(key.to_owned());
         let place = self.source.place(key);
         self.report
             .push(Finding::error(message).at(place).help(help));
     }
 
-    /// `None` after at least one finding.
-    fn slice(&mut self, raw: &raw::Slice) -> Option<Slice> {
-        let name = self.name(&raw.cell.name);
-        let cpus = self.cpus(&raw.cpus);
-        let memory = self.memory(&raw.memory);
+    /// The slice; what is wrong in it is replaced by something harmless and
+    /// noted as doubtful.
+    fn slice(&mut self, raw: &raw::Slice) -> Slice {
+        self.name(&raw.cell.name);
+        let cpus = self.cpus(&raw.cpus).unwrap_or(CpuWish {
+            count: 1,
+            list: None,
+            numa_node: raw.cpus.numa_node,
+            split_siblings: raw.cpus.split_siblings,
+        });
+        let memory = self.memory(&raw.memory).unwrap_or(MemoryWish {
+            size: resources::LEAST_MEMORY,
+            numa_node: raw.memory.numa_node,
+            page_size: None,
+            base: None,
+        });
         let kernel = self.kernel(&raw.kernel);
-        let console = self.console(&raw.console);
-        let pci: Vec<_> = raw
-            .pci
-            .iter()
-            .enumerate()
-            .map(|(i, raw)| self.pci(raw, &format!("pci.{i}")))
-            .collect();
-        Some(Slice {
-            name: name?,
+        let console = self.console(&raw.console).unwrap_or(Console::Virtual);
+        let pci = raw.pci.iter().enumerate();
+        let pci = pci.filter_map(|(i, raw)| self.pci(raw, i)).collect();
+        Slice {
+            name: raw.cell.name.clone(),
             source: self.source.clone(),
-            cpus: cpus?,
-            memory: memory?,
-            kernel: kernel?,
-            console: console?,
-            pci: pci.into_iter().collect::<Option<_>>()?,
+            cpus,
+            memory,
+            kernel,
+            console,
+            pci,
             policy: raw.policy,
-        })
-    }
-
-    fn name(&mut self, name: &str) -> Option<String> {
-        let good = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(good) {
-            return Some(name.to_owned());
+            doubtful: std::mem::take(&mut self.doubtful),
         }
-        self.wrong(
-            "cell.name",
-            format!("`{name}` cannot be the name of a cell"),
-            format!("use 1 to {MAX_NAME} of a-z, 0-9, - and _"),
-        );
-        None
     }
 
-    fn kernel(&mut self, raw: &raw::Kernel) -> Option<Kernel> {
+    fn name(&mut self, text: &str) {
+        if let Err(bad) = name::check(text) {
+            let message = format!("`{text}` cannot be the name of a cell");
+            self.wrong("cell.name", message, bad.help());
+        }
+    }
+
+    fn kernel(&mut self, raw: &raw::Kernel) -> Kernel {
         let image = self.path("kernel.image", &raw.image);
         let initrd = self.maybe(raw.initrd.as_ref(), |read, t| read.path("kernel.initrd", t));
         if raw.cmdline.contains(['\n', '\0']) {
-            let help = "write it on one line";
-            self.wrong(
-                "kernel.cmdline",
-                "the command line has a line end in it",
-                help,
-            );
-            return None;
+            let message = "the command line has a line end in it";
+            self.wrong("kernel.cmdline", message, "write it on one line");
         }
-        Some(Kernel {
-            image: image?,
-            initrd: initrd?,
+        Kernel {
+            image: image.unwrap_or_default(),
+            initrd: initrd.flatten(),
             cmdline: raw.cmdline.clone(),
-        })
+        }
     }
 
     fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {

@@ -6,7 +6,10 @@ use crate::list::List;
 use crate::size::{GIB, MIB, Size};
 
 /// Least memory that a stock kernel with an initrd makes sense with.
-const LEAST_MEMORY: u64 = 64 * MIB;
+pub(super) const LEAST_MEMORY: u64 = 64 * MIB;
+
+/// No CPU has physical addresses with more bits than 52.
+const MOST_ADDRESS: u64 = 1 << 52;
 
 impl Read {
     pub(super) fn cpus(&mut self, raw: &raw::Cpus) -> Option<CpuWish> {
@@ -77,10 +80,10 @@ impl Read {
             );
             return None;
         }
-        if base.is_some_and(|b| b.checked_add(size).is_none()) {
+        if base.is_some_and(|b| b.saturating_add(size) > MOST_ADDRESS) {
             self.wrong(
                 "memory.base",
-                "the range ends beyond 2^64",
+                "the range ends where no machine has memory",
                 "write a lower address",
             );
             return None;
@@ -121,23 +124,22 @@ impl Read {
 
     /// Also keeps `next_multiple_of` from overflowing: nobody has 2^60 bytes.
     pub(super) fn size(&mut self, key: &str, text: &str, example: &str) -> Option<u64> {
-        match text.parse::<Size>() {
-            Ok(Size(bytes)) if bytes <= 1 << 60 => Some(bytes),
-            Ok(_) => {
-                let help = format!("write a size as in \"{example}\"");
-                self.wrong(
-                    key,
-                    format!("\"{text}\" is more than any machine has"),
-                    help,
-                );
-                None
+        let (message, help) = match text.parse::<Size>() {
+            Ok(Size(bytes)) if bytes <= 1 << 60 => return Some(bytes),
+            Ok(_) => (
+                format!("\"{text}\" is more than any machine has"),
+                format!("write a size as in \"{example}\""),
+            ),
+            Err(bad) => {
+                let help = match &bad.instead {
+                    Some(instead) => format!("write \"{instead}\" if that is what is meant"),
+                    None => format!("write a size as in \"{example}\""),
+                };
+                (format!("\"{text}\" is no size: {bad}"), help)
             }
-            Err(e) => {
-                let help = format!("write a size as in \"{example}\"");
-                self.wrong(key, format!("\"{text}\" is no size: {e}"), help);
-                None
-            }
-        }
+        };
+        self.wrong(key, message, help);
+        None
     }
 
     fn page_size(&mut self, text: &str) -> Option<u64> {
@@ -153,10 +155,15 @@ impl Read {
     fn base(&mut self, text: &str) -> Option<u64> {
         let digits = text.strip_prefix("0x").filter(|d| !d.starts_with('+'));
         let base = digits.and_then(|d| u64::from_str_radix(d, 16).ok());
-        if let Some(base) = base.filter(|b| b.is_multiple_of(2 * MIB)) {
+        let possible = |b: &u64| b.is_multiple_of(2 * MIB) && *b < MOST_ADDRESS;
+        if let Some(base) = base.filter(possible) {
             return Some(base);
         }
         let (message, help) = match base {
+            Some(base) if base >= MOST_ADDRESS => (
+                format!("no machine has memory at {base:#x}"),
+                "`cellctl host --json` shows where each node's memory is".to_owned(),
+            ),
             Some(base) => (
                 format!("{base:#x} is no multiple of 2MiB"),
                 format!("write \"{:#x}\"", base & !(2 * MIB - 1)),

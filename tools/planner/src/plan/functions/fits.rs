@@ -17,7 +17,7 @@ pub(super) fn fits(
     bars: &[Bar],
     key: &str,
 ) -> Option<()> {
-    let before = pool.report.errors();
+    let before = pool.errors;
     let message = format!("slice `{}` cannot have {address}", wish.slice.name);
     // A virtual function is behind the unit of its physical one, and the
     // firmware knows that one alone.
@@ -37,7 +37,7 @@ pub(super) fn fits(
                 .help("give it only to cells that may see each other's data"),
         );
     }
-    (pool.report.errors() == before).then_some(())
+    (pool.errors == before).then_some(())
 }
 
 /// Whether an IOMMU keeps the function's DMA in the cell.

@@ -10,6 +10,7 @@ use super::pool::{Owner, Pool};
 use crate::config::{Console, Isolation, PciWish, Slice, Which};
 use crate::host::{Function, Sriov};
 use crate::pci::Address;
+use crate::words::count;
 use cellvisor_abi::plan::MAX_FUNCTIONS;
 use fits::fits;
 
@@ -40,10 +41,10 @@ impl Wish<'_> {
 /// All functions that a slice wants: those of `[[pci]]`, then its console.
 fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
     let mut wishes = Vec::new();
-    for (i, pci) in slice.pci.iter().enumerate() {
+    for pci in &slice.pci {
         wishes.push(Wish {
             slice,
-            key: format!("pci.{i}"),
+            key: format!("pci.{}", pci.at),
             pci: pci.clone(),
         });
     }
@@ -57,6 +58,7 @@ fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
             slice,
             key: "console.pci".to_owned(),
             pci: PciWish {
+                at: slice.pci.len(),
                 which: Which::Address(address),
                 mac: None,
                 vlan: None,
@@ -123,7 +125,7 @@ fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<
     const KEY: &str = "address";
     let name = &wish.slice.name;
     let Some(function) = pool.function(address) else {
-        let help = "`cellctl host` lists all functions; a VF is named by `sriov = { pf, vf }`";
+        let help = "`cellctl host --functions` lists them; a VF is named by `sriov = { pf, vf }`";
         wish.wrong(
             pool,
             KEY,
@@ -161,7 +163,8 @@ fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<
         .map(|s| s.num_vfs)
         .filter(|n| *n > 0)
     {
-        let cause = format!("it has {vfs} virtual functions, which the root would keep");
+        let vfs = count(vfs, "virtual function");
+        let cause = format!("it has {vfs}, which the root would keep");
         let help = format!("remove them: echo 0 > /sys/bus/pci/devices/{address}/sriov_numvfs");
         wish.wrong(pool, KEY, message, cause, help);
         return None;
@@ -207,7 +210,7 @@ fn physical<'h>(
 ) -> Option<(&'h Function, &'h Sriov)> {
     const KEY: &str = "sriov.pf";
     let Some(function) = pool.function(pf) else {
-        let help = "`cellctl host` lists all functions";
+        let help = "`cellctl host --functions` lists them";
         wish.wrong(
             pool,
             KEY,

@@ -1,0 +1,108 @@
+//! Command lines.
+
+use crate::config::{Console, Slice};
+use crate::report::{Finding, Report};
+use std::collections::BTreeSet;
+
+/// Words of a command line that contradict the slice: the word, whether it
+/// has a value, why, and what helps.
+const CONTRADICTIONS: [(&str, &str, &str); 12] = [
+    (
+        "maxcpus",
+        "the slice gives the kernel its CPUs; this would leave some unused",
+        "set `cpus.count` instead",
+    ),
+    (
+        "nr_cpus",
+        "the slice gives the kernel its CPUs; this would leave some unused",
+        "set `cpus.count` instead",
+    ),
+    (
+        "nosmp",
+        "the slice gives the kernel its CPUs; this would leave all but one unused",
+        "write `count = 1` instead",
+    ),
+    (
+        "mem",
+        "the slice gives the kernel its memory; this would leave some unused",
+        "set `memory.size` instead",
+    ),
+    (
+        "memmap",
+        "the kernel's memory map comes from the slice",
+        "set `memory.size` instead",
+    ),
+    (
+        "noapic",
+        "a cell has no other interrupt controller",
+        "remove it",
+    ),
+    (
+        "nolapic",
+        "a cell has no other interrupt controller",
+        "remove it",
+    ),
+    (
+        "disableapic",
+        "a cell has no other interrupt controller",
+        "remove it",
+    ),
+    (
+        "nox2apic",
+        "CPUs of cells have their APIC in x2APIC mode",
+        "remove it",
+    ),
+    (
+        "acpi",
+        "a cell finds its CPUs and devices through ACPI",
+        "remove it",
+    ),
+    ("pci", "", ""),
+    ("tsc", "", ""),
+];
+
+/// Whether the command line contradicts the slice.
+pub(super) fn command_line(slice: &Slice) -> Report {
+    let mut report = Report::default();
+    let mut seen = BTreeSet::new();
+    for word in slice.kernel.cmdline.split_whitespace() {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let known = CONTRADICTIONS.iter().find(|(n, ..)| *n == name);
+        let Some((_, cause, help)) = known.filter(|_| seen.insert(word)) else {
+            continue;
+        };
+        let (cause, help) = match (name, value) {
+            ("acpi", "off" | "ht") => (*cause, *help),
+            ("pci", "off") => ("the slice's functions are on PCI", "remove it"),
+            ("tsc", "unstable") => ("the TSC is the only clock of a cell", "remove it"),
+            ("acpi" | "pci" | "tsc", _) => continue,
+            _ => (*cause, *help),
+        };
+        report.push(
+            Finding::error(format!("`{word}` contradicts the slice"))
+                .at(slice.place("kernel.cmdline"))
+                .because(cause)
+                .help(help),
+        );
+    }
+    if slice.console == Console::Virtual && !slice.doubts("console") {
+        report.extend(console(slice));
+    }
+    report
+}
+
+/// A console that the slice does not have.
+fn console(slice: &Slice) -> Report {
+    let other = |word: &&str| {
+        let device = word.strip_prefix("console=ttyS");
+        device.is_some_and(|d| d.split(',').next() != Some("0"))
+    };
+    match slice.kernel.cmdline.split_whitespace().find(other) {
+        Some(word) => Finding::warning(format!("`{word}` is not the slice's console"))
+            .at(slice.place("kernel.cmdline"))
+            .because("the virtual console is ttyS0")
+            .help("write `console=ttyS0`, or leave it out: it is added by itself")
+            .into(),
+        None => Report::default(),
+    }
+}

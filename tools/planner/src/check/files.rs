@@ -1,0 +1,179 @@
+//! Kernel images and initrds: whether they are there, whole, and fit.
+
+use super::Files;
+use super::image::{self, Header};
+use crate::config::Slice;
+use crate::report::{Finding, Report};
+use crate::size::about;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// Longest command line that Linux takes on x86, in bytes without its zero,
+/// where the kernel is not at hand to say so (`COMMAND_LINE_SIZE`).
+const LONGEST_LINE: u64 = 2047;
+
+/// A look at what a slice boots.
+struct Look<'s> {
+    slice: &'s Slice,
+    files: Files,
+    report: Report,
+}
+
+/// What can be told of kernel, initrd and command line.
+pub(super) fn look(slice: &Slice, files: Files) -> Report {
+    let mut look = Look {
+        slice,
+        files,
+        report: Report::default(),
+    };
+    let header = match files {
+        Files::Skip => None,
+        Files::Look | Files::Elsewhere => look.kernel(),
+    };
+    if files != Files::Skip {
+        look.initrd(header.as_ref());
+    }
+    look.length(header.as_ref());
+    look.report
+}
+
+impl Look<'_> {
+    fn wrong(&mut self, key: &str, message: String, cause: &str, help: &str) {
+        if self.slice.doubts(key) {
+            return;
+        }
+        let mut finding = Finding::error(message).at(self.slice.place(key));
+        finding.cause = Some(cause.to_owned()).filter(|c| !c.is_empty());
+        self.report.push(finding.help(help));
+    }
+
+    /// The kernel's header, if it is one that cells boot.
+    fn kernel(&mut self) -> Option<Header> {
+        const KEY: &str = "kernel.image";
+        let path = &self.slice.kernel.image;
+        let shown = path.display().to_string();
+        let (head, length) = self.open(KEY, "kernel", path)?;
+        let header = match image::header(&head) {
+            Ok(header) => header?,
+            Err(why) => {
+                let help = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
+                self.wrong(KEY, format!("{shown} {why}"), "", help);
+                return None;
+            }
+        };
+        if length < header.length {
+            let message = format!("{shown} is cut short");
+            let cause = format!("it has {length} bytes, its header says {}", header.length);
+            self.wrong(KEY, message, &cause, "copy it again");
+        }
+        let memory = self.slice.memory.size;
+        if header.end > memory && !self.slice.doubts("memory.size") {
+            let message = format!("the kernel does not fit into {}", about(memory));
+            let cause = format!("{shown} needs {} to unpack itself", about(header.end));
+            self.wrong("memory.size", message, &cause, "give the slice more memory");
+        }
+        Some(header)
+    }
+
+    fn initrd(&mut self, kernel: Option<&Header>) {
+        const KEY: &str = "kernel.initrd";
+        let Some(path) = &self.slice.kernel.initrd else {
+            return;
+        };
+        let shown = path.display().to_string();
+        let Some((head, length)) = self.open(KEY, "initrd", path) else {
+            return;
+        };
+        if length == 0 {
+            let help = "build it again, or leave `initrd` out";
+            return self.wrong(KEY, format!("the initrd {shown} is empty"), "", help);
+        }
+        if !image::is_archive(&head) {
+            let message = format!("{shown} is no initrd");
+            let cause = "it is no cpio archive, packed or not";
+            let help = "name one, as /boot/initrd.img-* of a distribution is";
+            return self.wrong(KEY, message, cause, help);
+        }
+        let kernel = kernel.map_or(0, |k| k.end);
+        let memory = self.slice.memory.size;
+        let room = memory.saturating_sub(kernel);
+        if length > room && !self.slice.doubts("memory.size") {
+            let message = format!("the initrd does not fit into {}", about(memory));
+            let cause = match kernel {
+                0 => format!("it has {}", about(length)),
+                kernel => format!(
+                    "it has {}, and the kernel needs {} to unpack itself",
+                    about(length),
+                    about(kernel)
+                ),
+            };
+            let help = "give the slice more memory, or make the initrd smaller";
+            self.wrong(KEY, message, &cause, help);
+        }
+    }
+
+    /// First bytes and length of a file; none after a finding.
+    fn open(&mut self, key: &str, what: &str, path: &Path) -> Option<(Vec<u8>, u64)> {
+        if self.slice.doubts(key) {
+            return None;
+        }
+        let shown = path.display();
+        let advice = match key {
+            "kernel.initrd" => "relative paths start at this file's folder; or leave `initrd` out",
+            _ => "relative paths start at this file's folder; kernels are in /boot",
+        };
+        match first_bytes(path) {
+            Ok(Some(found)) => return Some(found),
+            Ok(None) => {
+                let message = format!("the {what} {shown} is no ordinary file");
+                self.wrong(key, message, "", "name a file, not a folder or device");
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound && self.files == Files::Elsewhere => {
+                let message = format!("the {what} {shown} is not on this machine");
+                let finding = Finding::warning(message).at(self.slice.place(key));
+                let cause = "so it was not looked at";
+                let help = "it must be on the machine where the slice is created";
+                self.report.push(finding.because(cause).help(help));
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.wrong(
+                    key,
+                    format!("the {what} {shown} does not exist"),
+                    "",
+                    advice,
+                );
+            }
+            Err(e) => {
+                let message = format!("the {what} {shown} cannot be read: {e}");
+                self.wrong(key, message, "", advice);
+            }
+        }
+        None
+    }
+
+    /// Whether the kernel takes so long a command line.
+    fn length(&mut self, kernel: Option<&Header>) {
+        let length = self.slice.kernel.cmdline.len() as u64;
+        let longest = kernel.map_or(LONGEST_LINE, |k| k.longest_line);
+        if length > longest {
+            let message = "the command line is too long".to_owned();
+            let cause = format!("it has {length} bytes, and the kernel takes {longest}");
+            let help = format!("shorten it by {} bytes", length - longest);
+            self.wrong("kernel.cmdline", message, &cause, &help);
+        }
+    }
+}
+
+/// As much of an ordinary file as its header takes, and its length.
+fn first_bytes(path: &Path) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut head = Vec::new();
+    file.take(image::HEAD).read_to_end(&mut head)?;
+    Ok(Some((head, length)))
+}

@@ -1,0 +1,235 @@
+//! What is said of kernels, initrds and command lines, with the files there.
+
+use cellvisor_planner::check::{self, Files};
+use cellvisor_planner::config;
+use cellvisor_planner::host::Host;
+use cellvisor_planner::plan::Taken;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder that is gone in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("cellvisor-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        fs::write(self.0.join(name), content).expect("written");
+    }
+
+    /// What is said of a slice with 1 GiB (or `memory`), an image, and what
+    /// else `[kernel]` has; without the folder's name.
+    fn told(&self, memory: &str, kernel: &str, files: Files) -> String {
+        let text = format!(
+            "version = 1\ncell.name = \"new\"\ncpus.count = 1\nmemory.size = \"{memory}\"\n\
+             kernel = {{ {kernel} }}\n"
+        );
+        let slices = config::parse(&text, &self.0.join("slice.toml")).expect("well formed");
+        let z8 = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/hosts/z8.toml");
+        let host = Host::load(&z8).expect("a host");
+        let report = check::check(&host, &slices, &Taken::default(), files);
+        report
+            .to_string()
+            .replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A bzImage of 3 KiB that takes command lines of 100 bytes and needs 65 MiB.
+fn kernel() -> Vec<u8> {
+    let mut image = vec![0u8; 3072];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x1f1, &[3]);
+    put(0x1f4, &64u32.to_le_bytes());
+    put(0x202, b"HdrS");
+    put(0x206, &0x020fu16.to_le_bytes());
+    put(0x236, &[1]);
+    put(0x238, &100u32.to_le_bytes());
+    put(0x260, &(64u32 << 20).to_le_bytes());
+    image
+}
+
+#[test]
+fn whole_kernels_and_archives_are_good() {
+    let folder = Folder::new("good");
+    folder.put("vmlinuz", &kernel());
+    folder.put("initrd", b"070701 and so on");
+    let mut elf = b"\x7fELF\x02".to_vec();
+    elf.resize(18, 0);
+    elf.extend([62, 0]);
+    folder.put("vmlinux", &elf);
+    for good in [
+        "image = \"vmlinuz\", initrd = \"initrd\"",
+        "image = \"vmlinux\"",
+    ] {
+        for files in [Files::Look, Files::Elsewhere] {
+            assert_eq!(folder.told("1GiB", good, files), "");
+        }
+    }
+}
+
+#[test]
+fn kernels_are_looked_into() {
+    let folder = Folder::new("kernels");
+    let mut narrow = kernel();
+    narrow[0x236] = 0;
+    folder.put("narrow", &narrow);
+    folder.put("cut", &kernel()[..3071]);
+    folder.put("arm", b"\x7fELF\x01");
+    folder.put("text", b"hello");
+    let bzimage = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
+    let advice = "relative paths start at this file's folder; kernels are in /boot";
+    for (name, message, cause, help) in [
+        (
+            "narrow",
+            "narrow is a bzImage without a 64-bit entry",
+            "",
+            bzimage,
+        ),
+        (
+            "arm",
+            "arm is an ELF file for another processor",
+            "",
+            bzimage,
+        ),
+        ("text", "text is no bzImage and no ELF file", "", bzimage),
+        (
+            "cut",
+            "cut is cut short",
+            " it has 3071 bytes, its header says 3072",
+            "copy it again",
+        ),
+        ("none", "the kernel none does not exist", "", advice),
+        (
+            "/dev/zero",
+            "the kernel /dev/zero is no ordinary file",
+            "",
+            "name a file, not a folder or device",
+        ),
+    ] {
+        let marks = "^".repeat(name.len() + 2);
+        let expected = format!(
+            "\
+error: {message}
+ --> slice.toml:5:20
+  |
+5 | kernel = {{ image = \"{name}\" }}
+  |                    {marks}{cause}
+  |
+  = help: {help}"
+        );
+        let told = folder.told("1GiB", &format!("image = \"{name}\""), Files::Look);
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn kernels_that_do_not_fit_are_told() {
+    let folder = Folder::new("fit");
+    folder.put("vmlinuz", &kernel());
+    let expected = "\
+error: the kernel does not fit into 64MiB
+ --> slice.toml:4:15
+  |
+4 | memory.size = \"64MiB\"
+  |               ^^^^^^^ vmlinuz needs 65MiB to unpack itself
+  |
+  = help: give the slice more memory";
+    let told = folder.told("64MiB", "image = \"vmlinuz\"", Files::Look);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn initrds_are_looked_into() {
+    let folder = Folder::new("initrds");
+    folder.put("k", &kernel());
+    folder.put("text", b"hello");
+    folder.put("empty", b"");
+    let large = fs::File::create(folder.0.join("large")).expect("created");
+    large.set_len(3 << 20).expect("a hole");
+    for (name, message, cause, help) in [
+        (
+            "text",
+            "text is no initrd",
+            " it is no cpio archive, packed or not",
+            "name one, as /boot/initrd.img-* of a distribution is",
+        ),
+        (
+            "empty",
+            "the initrd empty is empty",
+            "",
+            "build it again, or leave `initrd` out",
+        ),
+        (
+            "large",
+            "the initrd does not fit into 66MiB",
+            " it has 3MiB, and the kernel needs 65MiB to unpack itself",
+            "give the slice more memory, or make the initrd smaller",
+        ),
+        (
+            "none",
+            "the initrd none does not exist",
+            "",
+            "relative paths start at this file's folder; or leave `initrd` out",
+        ),
+    ] {
+        let marks = "^".repeat(name.len() + 2);
+        let expected = format!(
+            "\
+error: {message}
+ --> slice.toml:5:34
+  |
+5 | kernel = {{ image = \"k\", initrd = \"{name}\" }}
+  |                                  {marks}{cause}
+  |
+  = help: {help}"
+        );
+        let kernel = format!("image = \"k\", initrd = \"{name}\"");
+        assert_eq!(folder.told("66MiB", &kernel, Files::Look), expected);
+    }
+}
+
+#[test]
+fn command_lines_are_as_long_as_the_kernel_takes() {
+    let folder = Folder::new("lines");
+    folder.put("k", &kernel());
+    let line = |length: usize| format!("image = \"k\", cmdline = \"{}\"", "x".repeat(length));
+    assert_eq!(folder.told("1GiB", &line(100), Files::Look), "");
+    let told = folder.told("1GiB", &line(107), Files::Look);
+    assert!(
+        told.starts_with("error: the command line is too long\n"),
+        "{told}"
+    );
+    assert!(
+        told.contains("it has 107 bytes, and the kernel takes 100"),
+        "{told}"
+    );
+    assert!(told.ends_with("help: shorten it by 7 bytes"), "{told}");
+}
+
+#[test]
+fn files_of_another_machine_are_not_called_good() {
+    let folder = Folder::new("elsewhere");
+    folder.put("cut", &kernel()[..3071]);
+    let expected = "\
+warning: the kernel none is not on this machine
+ --> slice.toml:5:20
+  |
+5 | kernel = { image = \"none\" }
+  |                    ^^^^^^ so it was not looked at
+  |
+  = help: it must be on the machine where the slice is created";
+    let told = folder.told("1GiB", "image = \"none\"", Files::Elsewhere);
+    assert_eq!(told, expected);
+    let told = folder.told("1GiB", "image = \"cut\"", Files::Elsewhere);
+    assert!(told.starts_with("error: cut is cut short\n"), "{told}");
+}
