@@ -268,6 +268,11 @@ impl Cell {
         of_guest.chain(of_root)
     }
 
+    /// Plan indexes of its CPUs, by virtual id; none of the root.
+    pub(crate) fn cpu_indexes(&self) -> &[u16] {
+        self.guest.as_ref().map_or(&[], |guest| &guest.cpus)
+    }
+
     /// The CPU with this virtual id.
     pub(crate) fn cpu(&self, virtual_id: u32) -> Option<&'static CpuShared> {
         match &self.guest {

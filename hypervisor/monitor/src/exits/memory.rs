@@ -242,7 +242,7 @@ fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
             devices.ioapic_write(offset, value as u32, |out| match out {
                 Output::Send(message) => ipi::deliver_message(cell, Some(message)),
                 Output::Wire(change) => {
-                    if !ioapic::program(window, cell, &change) {
+                    if !ioapic::program(window, cell.id, cell.cpu_indexes(), &change) {
                         pci::refused(cell);
                     }
                 }

@@ -10,7 +10,6 @@
 mod registers;
 
 use crate::call::{Refusal, bad, taken};
-use crate::cell::Cell;
 use crate::mem::map::Window;
 use crate::owners::{self, Owners};
 use crate::{facts, iommu, ipi, pci};
@@ -204,15 +203,14 @@ fn guarded(registers: &Registers<'_>) -> Shared {
     shared
 }
 
-/// The cell has programmed a wire; false if it is to lead where it may not, and
-/// is masked.
-pub(crate) fn program(window: &mut Window, cell: &Cell, change: &Change) -> bool {
+/// The cell, whose CPUs have these plan indexes, has programmed a wire; false if
+/// it is to lead where it may not, and is masked.
+pub(crate) fn program(window: &mut Window, cell: CellId, cpus: &[u16], change: &Change) -> bool {
     let message = change.message;
-    let cpus = cell.guest.as_ref().map_or(&[][..], |guest| &guest.cpus);
     let vector = wire::vector(message.kind).filter(|_| !change.masked);
     let target = vector.zip(ipi::physical(cpus, message.ipi().dest));
     let mut chips = CHIPS.lock();
-    let Some(wire) = chips.wire(cell.id, message.pin) else {
+    let Some(wire) = chips.wire(cell, message.pin) else {
         return true;
     };
     let (plan, index) = (wire.plan, wire.index);

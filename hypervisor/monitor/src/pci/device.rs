@@ -1,8 +1,7 @@
 //! One function of a cell: its model, its interrupts, its resets.
 
 use super::config;
-use super::msix::{Msix, refused};
-use crate::cell::Cell;
+use super::msix::Msix;
 use crate::iommu;
 use crate::mem::map::Window;
 use crate::sync::{self, tsc};
@@ -34,6 +33,16 @@ pub(super) struct Target<'a> {
     pub(super) source: u16,
     /// Interrupt entries, the first and how many; `None` without remapping.
     pub(super) entries: Option<(u16, u16)>,
+}
+
+/// What came of a cell's write to configuration space.
+pub(super) enum Written {
+    /// It was carried out, or is of no effect.
+    Done,
+    /// It was dropped.
+    Refused,
+    /// It was carried out, but for so many messages that lead nowhere they may.
+    Undelivered(u16),
 }
 
 /// A function of a cell.
@@ -175,22 +184,22 @@ impl Device {
             .read(access, |offset| config::read(window, bdf, offset))
     }
 
-    /// The cell writes it; false if that was refused.
+    /// The cell, whose CPUs have these plan indexes, writes it.
     pub(super) fn write(
         &mut self,
         window: &mut Window,
-        cell: &Cell,
+        cpus: &[u16],
         access: Access,
         value: u32,
-    ) -> bool {
+    ) -> Written {
         if !self.settle(window) {
-            return true;
+            return Written::Done;
         }
         let bdf = self.bdf();
         let hardware = |offset| config::read(window, bdf, offset);
         match self.function.write(access, value, hardware) {
             Effect::Done => {}
-            Effect::Refused => return false,
+            Effect::Refused => return Written::Refused,
             Effect::Hardware { offset, value } => {
                 let value = if offset == COMMAND {
                     self.command(value)
@@ -199,11 +208,11 @@ impl Device {
                 };
                 config::write(window, bdf, offset, value);
             }
-            Effect::Msi => self.set_msi(window, cell),
-            Effect::Msix => self.set_msix(window, cell),
+            Effect::Msi => return self.set_msi(window, cpus),
+            Effect::Msix => return self.set_msix(window, cpus),
             Effect::Reset => self.reset(window),
         }
-        true
+        Written::Done
     }
 
     /// Without a domain the cell's addresses would be the root's: no DMA then,
@@ -220,30 +229,29 @@ impl Device {
         }
     }
 
-    fn target<'a>(&self, cell: &'a Cell) -> Target<'a> {
+    fn target<'a>(&self, cpus: &'a [u16]) -> Target<'a> {
         Target {
-            cpus: cell.guest.as_ref().map_or(&[], |guest| &guest.cpus),
+            cpus,
             source: self.bdf().requester,
             entries: self.entries,
         }
     }
 
     /// MSI as the cell has set it up: one message.
-    fn set_msi(&self, window: &mut Window, cell: &Cell) {
+    fn set_msi(&self, window: &mut Window, cpus: &[u16]) -> Written {
         let Some(at) = self.capability(MSI) else {
-            return;
+            return Written::Done;
         };
         let msi = self.function.msi();
         self.change(window, at, MSI_ENABLE | MSI_GRANTED, 0);
         if !msi.enabled {
-            return;
+            return Written::Done;
         }
         let message = self
-            .target(cell)
+            .target(cpus)
             .message(0, msi.address, u32::from(msi.data));
         let Some((address, data)) = message else {
-            refused(cell);
-            return;
+            return Written::Undelivered(1);
         };
         let bdf = self.bdf();
         let wide = config::read(window, bdf, at) & MSI_WIDE != 0;
@@ -258,26 +266,32 @@ impl Device {
             data & 0xffff,
         );
         self.change(window, at, 0, MSI_ENABLE);
+        Written::Done
     }
 
     /// MSI-X on or off, masked or not, as the cell wants it.
-    fn set_msix(&self, window: &mut Window, cell: &Cell) {
+    fn set_msix(&self, window: &mut Window, cpus: &[u16]) -> Written {
         let (Some(at), Some(msix)) = (self.capability(MSIX), &self.msix) else {
-            return;
+            return Written::Done;
         };
         let control = self.function.msix_control();
+        let mut undelivered = 0;
         if control.enabled {
-            let target = self.target(cell);
+            let target = self.target(cpus);
             let (entries, _) = msix.vectors();
             for index in 0..entries {
                 if !msix.program(window, &target, index) {
-                    refused(cell);
+                    undelivered += 1;
                 }
             }
         }
         let enabled = if control.enabled { MSIX_ENABLE } else { 0 };
         let masked = if control.masked { MSIX_MASKED } else { 0 };
         self.change(window, at, MSIX_ENABLE | MSIX_MASKED, enabled | masked);
+        match undelivered {
+            0 => Written::Done,
+            count => Written::Undelivered(count),
+        }
     }
 
     /// True if `gpa` is in the pages of the table that the cell does not reach.
@@ -288,16 +302,17 @@ impl Device {
         })
     }
 
-    /// The cell writes to its MSI-X table; false if that was refused.
+    /// The cell, whose CPUs have these plan indexes, writes to its MSI-X table;
+    /// false if that was refused.
     pub(super) fn write_table(
         &mut self,
         window: &mut Window,
-        cell: &Cell,
+        cpus: &[u16],
         gpa: u64,
         size: u8,
         value: u64,
     ) -> bool {
-        let target = self.target(cell);
+        let target = self.target(cpus);
         let enabled = self.function.msix_control().enabled;
         let Some(msix) = &mut self.msix else {
             return false;

@@ -21,8 +21,7 @@ pub(crate) use claim::{
     MAX_FUNCTIONS, claim, domain, guarded, map, protect, release_guarded, take_pages,
 };
 pub(crate) use config::{ADDRESS_PORT, DATA_PORT, at as config_at, init};
-use device::Device;
-pub(crate) use msix::refused;
+use device::{Device, Written};
 
 /// A little longer than any reset takes, in microseconds.
 const PATIENCE_US: u64 = 200_000;
@@ -171,9 +170,26 @@ pub(crate) fn read(window: &mut Window, cell: &Cell, at: Bdf, access: Access) ->
 pub(crate) fn write(window: &mut Window, cell: &Cell, at: Bdf, access: Access, value: u32) -> bool {
     let written = with(cell, |functions| {
         let device = functions.find(at).ok()?;
-        Some(device.write(window, cell, access, value))
+        Some(device.write(window, cell.cpu_indexes(), access, value))
     });
-    written.flatten() == Some(true)
+    match written.flatten() {
+        Some(Written::Done) => true,
+        Some(Written::Undelivered(count)) => {
+            (0..count).for_each(|_| refused(cell));
+            true
+        }
+        Some(Written::Refused) | None => false,
+    }
+}
+
+/// Counts a message of the cell that leads nowhere it may.
+pub(crate) fn refused(cell: &Cell) {
+    if cell::count(&cell.denied.mmio) {
+        crate::log::line(format_args!(
+            "cell={} denied interrupt message",
+            cell.name.as_str()
+        ));
+    }
 }
 
 /// The cell reads in guarded pages of an MSI-X table; `None` if there are none.
@@ -195,7 +211,7 @@ pub(crate) fn write_table(
     with(cell, |functions| {
         let mut all = functions.all_mut().iter_mut();
         let found = all.find(|device| device.guards(gpa));
-        found.is_some_and(|device| device.write_table(window, cell, gpa, size, value))
+        found.is_some_and(|device| device.write_table(window, cell.cpu_indexes(), gpa, size, value))
     })
     .unwrap_or(false)
 }

@@ -2,7 +2,6 @@
 //! has instead.
 
 use super::device::Target;
-use crate::cell::{self, Cell};
 use crate::mem::map::Window;
 use crate::mem::{hpa_of, pool};
 use crate::{iommu, ipi};
@@ -233,15 +232,5 @@ impl Target<'_> {
             return None;
         };
         Some((vector, ipi::physical(self.cpus, ipi.dest)?))
-    }
-}
-
-/// Counts a message of the cell that leads nowhere it may.
-pub(crate) fn refused(cell: &Cell) {
-    if cell::count(&cell.denied.mmio) {
-        crate::log::line(format_args!(
-            "cell={} denied interrupt message",
-            cell.name.as_str()
-        ));
     }
 }
