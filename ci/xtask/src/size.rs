@@ -58,7 +58,7 @@ pub(crate) fn main(paths: &Paths) -> Result<()> {
         row("data", parts.data, ""),
         row("zeroed", parts.bss, ""),
     ];
-    let area = constants::value(paths, "hypervisor/monitor/src/percpu.rs", "AREA_SIZE")?;
+    let area = constants::value(paths, "hypervisor/monitor/src/mem/mod.rs", "AREA_SIZE")?;
     rows.push(row("for each CPU", area, &PEER_PER_CPU.to_string()));
     rows.push(vec!["for each cell".to_owned(), per_cell(paths)?]);
     println!("{}\n", table(&rows));

@@ -6,33 +6,24 @@
 //! do is decided in `cellvisor_core`; here is how this machine does it, and all
 //! unsafe code of the trusted base.
 //!
-//! The way in: `entry.S` → [`enter`] → [`run`]. An exit's way: a back end under
-//! [`vcpu`] decodes it, [`run`] hands it to [`exits`]. Hypercalls: [`call`].
+//! The way in: `entry.S` → [`entry::enter`] → [`entry::run`]. An exit's way: a
+//! back end under [`vcpu`] decodes it, [`entry::run`] hands it to [`exits`].
+//! Hypercalls: [`call`].
 #![no_std]
 #![no_main]
 
+mod boot;
 mod call;
 mod cell;
 mod cpu;
-mod devices;
-mod enter;
+mod dev;
 mod entry;
 mod exits;
-mod facts;
-mod handover;
-mod ioapic;
-mod iommu;
-mod ipi;
-mod kick;
-mod linux;
 mod log;
+mod machine;
 mod mem;
-mod owners;
-mod pci;
-mod percpu;
-mod root;
-mod run;
-mod space;
+mod refusal;
+mod switch;
 mod sync;
 mod vcpu;
 

@@ -1,15 +1,16 @@
 //! Putting a cell together: its tables, its functions, its devices.
 
-use super::create::{Cpus, bad, filter_config_ports};
-use super::life::{for_each_run, unmap_from_root};
-use super::{Caller, Refusal};
-use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Guest, Life};
-use crate::devices::Devices;
-use crate::facts;
-use crate::ioapic;
-use crate::iommu::{self, Domain};
-use crate::pci::{self, Functions};
-use crate::space::Space;
+use crate::call::caller::Caller;
+use crate::call::give_back::filter_config_ports;
+use crate::call::view::{for_each_run, unmap_from_root};
+use crate::cell::devices::Devices;
+use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim};
+use crate::dev::ioapic;
+use crate::dev::iommu::{self, Domain};
+use crate::dev::pci::Functions;
+use crate::machine;
+use crate::mem::space::Space;
+use crate::refusal::{Refusal, bad};
 use crate::vcpu::Vendor;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, Resource, State};
@@ -110,16 +111,16 @@ impl Parts {
         if iommu::units() != 0 {
             exclude(id)?;
         }
-        pci::take_pages(&self.functions, Owner::Device(id))?;
+        claim::take_pages(&self.functions, Owner::Device(id))?;
         ioapic::claim(id, self.functions.plans())?;
         hide_devices(caller, id, &self.functions)?;
-        self.domain = pci::domain(plan, &self.functions, id)?;
-        pci::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
+        self.domain = claim::domain(plan, &self.functions, id)?;
+        claim::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
         ioapic::take(caller.window, id)?;
-        let space = (caller.vendor.new_space)(facts::get().largest_page).ok_or_else(no_memory)?;
+        let space = (caller.vendor.new_space)(machine::get().largest_page).ok_or_else(no_memory)?;
         let space = self.space.insert(space);
         map(plan, space)?;
-        pci::map(&self.functions, space)?;
+        claim::map(&self.functions, space)?;
         self.bitmaps = bitmaps(caller.vendor, plan);
         let wires = self.functions.plans().filter_map(|function| function.wire);
         let wired = wires.fold(0, |pins, wire| pins | 1 << wire.gsi);
@@ -162,7 +163,7 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
     }
     filter_config_ports(true);
     let chips = ioapic::pages(id);
-    let guarded = pci::guarded(functions).chain(chips.iter().copied());
+    let guarded = claim::guarded(functions).chain(chips.iter().copied());
     let guarded = guarded.map(|page| (page, PAGE_SIZE));
     unmap_from_root(caller, |f| {
         for_each_run(Owner::Device(id), f)?;
@@ -171,7 +172,7 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
     })
 }
 
-fn map(plan: &CellPlan<'_>, space: &mut crate::space::Space) -> Result<(), Refusal> {
+fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), Refusal> {
     for memory in plan.memory.iter().flatten() {
         space
             .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size, Attr::RAM)

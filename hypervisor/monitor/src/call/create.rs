@@ -1,14 +1,16 @@
 //! Making a cell: everything is checked and taken step by step, and given back
 //! in reverse if a step fails.
 
-use super::build::build;
-use super::{Caller, Refusal};
-use crate::cell::{self, Cell, MAX_CELL_CPUS};
-use crate::mem::map::Window;
-use crate::pci::{self, MAX_FUNCTIONS};
-use crate::percpu::{self, Activity, CpuShared, request};
-use crate::{facts, ioapic, iommu, kick, log, owners};
-use cellvisor_abi::call::{CellId, Conflict, Name, Owner, Resource};
+use crate::call::build::build;
+use crate::call::caller::Caller;
+use crate::call::give_back::{Guarded, recheck_interrupts, release};
+use crate::cell::cpus::{assign_all, give_back, stop_all};
+use crate::cell::{self, Cell, Cpus, claim};
+use crate::cpu::percpu::{self, CpuShared};
+use crate::mem::owners;
+use crate::refusal::{Refusal, bad, taken};
+use crate::{log, machine};
+use cellvisor_abi::call::{CellId, Name, Owner, Resource};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
@@ -30,8 +32,8 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     }
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
     let cpus = cpus(&plan, caller.shared)?;
-    let functions = pci::claim(caller.window, &plan)?;
-    let guarded: Guarded = pci::guarded(&functions).collect();
+    let functions = claim::claim(caller.window, &plan)?;
+    let guarded: Guarded = claim::guarded(&functions).collect();
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
         .and_then(|()| take_ports(&plan, owner))
@@ -49,31 +51,6 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     );
     Ok(id)
 }
-
-pub(crate) fn bad(status: CallStatus, resource: Resource) -> Refusal {
-    Refusal::conflict(
-        status,
-        Conflict {
-            resource,
-            owner: None,
-        },
-    )
-}
-
-pub(crate) fn taken(resource: Resource, owner: Owner) -> Refusal {
-    Refusal::conflict(
-        CallStatus::NotOwned,
-        Conflict {
-            resource,
-            owner: Some(owner),
-        },
-    )
-}
-
-/// Pages that are guarded for a cell's functions.
-pub(super) type Guarded = heapless::Vec<u64, MAX_FUNCTIONS>;
-
-pub(super) type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
 
 /// Indexes of the plan's CPUs. All must be the root's, and not the one that
 /// makes the call.
@@ -129,7 +106,7 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
 
 /// Aligned, inside the machine, and memory that is cached like RAM.
 fn check_memory(memory: &Memory) -> Result<(), Refusal> {
-    let facts = facts::get();
+    let facts = machine::get();
     let aligned = (memory.gpa | memory.hpa | memory.size).is_multiple_of(PAGE_SIZE);
     let end = memory
         .hpa
@@ -173,61 +150,6 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Gives all that `owner`, a cell, has in the maps back to the root, which may
-/// reach it with DMA again, and what was guarded for it. The cell is not known
-/// any more.
-pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
-    let Owner::Cell(id) = owner else { return };
-    ioapic::release(window, id);
-    release_pages(owner, |run| {
-        if iommu::units() != 0
-            && iommu::include(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE).is_err()
-        {
-            log!("root's functions do not reach page={:#x}", run.start);
-        }
-    });
-    release_pages(Owner::Device(id), |_| {});
-    pci::release_guarded(guarded.iter().copied());
-    filter_config_ports(pci::any());
-    let root = cell::get(CellId::ROOT);
-    owners::with(|owners| {
-        loop {
-            let Some(run) = owners.ports.owned(owner).next() else {
-                break;
-            };
-            if owners
-                .ports
-                .transfer(run.start, run.end, owner, Owner::Root)
-                .is_err()
-            {
-                break;
-            }
-            if let Some(root) = root {
-                run.for_each(|port| root.bitmaps.set_port(port as u16, false));
-            }
-        }
-    });
-}
-
-fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
-    while let Some(Some(run)) = owners::with(|o| o.pages.owned(owner).next()) {
-        let given = owners::with(|o| o.pages.transfer(run.start, run.end, owner, Owner::Root));
-        if given != Some(Ok(())) {
-            break;
-        }
-        back(run);
-    }
-}
-
-/// The root's configuration data ports exit while a cell has functions.
-pub(super) fn filter_config_ports(filtered: bool) {
-    if let Some(root) = cell::get(CellId::ROOT) {
-        for offset in 0..4 {
-            root.bitmaps.set_port(pci::DATA_PORT + offset, filtered);
-        }
-    }
-}
-
 /// Takes the CPUs from the root. A CPU that does not answer makes all go back.
 fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(), Refusal> {
     let members = || {
@@ -244,45 +166,4 @@ fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(
     // it is not used below.
     unsafe { cell::remove(cell.id) };
     Err(CallStatus::CpuStuck.into())
-}
-
-/// CPUs or functions have another owner: where the root's interrupts may go has
-/// changed.
-pub(super) fn recheck_interrupts(caller: &mut Caller<'_>) {
-    if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
-        log!("interrupts of the root are not checked");
-    }
-}
-
-/// Makes CPUs leave their guest; false if one does not answer.
-pub(super) fn stop_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>) -> bool {
-    let mut all = true;
-    for cpu in cpus {
-        kick::send(cpu, request::STOP);
-        all &= kick::wait(cpu, request::STOP) && cpu.activity() == Activity::Stopped;
-    }
-    all
-}
-
-/// Makes stopped CPUs those of `owner`, with virtual ids in their order; false
-/// if one does not answer.
-pub(super) fn assign_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>, owner: CellId) -> bool {
-    let mut all = true;
-    for (virtual_id, cpu) in (0..).zip(cpus) {
-        let id = if owner == CellId::ROOT {
-            cpu.apic_id.load(Ordering::Relaxed)
-        } else {
-            virtual_id
-        };
-        cpu.next_owner.store(owner.0, Ordering::Release);
-        cpu.next_virtual_id.store(id, Ordering::Release);
-        kick::send(cpu, request::ASSIGN);
-        all &= kick::wait(cpu, request::ASSIGN);
-    }
-    all
-}
-
-/// Gives CPUs to the root, which starts them when it wants.
-pub(super) fn give_back<'a>(cpus: impl Iterator<Item = &'a CpuShared>) -> bool {
-    assign_all(cpus, CellId::ROOT)
 }

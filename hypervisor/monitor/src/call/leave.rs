@@ -1,12 +1,11 @@
 //! Leaving the monitor: all CPUs together, back to Linux as it is now.
 
 use crate::cell;
-use crate::enter;
-use crate::entry;
-use crate::linux::{self, LeaveFrame};
+use crate::cell::cpu::Cpu;
+use crate::cpu::percpu;
 use crate::mem::map;
-use crate::percpu;
-use crate::run::Cpu;
+use crate::switch::frame::{self, LeaveFrame};
+use crate::switch::together;
 use cellvisor_abi::call::CellId;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::RAX;
@@ -23,14 +22,14 @@ pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     let elsewhere = percpu::cpus()
         .filter(|cpu| cpu.owner() != CellId::ROOT)
         .count() as u32;
-    if elsewhere != 0 || !enter::all_leave(&mut cpu.window) {
+    if elsewhere != 0 || !together::all_leave(&mut cpu.window) {
         return refuse(EnterStatus::CpusOffline, elsewhere);
     }
     cpu.regs.0[RAX] = u64::from(EnterStatus::Ok.code());
     cpu.advance();
     let state = cpu.vcpu.state();
     cpu.vcpu.disable();
-    linux::restore_msrs(&state);
+    frame::restore_msrs(&state);
     let mut frame = LeaveFrame::new(&state, &cpu.regs);
     let area = u64::from(cpu.shared.area.load(Ordering::Relaxed));
     let distance = map::guarded_stack(area);
@@ -38,5 +37,5 @@ pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     // SAFETY: virtualization is off; the frame holds Linux's own state; the
     // driver has put our memory and all of Linux's into the bridge tables, and
     // its call expects to go on under them.
-    unsafe { entry::leave_to_linux(&frame, bridge_cr3, distance) }
+    unsafe { frame::leave_to_linux(&frame, bridge_cr3, distance) }
 }

@@ -1,18 +1,23 @@
 //! Starting, stopping, reloading and destroying cells.
 
-use super::create::{Guarded, assign_all, give_back, recheck_interrupts, release, stop_all};
-use super::{Caller, Refusal, find};
-use crate::cell::{self, Cell};
-use crate::percpu::{Activity, CpuShared, request};
-use crate::space::Space;
+use crate::call::caller::{Caller, find};
+use crate::call::give_back::{Guarded, recheck_interrupts, release};
+use crate::call::view::{change_root, for_each_run, hide, show};
+use crate::cell::cpus::{assign_all, give_back, stop_all};
+use crate::cell::{self, Cell, claim};
+use crate::cpu::kick;
+use crate::cpu::percpu::{Activity, request};
+use crate::dev::ioapic;
+use crate::mem::owners;
+use crate::mem::space::Space;
+use crate::refusal::Refusal;
 use crate::sync::tsc;
-use crate::{facts, ioapic, kick, log, owners, pci};
+use crate::{log, machine};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_abi::call::{CellId, Owner, Progress, Start, State, StopReason};
+use cellvisor_abi::call::{Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
-use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::addr::Hpa;
 use cellvisor_core::kvmclock::Clock;
-use cellvisor_core::paging::{Attr, MapError, Stale};
 use cellvisor_core::state::Event;
 use log::log;
 
@@ -30,7 +35,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         return Err(CallStatus::CpuStuck.into());
     }
     hide(caller, cell)?;
-    let clock = Clock::new(facts::get().tsc_khz, tsc(), 0);
+    let clock = Clock::new(machine::get().tsc_khz, tsc(), 0);
     {
         let mut devices = guest.devices.lock();
         devices.reset();
@@ -107,7 +112,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     let functions = cell.guest.as_ref().map(|guest| guest.functions.lock());
     let guarded: Guarded = functions
         .iter()
-        .flat_map(|functions| pci::guarded(functions))
+        .flat_map(|functions| claim::guarded(functions))
         .collect();
     drop(functions);
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
@@ -172,118 +177,4 @@ fn nth_page(cell: &Cell, offset: u64) -> Option<Hpa> {
             None
         })
     })?
-}
-
-/// Ends the root's view of a cell's memory, on all CPUs of the root.
-fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
-    if !cell.life.lock().visible {
-        return Ok(());
-    }
-    let owner = cell.owner();
-    unmap_from_root(caller, |f| for_each_run(owner, f)).or_else(|refusal| {
-        show(cell)?;
-        Err(refusal)
-    })?;
-    cell.life.lock().visible = false;
-    Ok(())
-}
-
-/// Ends the root's view of the ranges that `ranges` gives to its argument. After
-/// an error a part of them may be unmapped.
-pub(super) fn unmap_from_root(
-    caller: &mut Caller<'_>,
-    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
-) -> Result<(), Refusal> {
-    change_root(caller, Space::unmap, ranges)
-}
-
-/// Changes the root's view of ranges, for all CPUs of the root.
-fn change_root(
-    caller: &mut Caller<'_>,
-    change: fn(&mut Space, Gpa, u64) -> Result<Stale, MapError>,
-    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
-) -> Result<(), Refusal> {
-    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
-    let mut stale: Option<Stale> = None;
-    let result = ranges(&mut |start, size| {
-        let mut space = root.space.lock();
-        let space = space.as_mut().ok_or(())?;
-        let new = change(space, Gpa(start), size).map_err(|_| ())?;
-        stale = Some(match stale.take() {
-            Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
-            None => new,
-        });
-        Ok(())
-    });
-    let flushed = kick::flush(root_cpus(), caller.shared);
-    (caller.flush)();
-    match (stale.take(), flushed) {
-        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
-        // Tables that a CPU may still walk are lost rather than used again.
-        (Some(stale), Err(_)) => stale.abandon(),
-        (None, _) => {}
-    }
-    match (flushed, result) {
-        (Err(_), _) => Err(CallStatus::CpuStuck.into()),
-        (Ok(()), Err(())) => Err(CallStatus::NoMemory.into()),
-        (Ok(()), Ok(())) => Ok(()),
-    }
-}
-
-fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
-    (0..crate::entry::boot_info().cpu_count)
-        .filter_map(crate::percpu::cpu)
-        .filter(|cpu| cpu.owner() == CellId::ROOT)
-}
-
-/// Lets the root see a cell's memory.
-fn show(cell: &Cell) -> Result<(), Refusal> {
-    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
-    if cell.life.lock().visible {
-        return Ok(());
-    }
-    for_each_run(cell.owner(), &mut |start, size| {
-        let mut space = root.space.lock();
-        show_range(space.as_mut().ok_or(())?, start, start + size)
-    })
-    .map_err(|()| Refusal::from(CallStatus::NoMemory))?;
-    cell.life.lock().visible = true;
-    Ok(())
-}
-
-/// Maps what is not mapped of `at..end`. A part may be there still if a step
-/// before has failed half-way.
-fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
-    while at < end {
-        if let Some(mapping) = space.translate(Gpa(at)) {
-            at += mapping.size_left;
-            continue;
-        }
-        at = match space.map(Gpa(at), Hpa(at), end - at, Attr::RAM) {
-            Ok(()) => end,
-            Err(MapError::Overlap(there)) => {
-                space
-                    .map(Gpa(at), Hpa(at), there.0 - at, Attr::RAM)
-                    .map_err(|_| ())?;
-                there.0
-            }
-            Err(_) => return Err(()),
-        };
-    }
-    Ok(())
-}
-
-/// Calls `f` with start and size of all that `owner` has; the error of the first
-/// that fails.
-pub(super) fn for_each_run(
-    owner: Owner,
-    f: &mut dyn FnMut(u64, u64) -> Result<(), ()>,
-) -> Result<(), ()> {
-    let mut next = 0;
-    loop {
-        let run = owners::with(|o| o.pages.owned(owner).find(|run| run.start >= next));
-        let Some(Some(run)) = run else { return Ok(()) };
-        f(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE)?;
-        next = run.end;
-    }
 }

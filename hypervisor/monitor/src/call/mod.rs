@@ -4,72 +4,38 @@
 //! waits for it.
 
 mod build;
+mod caller;
 mod create;
+mod give_back;
 mod leave;
 mod life;
+mod view;
 
-use crate::cell::{self, Cell};
-use crate::mem::map::Window;
-use crate::percpu::CpuShared;
-use crate::run::Cpu;
+use crate::call::caller::{Caller, find};
+use crate::cell::cpu::Cpu;
+use crate::cell::{self, functions};
+use crate::cpu::{percpu, stack};
+use crate::dev::iommu;
+use crate::mem::{self, owners};
+use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
-use crate::{entry, facts, iommu, log, mem, owners, pci, percpu};
+use crate::{boot, log, machine};
 use cellvisor_abi::call::{
-    CellId, Code, Conflict, ConsoleWrite, FunctionRequest, Info, Owner, ReadRequest, ReadResponse,
-    Stats, StatsRequest,
+    CellId, Code, ConsoleWrite, FunctionRequest, Info, Owner, ReadRequest, ReadResponse, Stats,
+    StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::addr::Hpa;
-use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
-pub(crate) use create::{bad, taken};
 use serde::{Deserialize, Serialize};
 use spin::Mutex;
 
 const SIZE: usize = CALL_BUFFER as usize;
 
 static BUFFER: Mutex<[u8; SIZE]> = Mutex::new([0; SIZE]);
-
-/// What a call refuses with.
-#[derive(Clone, Copy)]
-pub(crate) struct Refusal {
-    status: CallStatus,
-    conflict: Option<Conflict>,
-}
-
-impl From<CallStatus> for Refusal {
-    fn from(status: CallStatus) -> Self {
-        Self {
-            status,
-            conflict: None,
-        }
-    }
-}
-
-impl Refusal {
-    /// Names the resource that stands in the way.
-    pub(crate) const fn conflict(status: CallStatus, conflict: Conflict) -> Self {
-        Self {
-            status,
-            conflict: Some(conflict),
-        }
-    }
-}
-
-/// What a call needs of the CPU that makes it. Calls are no hot path: one copy
-/// of their code serves all back ends.
-struct Caller<'a> {
-    window: &'a mut Window,
-    shared: &'static CpuShared,
-    /// Forgets this CPU's second-level translations.
-    flush: &'a mut dyn FnMut(),
-    vendor: &'static Vendor,
-    /// What cells cannot have on this machine.
-    lacks: Lacks,
-}
 
 /// Where the caller's buffer is, what is in it, and what fits.
 struct Span {
@@ -106,7 +72,7 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
     };
     // SAFETY: the lock is held, and setting up is over.
     let result =
-        unsafe { entry::on_large_stack(|| exchange(&mut caller, code, &span, &mut guard)) };
+        unsafe { stack::on_large_stack(|| exchange(&mut caller, code, &span, &mut guard)) };
     result.unwrap_or(u64::from(CallStatus::Busy.code()))
 }
 
@@ -145,7 +111,7 @@ fn is_roots(at: u64, len: usize) -> bool {
     else {
         return false;
     };
-    end <= facts::get().physical_end / PAGE_SIZE
+    end <= machine::get().physical_end / PAGE_SIZE
         && owners::with(|o| o.pages.check(first, end, Owner::Root).is_ok()) == Some(true)
 }
 
@@ -189,7 +155,7 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         Code::CellStatus => {
             let id: CellId = request(buffer, len)?;
             let cell = cell::get(id).ok_or(CallStatus::NoSuchCell)?;
-            pci::count_faults();
+            functions::count_faults();
             done(buffer, &cell.status())
         }
         Code::CellList => {
@@ -279,25 +245,18 @@ fn read_reply(buffer: &mut [u8; SIZE], read: impl FnOnce(&mut [u8]) -> (u64, usi
     Ok((CallStatus::Ok, written.len()))
 }
 
-/// A cell beside the root.
-fn find(id: CellId) -> Result<&'static Cell, Refusal> {
-    cell::get(id)
-        .filter(|cell| cell.guest.is_some())
-        .ok_or(CallStatus::NoSuchCell.into())
-}
-
 fn info(vendor: &Vendor) -> Info {
     let (pool_pages, pool_free) = mem::pool::usage();
     Info {
         abi_version: cellvisor_abi::ABI_VERSION,
         backend: vendor.kind,
-        cpus: entry::boot_info().cpu_count,
+        cpus: boot::boot_info().cpu_count,
         cells: cell::all().count() as u32,
         pool_pages,
         pool_free,
-        image_bytes: entry::image_end() - cellvisor_abi::image::BASE,
-        per_cpu_bytes: percpu::AREA_SIZE as u32,
-        root_x2apic: facts::get().root_apic == crate::cpu::apic::Mode::X2apic,
+        image_bytes: boot::image_end() - cellvisor_abi::image::BASE,
+        per_cpu_bytes: mem::AREA_SIZE as u32,
+        root_x2apic: machine::get().root_apic == crate::cpu::apic::Mode::X2apic,
         iommus: iommu::units(),
     }
 }
@@ -323,6 +282,6 @@ fn console_write(request: &[u8]) -> Result<u32, Refusal> {
     let cell = find(request.cell)?;
     let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
     let (taken, message) = guest.devices.lock().console_write(request.bytes);
-    crate::ipi::deliver_message(cell, message);
+    crate::cell::ipi::deliver_message(cell, message);
     Ok(taken)
 }

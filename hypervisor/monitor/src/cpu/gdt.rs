@@ -3,7 +3,7 @@
 //! The selectors are those of 64-bit Linux, so that code segment and stack stay
 //! valid when one table is exchanged for the other on the way out.
 
-use crate::entry;
+use crate::boot;
 use crate::sync::Once;
 use core::cell::UnsafeCell;
 use x86::dtables::DescriptorTablePointer;
@@ -115,16 +115,16 @@ pub(crate) fn init(faults: FaultStack) {
     };
     let mut idt = [Gate(0, 0); VECTORS];
     for (vector, entry) in idt.iter_mut().enumerate().take(EXCEPTIONS) {
-        *entry = gate(entry::exception_stubs_address() + 16 * vector as u64);
+        *entry = gate(boot::exception_stubs_address() + 16 * vector as u64);
     }
     if faults == FaultStack::Emergency {
         for vector in [DOUBLE_FAULT, PAGE_FAULT] {
             idt[vector].0 |= IST1;
         }
     }
-    idt[INTERRUPTS..].fill(gate(entry::host_interrupt_address()));
-    idt[NMI] = gate(entry::host_nmi_address());
-    idt[SECURITY] = gate(entry::host_init_address());
+    idt[INTERRUPTS..].fill(gate(boot::host_interrupt_address()));
+    idt[NMI] = gate(boot::host_nmi_address());
+    idt[SECURITY] = gate(boot::host_init_address());
     TABLES.set(DescriptorTables {
         gdt: Gdt::new(tss_base(), 103),
         idt,

@@ -2,5 +2,11 @@
 //! exceptions, the local APIC.
 
 pub(crate) mod apic;
+pub(crate) mod dest;
 pub(crate) mod exceptions;
 pub(crate) mod gdt;
+pub(crate) mod kick;
+pub(crate) mod msr;
+pub(crate) mod percpu;
+pub(crate) mod reset;
+pub(crate) mod stack;

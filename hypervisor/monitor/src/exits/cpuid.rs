@@ -1,6 +1,6 @@
 //! CPUID.
 
-use crate::run::Cpu;
+use crate::cell::cpu::Cpu;
 use cellvisor_core::cpuid::{self, Dynamic};
 use cellvisor_core::vcpu::{CR4_OSXSAVE, RAX, RBX, RCX, RDX};
 
@@ -50,5 +50,5 @@ fn state_components(cr4: u64) -> (u64, u64) {
     // SAFETY: the guest has switched XSAVE on, so the CPU has it, and the
     // monitor's CR4 has OSXSAVE set.
     let xcr0 = unsafe { x86::controlregs::xcr0() };
-    (xcr0.bits(), crate::entry::try_rdmsr(XSS).unwrap_or(0))
+    (xcr0.bits(), crate::cpu::msr::try_rdmsr(XSS).unwrap_or(0))
 }

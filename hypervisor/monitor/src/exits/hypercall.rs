@@ -1,7 +1,7 @@
 //! VMCALL and VMMCALL.
 
 use crate::call;
-use crate::run::Cpu;
+use crate::cell::cpu::Cpu;
 use cellvisor_core::vcpu::{Event, RAX};
 
 /// What a KVM host answers to a hypercall that it does not know: cells believe

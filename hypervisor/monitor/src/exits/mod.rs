@@ -2,6 +2,76 @@
 
 pub(crate) mod cpuid;
 pub(crate) mod hypercall;
-pub(crate) mod memory;
+pub(crate) mod mmio;
 pub(crate) mod msr;
 pub(crate) mod port;
+
+use crate::cell::cpu::Cpu;
+use crate::cpu::msr::try_xsetbv;
+use cellvisor_abi::call::FailReason;
+use cellvisor_core::exit::Exit;
+use cellvisor_core::vcpu::{Event, RSP};
+
+impl Cpu<'_> {
+    /// Carries out what an exit asks for.
+    pub(crate) fn handle(&mut self, exit: Exit) {
+        match exit {
+            Exit::Aborted | Exit::NmiWindow => {}
+            Exit::Nmi => self.nmi_arrived(),
+            Exit::Cpuid => cpuid::handle(self),
+            Exit::MsrRead => msr::read(self),
+            Exit::MsrWrite => msr::write(self),
+            Exit::Port(access) => port::handle(self, access),
+            Exit::Memory(access) => mmio::handle(self, access),
+            Exit::ControlRegister { register, source } => self.control_register(register, source),
+            Exit::Xsetbv => self.xsetbv(),
+            Exit::Hypercall => hypercall::handle(self),
+            Exit::Exception(vector) => self.exception(vector),
+            Exit::Cache => {
+                // SAFETY: writing back caches loses nothing, unlike INVD.
+                unsafe { core::arch::asm!("wbinvd", options(nostack)) };
+                self.advance();
+            }
+            Exit::Undefined => self.vcpu.inject(Event::InvalidOpcode),
+            // INIT and SIPI are emulated where they are sent; what comes from
+            // elsewhere is for no guest.
+            Exit::Signal => {}
+            Exit::TripleFault => self.fail(FailReason::TripleFault),
+            Exit::EntryFailed(code) => self.fail(FailReason::EntryFailed(code)),
+            Exit::Unknown(code) => self.fail(FailReason::UnknownExit(code)),
+        }
+    }
+
+    fn control_register(&mut self, register: u8, source: u8) {
+        let value = if usize::from(source) == RSP {
+            self.vcpu.state().rsp
+        } else {
+            self.regs.0.get(usize::from(source)).copied().unwrap_or(0)
+        };
+        if self.vcpu.write_control_register(register, value) {
+            self.advance();
+        } else {
+            self.refuse();
+        }
+    }
+
+    fn xsetbv(&mut self) {
+        let index = self.regs.0[cellvisor_core::vcpu::RCX] as u32;
+        if self.vcpu.is_supervisor() && try_xsetbv(index, self.regs.edx_eax()) {
+            self.advance();
+        } else {
+            self.refuse();
+        }
+    }
+
+    fn exception(&mut self, vector: u8) {
+        const DEBUG: u8 = 1;
+        const ALIGNMENT_CHECK: u8 = 17;
+        match vector {
+            DEBUG => self.vcpu.inject(Event::Debug),
+            ALIGNMENT_CHECK => self.vcpu.inject(Event::AlignmentCheck),
+            _ if self.is_root() => self.vcpu.inject(Event::MachineCheck),
+            _ => self.fail(FailReason::MachineCheck),
+        }
+    }
+}

@@ -1,9 +1,8 @@
 //! RDMSR and WRMSR that do not reach the hardware directly.
 
-use super::memory;
-use crate::cpu::apic;
-use crate::run::Cpu;
-use crate::{entry, ipi};
+use crate::cell::cpu::Cpu;
+use crate::cell::{ipi, memory};
+use crate::cpu::{apic, msr};
 use cellvisor_abi::call::ExitKind;
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
@@ -13,7 +12,9 @@ use cellvisor_core::vcpu::RCX;
 
 /// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
 const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
+
 const BOOT_CPU: u64 = 1 << 8;
+
 const MICROCODE: u32 = 0x8b;
 
 fn policy(cpu: &Cpu<'_>) -> Policy {
@@ -28,7 +29,7 @@ fn policy(cpu: &Cpu<'_>) -> Policy {
 pub(crate) fn read(cpu: &mut Cpu<'_>) {
     let index = cpu.regs.0[RCX] as u32;
     let value = match policy(cpu).read(index) {
-        Action::Direct => entry::try_rdmsr(index),
+        Action::Direct => msr::try_rdmsr(index),
         Action::Emulate(which) => emulated_read(cpu, which, index),
         Action::Deny => None,
     };
@@ -48,7 +49,7 @@ pub(crate) fn write(cpu: &mut Cpu<'_>) {
     let done = match policy(cpu).write(index) {
         // SAFETY: the policy lets the guest write this MSR itself; it exits
         // only because the hardware's map does not cover it.
-        Action::Direct => unsafe { entry::try_wrmsr(index, value) },
+        Action::Direct => unsafe { msr::try_wrmsr(index, value) },
         Action::Emulate(which) => emulated_write(cpu, which, index, value),
         Action::Deny => false,
     };
@@ -80,10 +81,10 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
         Which::X2apicId => u64::from(cpu.virtual_id()),
         Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id())),
         Which::Icr => 0,
-        Which::ArchCapabilities => entry::try_rdmsr(index)? & ARCH_CAPABILITIES,
-        Which::MicrocodeRevision => entry::try_rdmsr(MICROCODE)?,
+        Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
+        Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
         Which::Efer => cpu.vcpu.state().efer,
-        Which::OuterArea => entry::try_rdmsr(index)?,
+        Which::OuterArea => msr::try_rdmsr(index)?,
         Which::KvmWallClock | Which::KvmSystemTime => return None,
     })
 }
@@ -166,12 +167,12 @@ fn write_guest(cpu: &mut Cpu<'_>, gpa: u64, bytes: &[u8]) -> bool {
 /// memory, so the page must be the root's.
 fn outer_area(index: u32, value: u64) -> bool {
     let page = value / cellvisor_abi::PAGE_SIZE;
-    let roots = crate::owners::with(|owners| {
+    let roots = crate::mem::owners::with(|owners| {
         owners
             .pages
             .check(page, page + 1, cellvisor_abi::call::Owner::Root)
             .is_ok()
     });
     // SAFETY: the area is the root's own memory.
-    roots == Some(true) && unsafe { entry::try_wrmsr(index, value) }
+    roots == Some(true) && unsafe { msr::try_wrmsr(index, value) }
 }

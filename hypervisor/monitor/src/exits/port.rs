@@ -1,7 +1,8 @@
 //! Accesses to I/O ports that do not reach the hardware.
 
-use crate::run::Cpu;
-use crate::{ipi, pci};
+use crate::cell::cpu::Cpu;
+use crate::cell::{functions, ipi};
+use crate::dev::pci;
 use cellvisor_abi::call::StopReason;
 use cellvisor_abi::plan::{Devices, POWER_OFF, RESET_VALUE};
 use cellvisor_core::exit::{PortAccess, ones, port_result};
@@ -94,12 +95,14 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         (Device::ConfigData, Some(guest)) => {
             let address = guest.config_address.load(Ordering::Relaxed);
             match Access::from_ports(address, access.port, access.size) {
-                Some((bdf, part)) => u64::from(pci::read(&mut cpu.window, cpu.cell, bdf, part)),
+                Some((bdf, part)) => {
+                    u64::from(functions::read(&mut cpu.window, cpu.cell, bdf, part))
+                }
                 None => ones(access.size),
             }
         }
         (Device::ConfigData, None) => {
-            pci::root_port_read(&mut cpu.window, access.port, access.size)
+            functions::root_port_read(&mut cpu.window, access.port, access.size)
         }
         _ => {
             refused(cpu, access);
@@ -132,14 +135,15 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
             let address = guest.config_address.load(Ordering::Relaxed);
             let target = Access::from_ports(address, access.port, access.size);
             let written = target.is_some_and(|(bdf, part)| {
-                pci::write(&mut cpu.window, cpu.cell, bdf, part, value as u32)
+                functions::write(&mut cpu.window, cpu.cell, bdf, part, value as u32)
             });
             if !written {
                 config_refused(cpu);
             }
         }
         (Device::ConfigData, None) => {
-            if !pci::root_port_write(&mut cpu.window, access.port, access.size, value as u32) {
+            if !functions::root_port_write(&mut cpu.window, access.port, access.size, value as u32)
+            {
                 config_refused(cpu);
             }
         }

@@ -5,9 +5,8 @@
 //! at [`BASE`], windows at [`WINDOWS`], device registers at [`DEVICES`].
 
 use super::{hpa_of, memory_size, pool};
-use crate::entry;
-use crate::percpu;
 use crate::sync::Once;
+use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::Hpa;
@@ -21,7 +20,7 @@ const DEVICES: u64 = BASE + 2 * GIB;
 /// Stacks once more, with an unmapped page before each.
 const STACKS: u64 = BASE + 3 * GIB;
 /// From one such stack to the next.
-const STACK_STRIDE: u64 = PAGE_SIZE + percpu::STACK_SIZE as u64;
+const STACK_STRIDE: u64 = PAGE_SIZE + mem::STACK_SIZE as u64;
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
@@ -54,7 +53,7 @@ pub(crate) fn init() -> Option<()> {
         BRIDGE_SLOT,
         hpa_of(level3).0 | PRESENT | WRITE | ACCESSED_DIRTY,
     );
-    let top = if entry::boot_info().la57 != 0 {
+    let top = if boot::boot_info().la57 != 0 {
         let level5 = pool::alloc()?;
         write(
             level5,
@@ -69,7 +68,7 @@ pub(crate) fn init() -> Option<()> {
         level3,
         devices_used: 0,
     };
-    let image_end = entry::image_end();
+    let image_end = boot::image_end();
     let mut va = BASE;
     while va < BASE + memory_size() {
         if va < image_end {
@@ -90,7 +89,7 @@ pub(crate) fn init() -> Option<()> {
             va += PAGE_SIZE;
         }
     }
-    for cpu in 0..u64::from(entry::boot_info().cpu_count) {
+    for cpu in 0..u64::from(boot::boot_info().cpu_count) {
         map_small(&tables, WINDOWS + cpu * PAGE_SIZE, Hpa(0), 0)?;
         map_stack(&tables, cpu)?;
     }
@@ -104,9 +103,9 @@ pub(crate) fn init() -> Option<()> {
 /// Maps the stack of the CPU with this area index behind a page that is not
 /// there: what overflows it faults instead of writing over another CPU's VMCS.
 fn map_stack(tables: &Tables, cpu: u64) -> Option<()> {
-    for offset in (0..percpu::STACK_SIZE as u64).step_by(PAGE_SIZE as usize) {
-        let hpa = hpa_of(percpu::stack(cpu) + offset);
-        let va = percpu::stack(cpu) + guarded_stack(cpu) + offset;
+    for offset in (0..mem::STACK_SIZE as u64).step_by(PAGE_SIZE as usize) {
+        let hpa = hpa_of(mem::stack(cpu) + offset);
+        let va = mem::stack(cpu) + guarded_stack(cpu) + offset;
         map_small(
             tables,
             va,
@@ -119,13 +118,13 @@ fn map_stack(tables: &Tables, cpu: u64) -> Option<()> {
 
 /// How far behind its place in the area the guarded stack of this CPU is.
 pub(crate) fn guarded_stack(cpu: u64) -> u64 {
-    STACKS + cpu * STACK_STRIDE + PAGE_SIZE - percpu::stack(cpu)
+    STACKS + cpu * STACK_STRIDE + PAGE_SIZE - mem::stack(cpu)
 }
 
 /// Windows and device registers are there under the bridge tables as well, under
 /// which CPUs prepare themselves.
 fn share_with_bridge(tables: &Tables) {
-    let bridge_level3 = entry::bridge_tables() + 2 * PAGE_SIZE;
+    let bridge_level3 = boot::bridge_tables() + 2 * PAGE_SIZE;
     for va in [WINDOWS, DEVICES, STACKS] {
         let index = va >> 30 & 0x1ff;
         write(bridge_level3, index, read(tables.level3, index));
@@ -134,9 +133,9 @@ fn share_with_bridge(tables: &Tables) {
 
 /// Text is executable, read-only data is neither writable nor executable.
 fn image_flags(va: u64) -> u64 {
-    if va < entry::rodata_start() {
+    if va < boot::rodata_start() {
         PRESENT | ACCESSED_DIRTY
-    } else if va < entry::data_start() {
+    } else if va < boot::data_start() {
         PRESENT | NO_EXECUTE | ACCESSED_DIRTY
     } else {
         PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY

@@ -2,16 +2,25 @@
 //! its windows onto other memory.
 
 pub(crate) mod map;
+pub(crate) mod owners;
 pub(crate) mod pool;
+pub(crate) mod space;
 
-use crate::entry;
+use crate::boot;
 use cellvisor_abi::image::BASE;
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::Hpa;
 
+const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
+
+/// Bytes of stack, at the start of an area.
+pub(crate) const STACK_SIZE: usize = 2 * PAGE;
+/// Bytes of an area: stack, shared part, two hardware pages.
+pub(crate) const AREA_SIZE: usize = STACK_SIZE + 3 * PAGE;
+
 /// Bytes of memory that the driver gave us.
 pub(crate) fn memory_size() -> u64 {
-    u64::from(entry::boot_info().chunk_count) * CHUNK_SIZE
+    u64::from(boot::boot_info().chunk_count) * CHUNK_SIZE
 }
 
 /// Host-physical address of a virtual one in the monitor's memory.
@@ -19,16 +28,14 @@ pub(crate) fn memory_size() -> u64 {
 /// Only for addresses below [`memory_size`]: the chunk table has no others.
 pub(crate) fn hpa_of(va: u64) -> Hpa {
     let offset = va.wrapping_sub(BASE);
-    let chunk = entry::boot_info()
-        .chunks
-        .get((offset / CHUNK_SIZE) as usize);
+    let chunk = boot::boot_info().chunks.get((offset / CHUNK_SIZE) as usize);
     Hpa(chunk.copied().unwrap_or(0) + offset % CHUNK_SIZE)
 }
 
 /// Virtual address of host-physical memory of the monitor; `None` for memory
 /// that is not its own.
 pub(crate) fn va_of(hpa: Hpa) -> Option<u64> {
-    let info = entry::boot_info();
+    let info = boot::boot_info();
     let chunks = info.chunks.get(..info.chunk_count as usize)?;
     let base = hpa.0 & !(CHUNK_SIZE - 1);
     let index = chunks.iter().position(|chunk| *chunk == base)?;
@@ -37,11 +44,21 @@ pub(crate) fn va_of(hpa: Hpa) -> Option<u64> {
 
 /// First byte behind image, plan and per-CPU areas: the pool begins here.
 pub(crate) fn pool_start() -> u64 {
-    crate::percpu::areas_start()
-        + u64::from(entry::boot_info().cpu_count) * crate::percpu::AREA_SIZE as u64
+    areas_start() + u64::from(boot::boot_info().cpu_count) * AREA_SIZE as u64
 }
 
 /// Rounds up to a page.
 pub(crate) const fn page_up(value: u64) -> u64 {
     (value + PAGE_SIZE - 1) & !(PAGE_SIZE - 1)
+}
+
+/// Where the areas begin.
+pub(crate) fn areas_start() -> u64 {
+    let info = boot::boot_info();
+    page_up(BASE + info.plan_offset.saturating_add(info.plan_len))
+}
+
+/// The stack of the CPU with this area index.
+pub(crate) fn stack(cpu: u64) -> u64 {
+    areas_start() + cpu * AREA_SIZE as u64
 }

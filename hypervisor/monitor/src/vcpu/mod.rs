@@ -3,11 +3,15 @@
 //! A back end runs one guest on one CPU and translates: its exits become
 //! [`Exit`], neutral state becomes its own. It decides nothing.
 
+pub(crate) mod run;
 pub(crate) mod svm;
 pub(crate) mod vmx;
 
+use crate::cpu::gdt::FaultStack;
+use crate::cpu::percpu::CpuShared;
+use crate::mem::space::Space;
+use crate::refusal::EnterError;
 use cellvisor_abi::call;
-use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
@@ -16,41 +20,6 @@ use cellvisor_core::msr::Policy;
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{CpuState, Event, Regs};
 use cellvisor_core::walk::Paging;
-
-use crate::cpu::gdt::FaultStack;
-use crate::percpu::CpuShared;
-use crate::space::Space;
-
-/// Why a CPU cannot enter the monitor.
-#[derive(Clone, Copy)]
-pub(crate) struct EnterError {
-    pub(crate) status: EnterStatus,
-    pub(crate) detail: u32,
-}
-
-impl From<EnterStatus> for EnterError {
-    fn from(status: EnterStatus) -> Self {
-        Self { status, detail: 0 }
-    }
-}
-
-impl From<MissingFeature> for EnterError {
-    fn from(missing: MissingFeature) -> Self {
-        Self {
-            status: EnterStatus::MissingFeature,
-            detail: missing.code(),
-        }
-    }
-}
-
-impl From<Unsupported> for EnterError {
-    fn from(unsupported: Unsupported) -> Self {
-        Self {
-            status: EnterStatus::Unsupported,
-            detail: unsupported.code(),
-        }
-    }
-}
 
 /// What ties a virtual CPU to its owner. All addresses are pages that the
 /// monitor keeps for that owner.

@@ -1,6 +1,6 @@
 //! What this CPU's SVM can do, checked before anything is touched.
 
-use crate::vcpu::EnterError;
+use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{CpuState, EFER_LMA, EFER_LME};

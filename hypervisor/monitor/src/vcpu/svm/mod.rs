@@ -10,11 +10,13 @@ mod nmi;
 mod state;
 mod vmcb;
 
-use super::{Attachment, Backend, BitmapSizes, EnterError, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Vcpu, Vendor};
 use crate::cpu::gdt::FaultStack;
-use crate::percpu::CpuShared;
-use crate::space::Space;
-use crate::{entry, mem};
+use crate::cpu::percpu::CpuShared;
+use crate::mem;
+use crate::mem::space::Space;
+use crate::refusal::EnterError;
+use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::cpuid::Lacks;
@@ -207,7 +209,7 @@ impl Vcpu for Svm {
             return Exit::Aborted;
         }
         if core::mem::take(&mut self.wants_exit) {
-            crate::kick::send(shared, 0);
+            crate::cpu::kick::send(shared, 0);
         }
         let vmcb = self.vmcb.address();
         self.vmcb.write(RAX, regs.0[vcpu::RAX]);
@@ -217,7 +219,7 @@ impl Vcpu for Svm {
             if core::mem::take(&mut self.to_load) {
                 host::vmload(vmcb);
             }
-            entry::svm_run(regs, vmcb);
+            run::svm_run(regs, vmcb);
         }
         regs.0[vcpu::RAX] = self.vmcb.read(RAX);
         self.exited(shared)
@@ -227,7 +229,7 @@ impl Vcpu for Svm {
         // SAFETY: a CPU has run its guest before it is stopped; the two words
         // that `idle_wait` looks at are the first of the shared part.
         unsafe {
-            host::with_nmis(self.shared, || entry::idle_wait(&raw const shared.requests));
+            host::with_nmis(self.shared, || run::idle_wait(&raw const shared.requests));
         }
     }
 

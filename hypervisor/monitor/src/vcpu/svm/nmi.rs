@@ -9,7 +9,7 @@
 
 use super::fields::*;
 use super::{ALWAYS_1, INTERCEPT_IRET, Svm, host};
-use crate::percpu::CpuShared;
+use crate::cpu::percpu::CpuShared;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::svm::{EVENT_VALID, TYPE_INTERRUPT};
 use core::sync::atomic::Ordering;

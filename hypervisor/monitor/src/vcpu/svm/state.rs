@@ -14,7 +14,7 @@ pub(super) fn write(v: &mut Vmcb, state: &CpuState) {
     v.write(RSP, state.rsp);
     v.write(RFLAGS, state.rflags | 2);
     v.write(CR0, state.cr0);
-    v.write(CR2, crate::handover::cr2());
+    v.write(CR2, crate::cpu::reset::cr2());
     v.write(CR3, state.cr3);
     v.write(CR4, state.cr4);
     v.write(EFER, state.efer | EFER_SVME);

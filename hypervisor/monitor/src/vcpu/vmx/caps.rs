@@ -1,6 +1,6 @@
 //! What this CPU's VMX can do, checked before anything is touched.
 
-use crate::vcpu::EnterError;
+use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::vcpu::{CR4_VMXE, CpuState};
 use cellvisor_core::vmx::{Allowed, ControlRegisters};

@@ -9,12 +9,13 @@ mod fields;
 mod setup;
 mod vmcs;
 
-use super::{Attachment, Backend, BitmapSizes, EnterError, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Vcpu, Vendor};
 use crate::cpu::gdt;
-use crate::entry;
+use crate::cpu::percpu::CpuShared;
 use crate::mem::hpa_of;
-use crate::percpu::CpuShared;
-use crate::space::Space;
+use crate::mem::space::Space;
+use crate::refusal::EnterError;
+use crate::vcpu::run;
 use caps::{Caps, NMI_WINDOW};
 use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
@@ -240,7 +241,7 @@ impl Vcpu for Vmx {
         // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
         // frame; `regs` outlives the call.
         let result =
-            unsafe { entry::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) };
+            unsafe { run::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) };
         match result {
             0 => {
                 self.launched = true;
@@ -254,7 +255,7 @@ impl Vcpu for Vmx {
     fn idle(&mut self, shared: &CpuShared) {
         // SAFETY: the two words that `idle_wait` looks at are the first of the
         // shared part.
-        unsafe { entry::idle_wait(&raw const shared.requests) };
+        unsafe { run::idle_wait(&raw const shared.requests) };
     }
 
     fn instruction_len(&self) -> Option<u8> {

@@ -4,7 +4,7 @@ use super::Vmx;
 use super::caps::{self, ENTRY_IA32E};
 use super::fields::{self, *};
 use crate::cpu::gdt;
-use crate::{entry, mem};
+use crate::{boot, mem};
 use cellvisor_core::vcpu::{
     CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CR4_VMXE, CpuState,
     EFER_LMA, EFER_LME, Segment,
@@ -78,7 +78,7 @@ impl Vmx {
             v.host(HOST_SYSENTER_CS, 0);
             v.host(HOST_SYSENTER_ESP, 0);
             v.host(HOST_SYSENTER_EIP, 0);
-            v.host(HOST_RIP, entry::vmx_exit_address());
+            v.host(HOST_RIP, boot::vmx_exit_address());
         }
     }
 

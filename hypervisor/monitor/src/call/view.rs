@@ -1,0 +1,128 @@
+//! The root's view of the memory of cells.
+
+use crate::call::caller::Caller;
+use crate::cell::{self, Cell};
+use crate::cpu::kick;
+use crate::cpu::percpu::CpuShared;
+use crate::mem::owners;
+use crate::mem::space::Space;
+use crate::refusal::Refusal;
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::{CellId, Owner};
+use cellvisor_abi::status::CallStatus;
+use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::paging::{Attr, MapError, Stale};
+
+/// Ends the root's view of a cell's memory, on all CPUs of the root.
+pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
+    if !cell.life.lock().visible {
+        return Ok(());
+    }
+    let owner = cell.owner();
+    unmap_from_root(caller, |f| for_each_run(owner, f)).or_else(|refusal| {
+        show(cell)?;
+        Err(refusal)
+    })?;
+    cell.life.lock().visible = false;
+    Ok(())
+}
+
+/// Ends the root's view of the ranges that `ranges` gives to its argument. After
+/// an error a part of them may be unmapped.
+pub(super) fn unmap_from_root(
+    caller: &mut Caller<'_>,
+    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+) -> Result<(), Refusal> {
+    change_root(caller, Space::unmap, ranges)
+}
+
+/// Changes the root's view of ranges, for all CPUs of the root.
+pub(super) fn change_root(
+    caller: &mut Caller<'_>,
+    change: fn(&mut Space, Gpa, u64) -> Result<Stale, MapError>,
+    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+) -> Result<(), Refusal> {
+    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
+    let mut stale: Option<Stale> = None;
+    let result = ranges(&mut |start, size| {
+        let mut space = root.space.lock();
+        let space = space.as_mut().ok_or(())?;
+        let new = change(space, Gpa(start), size).map_err(|_| ())?;
+        stale = Some(match stale.take() {
+            Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
+            None => new,
+        });
+        Ok(())
+    });
+    let flushed = kick::flush(root_cpus(), caller.shared);
+    (caller.flush)();
+    match (stale.take(), flushed) {
+        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
+        // Tables that a CPU may still walk are lost rather than used again.
+        (Some(stale), Err(_)) => stale.abandon(),
+        (None, _) => {}
+    }
+    match (flushed, result) {
+        (Err(_), _) => Err(CallStatus::CpuStuck.into()),
+        (Ok(()), Err(())) => Err(CallStatus::NoMemory.into()),
+        (Ok(()), Ok(())) => Ok(()),
+    }
+}
+
+fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
+    (0..crate::boot::boot_info().cpu_count)
+        .filter_map(crate::cpu::percpu::cpu)
+        .filter(|cpu| cpu.owner() == CellId::ROOT)
+}
+
+/// Lets the root see a cell's memory.
+pub(super) fn show(cell: &Cell) -> Result<(), Refusal> {
+    let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
+    if cell.life.lock().visible {
+        return Ok(());
+    }
+    for_each_run(cell.owner(), &mut |start, size| {
+        let mut space = root.space.lock();
+        show_range(space.as_mut().ok_or(())?, start, start + size)
+    })
+    .map_err(|()| Refusal::from(CallStatus::NoMemory))?;
+    cell.life.lock().visible = true;
+    Ok(())
+}
+
+/// Maps what is not mapped of `at..end`. A part may be there still if a step
+/// before has failed half-way.
+fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
+    while at < end {
+        if let Some(mapping) = space.translate(Gpa(at)) {
+            at += mapping.size_left;
+            continue;
+        }
+        at = match space.map(Gpa(at), Hpa(at), end - at, Attr::RAM) {
+            Ok(()) => end,
+            Err(MapError::Overlap(there)) => {
+                space
+                    .map(Gpa(at), Hpa(at), there.0 - at, Attr::RAM)
+                    .map_err(|_| ())?;
+                there.0
+            }
+            Err(_) => return Err(()),
+        };
+    }
+    Ok(())
+}
+
+/// Calls `f` with start and size of all that `owner` has; the error of the first
+/// that fails.
+pub(super) fn for_each_run(
+    owner: Owner,
+    f: &mut dyn FnMut(u64, u64) -> Result<(), ()>,
+) -> Result<(), ()> {
+    let mut next = 0;
+    loop {
+        let run = owners::with(|o| o.pages.owned(owner).find(|run| run.start >= next));
+        let Some(Some(run)) = run else { return Ok(()) };
+        f(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE)?;
+        next = run.end;
+    }
+}

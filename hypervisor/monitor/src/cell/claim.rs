@@ -1,0 +1,322 @@
+//! Taking functions from the root for a cell.
+
+use crate::cell::functions::{has_virtual, owner};
+use crate::dev::iommu::{self, Domain};
+use crate::dev::pci::device::{Device, MSIX};
+use crate::dev::pci::msix::Msix;
+use crate::dev::pci::{Functions, MAX_FUNCTIONS, config};
+use crate::machine;
+use crate::mem::map::Window;
+use crate::mem::owners;
+use crate::mem::space::Space;
+use crate::refusal::{Refusal, bad, taken};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::{CellId, Owner, Resource};
+use cellvisor_abi::plan::{self, CellPlan};
+use cellvisor_abi::status::CallStatus;
+use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::own::OwnError;
+use cellvisor_core::paging::{Attr, MapError, MemType};
+use cellvisor_core::pci::sriov::SrIov;
+use cellvisor_core::pci::{Bar, Bdf, Capability, Description, Function, has_siblings};
+
+/// Largest BAR, as a binary logarithm.
+const MAX_SIZE: u8 = 46;
+const BARS: u16 = 0x10;
+/// Interrupt line and pin.
+const INTERRUPT: u16 = 0x3c;
+
+/// Looks at all functions of a plan; nothing is done to them.
+pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Functions, Refusal> {
+    let count = plan.functions.iter().count();
+    let mut functions =
+        Functions::with_room(count.min(MAX_FUNCTIONS)).ok_or(CallStatus::NoMemory)?;
+    for wanted in plan.functions.iter() {
+        let added = wanted
+            .map_err(|_| CallStatus::Malformed.into())
+            .and_then(|wanted| look(window, plan, &functions, wanted))
+            .and_then(|device| match functions.push(device) {
+                true => Ok(()),
+                false => Err(CallStatus::NoMemory.into()),
+            });
+        if let Err(refusal) = added {
+            functions.free();
+            return Err(refusal);
+        }
+    }
+    Ok(functions)
+}
+
+fn look(
+    window: &mut Window,
+    plan: &CellPlan<'_>,
+    others: &Functions,
+    wanted: plan::Function,
+) -> Result<Device, Refusal> {
+    let resource = Resource::Function(wanted.bdf);
+    let wrong = || bad(CallStatus::BadResource, resource);
+    let bdf = Bdf::from_plan(wanted.bdf);
+    if let Some(cell) = owner(bdf) {
+        return Err(taken(resource, Owner::Cell(cell)));
+    }
+    let twice = |other: &Device| other.bdf() == bdf || other.plan.guest == wanted.guest;
+    if others.all().iter().any(twice) || has_virtual(bdf) {
+        return Err(wrong());
+    }
+    if !wanted.unprotected && iommu::units() == 0 {
+        return Err(bad(CallStatus::NotSupported, resource));
+    }
+    let (virtual_ids, bars) = match wanted.pf {
+        Some(pf) => virtual_parts(window, &wanted, Bdf::from_plan(pf)),
+        None => physical_bars(window, &wanted).map(|bars| (None, bars)),
+    }
+    .ok_or_else(wrong)?;
+    let guests = || plan.functions.iter().flatten();
+    let about = Description {
+        bdf,
+        virtual_ids,
+        bars,
+        pin: wanted.pin().unwrap_or(0),
+        siblings: has_siblings(
+            guests().map(|other| Bdf::from_plan(other.guest)),
+            Bdf::from_plan(wanted.guest),
+        ),
+    };
+    let function =
+        Function::probe(about, |offset| config::read(window, bdf, offset)).map_err(|_| wrong())?;
+    if wanted.wire.is_some() && !can_wire(window, &wanted, &function) {
+        return Err(wrong());
+    }
+    Ok(Device::new(window, wanted, function))
+}
+
+/// True for a function that has a pin and no MSI-X, whose drivers use that.
+fn can_wire(window: &mut Window, wanted: &plan::Function, function: &Function) -> bool {
+    let pin = config::read(window, Bdf::from_plan(wanted.bdf), INTERRUPT) >> 8 & 0xff;
+    let msix = |cap: &Capability| cap.id == MSIX;
+    wanted.pf.is_none() && (1..=4).contains(&pin) && !function.capabilities().iter().any(msix)
+}
+
+type Parts = (Option<(u16, u16)>, [Bar; 6]);
+
+/// Ids and BARs of a virtual function, from its physical one.
+fn virtual_parts(window: &mut Window, wanted: &plan::Function, pf: Bdf) -> Option<Parts> {
+    if owner(pf).is_some() {
+        return None;
+    }
+    let sriov = SrIov::read(|offset| config::read(window, pf, offset));
+    let sriov = sriov.ok().flatten()?;
+    let index = sriov.index_of(pf, Bdf::from_plan(wanted.bdf))?;
+    let vendor = config::read(window, pf, 0) as u16;
+    let sizes = sizes(wanted)?;
+    Some((
+        Some((vendor, sriov.device)),
+        sriov.function_bars(index, &sizes)?,
+    ))
+}
+
+fn sizes(wanted: &plan::Function) -> Option<[u64; 6]> {
+    let good = wanted.bar_sizes.iter().all(|log| *log <= MAX_SIZE);
+    good.then(|| {
+        wanted
+            .bar_sizes
+            .map(|log| if log == 0 { 0 } else { 1 << log })
+    })
+}
+
+/// BARs of a physical function where they are, with the sizes of the plan. One
+/// whose virtual functions are on stays the root's.
+fn physical_bars(window: &mut Window, wanted: &plan::Function) -> Option<[Bar; 6]> {
+    let bdf = Bdf::from_plan(wanted.bdf);
+    let sriov = SrIov::read(|offset| config::read(window, bdf, offset));
+    if sriov.ok().flatten().is_some_and(|sriov| sriov.enabled) {
+        return None;
+    }
+    let sizes = sizes(wanted)?;
+    let mut bars = [Bar::Unused; 6];
+    let mut upper = false;
+    for (index, size) in (0u16..).zip(sizes) {
+        let bar = bars.get_mut(usize::from(index))?;
+        if core::mem::take(&mut upper) {
+            *bar = Bar::Upper;
+        } else if size != 0 {
+            let low = config::read(window, bdf, BARS + 4 * index);
+            let high = config::read(window, bdf, BARS + 4 * index + 4);
+            let mask = !(size - 1);
+            *bar = Bar::from_sizing((low, mask as u32 | low & 15), (high, (mask >> 32) as u32));
+            upper = matches!(bar, Bar::Memory { wide: true, .. });
+        }
+    }
+    Some(bars)
+}
+
+/// Bounds of a function's BARs in memory.
+fn memory(device: &Device) -> impl Iterator<Item = (u64, u64)> + '_ {
+    device
+        .function
+        .about()
+        .bars
+        .iter()
+        .filter_map(|bar| match *bar {
+            Bar::Memory { base, size, .. } => Some((base, base.saturating_add(size))),
+            _ => None,
+        })
+}
+
+/// Makes the cell the owner of the pages of BARs and configuration space.
+pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refusal> {
+    for device in functions.all() {
+        for (start, end) in memory(device) {
+            let aligned = start.is_multiple_of(PAGE_SIZE) && end.is_multiple_of(PAGE_SIZE);
+            if !aligned || start == 0 || end > machine::get().physical_end || is_ram(start, end) {
+                let resource = Resource::Function(device.plan.bdf);
+                return Err(bad(CallStatus::BadResource, resource));
+            }
+            transfer(start / PAGE_SIZE, end / PAGE_SIZE, owner)?;
+        }
+        if let Some(page) = config::page(device.bdf()) {
+            transfer(page.0 / PAGE_SIZE, page.0 / PAGE_SIZE + 1, owner)?;
+        }
+        if let Some(page) = device
+            .plan
+            .pf
+            .and_then(|pf| config::page(Bdf::from_plan(pf)))
+        {
+            let page = page.0 / PAGE_SIZE;
+            // The monitor has it already if it guards it for another function.
+            if owners::with(|o| o.pages.owner(page)) != Some(Owner::Monitor) {
+                transfer(page, page + 1, Owner::Monitor)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_ram(start: u64, end: u64) -> bool {
+    let plan = machine::plan();
+    let mut ram = plan.iter().flat_map(|plan| plan.ram.iter().flatten());
+    ram.any(|range| range.start < end && start < range.start.saturating_add(range.size))
+}
+
+fn transfer(first: u64, end: u64, to: Owner) -> Result<(), Refusal> {
+    let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, to));
+    result
+        .unwrap_or(Err(OwnError::Full))
+        .map_err(|error| match error {
+            OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
+            _ => CallStatus::NoMemory.into(),
+        })
+}
+
+/// Pages of physical functions that are guarded for `functions`, by address.
+pub(crate) fn guarded(functions: &Functions) -> impl Iterator<Item = u64> + '_ {
+    let pfs = functions.all().iter().filter_map(|device| device.plan.pf);
+    pfs.filter_map(|pf| config::page(Bdf::from_plan(pf)))
+        .map(|page| page.0)
+}
+
+/// Gives the root back what is guarded for no cell any more. The cell is not
+/// known any more, or not yet.
+pub(crate) fn release_guarded(pages: impl Iterator<Item = u64>) {
+    for page in pages {
+        let used = config::at(page).is_some_and(|(pf, _)| has_virtual(pf));
+        if !used {
+            let page = page / PAGE_SIZE;
+            // An error means that it is the root's already.
+            let _ = owners::with(|o| {
+                o.pages
+                    .transfer(page, page + 1, Owner::Monitor, Owner::Root)
+            });
+        }
+    }
+}
+
+/// Gives the functions their interrupts, their domain, and a reset. Their DMA is
+/// off until the cell switches it on.
+pub(crate) fn protect(
+    window: &mut Window,
+    functions: &mut Functions,
+    domain: Option<&Domain>,
+) -> Result<(), Refusal> {
+    for device in functions.all_mut() {
+        device.quiesce(window);
+        let resource = Resource::Function(device.plan.bdf);
+        let (bdf, vectors) = (device.bdf(), device.vectors());
+        if let Some(domain) = domain {
+            iommu::attach(bdf, domain).map_err(|_| bad(CallStatus::NotSupported, resource))?;
+            device.attached = true;
+            if vectors != 0 {
+                let first = iommu::take_entries(vectors).ok_or(CallStatus::NoMemory)?;
+                device.entries = Some((first, vectors));
+            }
+        }
+        if let Some(layout) = device.function.msix() {
+            let msix = Msix::new(layout, &device.function.about().bars);
+            device.msix = Some(msix.ok_or_else(|| bad(CallStatus::BadResource, resource))?);
+        }
+    }
+    Ok(())
+}
+
+/// Maps BARs where they are, but for MSI-X tables.
+pub(crate) fn map(functions: &Functions, space: &mut Space) -> Result<(), Refusal> {
+    const MIRROR: Attr = Attr {
+        read: true,
+        write: false,
+        execute: false,
+        mem_type: MemType::WriteBack,
+    };
+    for device in functions.all() {
+        let guarded = device.msix.as_ref().map(Msix::guarded);
+        for (start, end) in memory(device) {
+            let hole = guarded.filter(|(from, _)| (start..end).contains(from));
+            let (from, until) = hole.unwrap_or((end, end));
+            identity(space, start, from)?;
+            identity(space, until, end)?;
+        }
+        let mirror = device.msix.as_ref().and_then(Msix::mirror);
+        if let (Some((from, until)), Some(mirror)) = (guarded, mirror) {
+            put(space, from, mirror, until - from, MIRROR)?;
+        }
+    }
+    Ok(())
+}
+
+fn identity(space: &mut Space, start: u64, end: u64) -> Result<(), Refusal> {
+    if start >= end {
+        return Ok(());
+    }
+    put(space, start, Hpa(start), end - start, Attr::DEVICE)
+}
+
+fn put(space: &mut Space, gpa: u64, hpa: Hpa, size: u64, attr: Attr) -> Result<(), Refusal> {
+    space
+        .map(Gpa(gpa), hpa, size, attr)
+        .map_err(|error| match error {
+            MapError::NoMemory => CallStatus::NoMemory.into(),
+            MapError::Overlap(at) => bad(CallStatus::BadResource, Resource::GuestPage(at.0)),
+            _ => bad(CallStatus::BadResource, Resource::GuestPage(gpa)),
+        })
+}
+
+/// Makes the domain of a cell whose functions are confined.
+pub(crate) fn domain(
+    plan: &CellPlan<'_>,
+    functions: &Functions,
+    id: CellId,
+) -> Result<Option<Domain>, Refusal> {
+    if functions.len() == 0 || iommu::units() == 0 {
+        return Ok(None);
+    }
+    let mut domain = Domain::new(id).map_err(|_| Refusal::from(CallStatus::NoMemory))?;
+    for memory in plan.memory.iter().flatten() {
+        if domain
+            .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size)
+            .is_err()
+        {
+            domain.free();
+            return Err(CallStatus::NoMemory.into());
+        }
+    }
+    Ok(Some(domain))
+}

@@ -1,0 +1,81 @@
+//! The instruction that a guest is at.
+
+use crate::cell::Cell;
+use crate::cell::cpu::Cpu;
+use crate::cell::memory::read;
+use crate::mem::map::Window;
+use cellvisor_core::addr::PAGE_SIZE;
+use cellvisor_core::exit::MemoryAccess;
+use cellvisor_core::insn::{self, MAX_LEN, MmioInsn};
+use cellvisor_core::vcpu::{CpuState, RSP};
+use cellvisor_core::walk;
+
+/// The instruction that made the access; `None` if it cannot be read or is none
+/// that we know.
+pub(crate) fn instruction(cpu: &mut Cpu<'_>, access: MemoryAccess) -> Option<MmioInsn> {
+    if access.indirect {
+        return None;
+    }
+    let mut bytes = [0; MAX_LEN];
+    let (state, mode, len) = current_instruction(cpu, &mut bytes);
+    let mut regs = cpu.regs.0;
+    regs[RSP] = state.rsp;
+    insn::decode(bytes.get(..len)?, mode, &regs)
+}
+
+/// Length in bytes of the intercepted instruction that the guest is at; `None`
+/// if it cannot be read or is none that is intercepted.
+pub(crate) fn instruction_len(cpu: &mut Cpu<'_>) -> Option<u8> {
+    let mut bytes = [0; MAX_LEN];
+    let (_, mode, len) = current_instruction(cpu, &mut bytes);
+    insn::length(bytes.get(..len)?, mode)
+}
+
+/// Reads the code that the guest is at; how many bytes could be read.
+fn current_instruction(
+    cpu: &mut Cpu<'_>,
+    bytes: &mut [u8; MAX_LEN],
+) -> (CpuState, insn::CpuMode, usize) {
+    let state = cpu.vcpu.state();
+    let mode = cpu.vcpu.code_width();
+    let base = if mode == insn::CpuMode::Bits64 {
+        0
+    } else {
+        state.cs.base
+    };
+    let len = match cpu.vcpu.instruction_bytes() {
+        Some(kept) => {
+            *bytes = kept;
+            MAX_LEN
+        }
+        None => fetch(cpu, base.wrapping_add(state.rip), bytes),
+    };
+    (state, mode, len)
+}
+
+/// Copies instruction bytes from the guest's linear address; how many could be
+/// read. They may end at a page that is not there.
+fn fetch(cpu: &mut Cpu<'_>, linear: u64, out: &mut [u8]) -> usize {
+    let paging = cpu.vcpu.paging();
+    let mut done = 0;
+    while done < out.len() {
+        let at = linear.wrapping_add(done as u64);
+        let left = (PAGE_SIZE - at % PAGE_SIZE) as usize;
+        let end = out.len().min(done + left);
+        let (cell, window) = (cpu.cell, &mut cpu.window);
+        let gpa = walk::walk(&paging, at, |gpa| read_word(cell, window, gpa));
+        let Some(part) = out.get_mut(done..end) else {
+            break;
+        };
+        if !gpa.is_some_and(|gpa| read(cell, window, gpa, part)) {
+            break;
+        }
+        done = end;
+    }
+    done
+}
+
+fn read_word(cell: &Cell, window: &mut Window, gpa: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    read(cell, window, gpa, &mut word).then(|| u64::from_le_bytes(word))
+}

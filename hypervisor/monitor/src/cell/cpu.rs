@@ -1,0 +1,122 @@
+//! One CPU of a cell: its guest, its owner, and what only it touches.
+
+use crate::cell::{self, Cell, code, count};
+use crate::cpu::percpu::{Activity, CpuShared};
+use crate::cpu::{exceptions, reset};
+use crate::log;
+use crate::mem::map::Window;
+use crate::vcpu::Vcpu;
+use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
+use cellvisor_core::vcpu::{Event, RSP, Regs};
+use core::sync::atomic::Ordering;
+use log::log;
+
+/// This CPU: its guest, its owner, and what only it touches.
+pub(crate) struct Cpu<'a> {
+    pub(crate) vcpu: &'a mut dyn Vcpu,
+    pub(crate) regs: Regs,
+    pub(crate) shared: &'static CpuShared,
+    pub(crate) cell: &'static Cell,
+    pub(crate) window: Window,
+    /// An NMI waits until the guest can take it.
+    pub(crate) nmi_pending: bool,
+    /// High half of an xAPIC interrupt command, as last written by the guest.
+    pub(crate) icr_high: u32,
+}
+
+impl<'a> Cpu<'a> {
+    /// A CPU of the root with its guest's state in place.
+    pub(crate) fn new(
+        vcpu: &'a mut dyn Vcpu,
+        shared: &'static CpuShared,
+        cell: &'static Cell,
+        window: Window,
+    ) -> Self {
+        let regs = Regs::default();
+        Self {
+            vcpu,
+            regs,
+            shared,
+            cell,
+            window,
+            nmi_pending: false,
+            icr_high: 0,
+        }
+    }
+
+    /// Virtual APIC id.
+    pub(crate) fn virtual_id(&self) -> u32 {
+        self.shared.virtual_id.load(Ordering::Relaxed)
+    }
+
+    /// True for a CPU of the root.
+    pub(crate) fn is_root(&self) -> bool {
+        self.cell.id == CellId::ROOT
+    }
+}
+
+impl Cpu<'_> {
+    /// An NMI came: another CPU's request, or one for the guest.
+    pub(crate) fn nmi_arrived(&mut self) {
+        if self.shared.kick_sent.swap(false, Ordering::AcqRel) {
+            self.shared.count(ExitKind::Kick);
+        } else if self.shared.activity() == Activity::Running {
+            self.shared.count(ExitKind::Nmi);
+            self.nmi_pending = true;
+        }
+    }
+
+    /// Steps over the instruction that exited. One that cannot be found any more
+    /// was changed while it ran: the guest gets #UD.
+    pub(crate) fn advance(&mut self) {
+        let told = self.vcpu.instruction_len();
+        match told.or_else(|| code::instruction_len(self)) {
+            Some(len) => self.vcpu.advance_by(len),
+            None => self.vcpu.inject(Event::InvalidOpcode),
+        }
+    }
+
+    /// Answers with #GP.
+    pub(crate) fn refuse(&mut self) {
+        self.vcpu.inject(Event::GeneralProtection);
+    }
+
+    /// Ends the guest's run: a cell fails, the root cannot go on.
+    pub(crate) fn fail(&mut self, reason: FailReason) {
+        let state = self.vcpu.state();
+        let mut general = self.regs.0;
+        general[RSP] = state.rsp;
+        let regs = Registers {
+            general,
+            rip: state.rip,
+            rflags: state.rflags,
+            cr0: state.cr0,
+            cr2: reset::cr2(),
+            cr3: state.cr3,
+            cr4: state.cr4,
+            cs: state.cs.selector,
+        };
+        if self.is_root() {
+            log!(
+                "root failed: {} cpu={} rip={:#x}",
+                cell::Reason(&reason),
+                self.virtual_id(),
+                regs.rip
+            );
+            if reason == FailReason::TripleFault {
+                reset::reset_machine();
+            }
+            exceptions::stop();
+        }
+        self.shared.set_activity(Activity::Stopped);
+        self.cell.fail(reason, self.virtual_id(), regs);
+    }
+
+    /// Counts a refused access; true for the first few, which are logged.
+    pub(crate) fn denied(
+        &self,
+        which: impl Fn(&cell::DeniedCounters) -> &core::sync::atomic::AtomicU64,
+    ) -> bool {
+        count(which(&self.cell.denied))
+    }
+}

@@ -1,0 +1,124 @@
+//! A cell's virtual devices: console, I/O APIC, power, clock.
+
+use crate::mem::pool::{self, free_run};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::ioapic::{IoApic, Message, Output};
+use cellvisor_core::kvmclock::Clock;
+use cellvisor_core::ring::{Fifo, Ring};
+use cellvisor_core::uart::{Effect, Uart};
+
+/// Bytes that may be typed ahead.
+const INPUT: usize = 512;
+
+/// Pages of a cell's console history.
+pub(crate) const CONSOLE_PAGES: u64 = 4;
+
+/// Id of the virtual I/O APIC; its MADT entry says the same.
+const IOAPIC_ID: u8 = 0;
+
+/// The devices of one cell.
+pub(crate) struct Devices {
+    uart: Uart,
+    ioapic: IoApic,
+    output: Ring<&'static mut [u8]>,
+    input: Fifo<INPUT>,
+    uart_pin: u8,
+    /// Virtual address of the console's pages.
+    pages: u64,
+    /// The cell's clock and the date: (nanoseconds since 1970, TSC then).
+    pub(crate) clock: Option<(Clock, u64, u64)>,
+}
+
+impl Devices {
+    /// Devices after a reset, the console empty; `wired` has a bit for each pin
+    /// of the I/O APIC that a function has. `None` if the pool is empty.
+    pub(crate) fn new(uart_pin: u8, wired: u32) -> Option<Self> {
+        let pages = pool::alloc_run(CONSOLE_PAGES)?;
+        let size = (CONSOLE_PAGES * PAGE_SIZE) as usize;
+        // SAFETY: the pages are fresh, and known here alone until `free`.
+        let buffer = unsafe { core::slice::from_raw_parts_mut(pages as *mut u8, size) };
+        Some(Self {
+            uart: Uart::new(),
+            ioapic: IoApic::new(IOAPIC_ID, wired),
+            output: Ring::new(buffer),
+            input: Fifo::new(),
+            uart_pin,
+            pages,
+            clock: None,
+        })
+    }
+
+    /// Gives the console's pages back.
+    pub(crate) fn free(self) {
+        let pages = self.pages;
+        drop(self);
+        free_run(pages, CONSOLE_PAGES);
+    }
+
+    /// The cell starts anew: devices are reset, what was said is kept.
+    pub(crate) fn reset(&mut self) {
+        self.uart = Uart::new();
+        self.ioapic.reset();
+        self.input.clear();
+    }
+
+    /// Reads a register of the 16550; the interrupt that follows, if any.
+    pub(crate) fn uart_read(&mut self, offset: u16) -> (u8, Option<Message>) {
+        let value = self.uart.read(offset);
+        self.feed();
+        (value, self.uart_line())
+    }
+
+    /// Writes a register of the 16550; the interrupt that follows, if any.
+    pub(crate) fn uart_write(&mut self, offset: u16, value: u8) -> Option<Message> {
+        if let Effect::Transmit(byte) = self.uart.write(offset, value) {
+            self.output.push(byte);
+        }
+        self.feed();
+        self.uart_line()
+    }
+
+    /// Types on the console: bytes taken, and the interrupt that follows.
+    pub(crate) fn console_write(&mut self, bytes: &[u8]) -> (u32, Option<Message>) {
+        let taken = bytes
+            .iter()
+            .take_while(|byte| self.input.push(**byte))
+            .count();
+        self.feed();
+        (taken as u32, self.uart_line())
+    }
+
+    /// Copies console output from byte `from` on; number of the first byte
+    /// copied and how many.
+    pub(crate) fn console_read(&self, from: u64, out: &mut [u8]) -> (u64, usize) {
+        self.output.read(from, out)
+    }
+
+    /// Bytes ever written to the console.
+    pub(crate) fn console_written(&self) -> u64 {
+        self.output.written()
+    }
+
+    /// Reads a register of the I/O APIC; `awaits` as in [`IoApic::read`].
+    pub(crate) fn ioapic_read(&self, offset: u64, awaits: impl FnOnce(u8) -> bool) -> u32 {
+        self.ioapic.read(offset, awaits)
+    }
+
+    /// Writes a register of the I/O APIC; what follows goes to `out`.
+    pub(crate) fn ioapic_write(&mut self, offset: u64, value: u32, out: impl FnMut(Output)) {
+        self.ioapic.write(offset, value, out);
+    }
+
+    /// Moves typed bytes into the receiver as far as it has room.
+    fn feed(&mut self) {
+        while self.uart.room() > 0 {
+            let Some(byte) = self.input.pop() else { break };
+            self.uart.receive(byte);
+        }
+    }
+
+    fn uart_line(&mut self) -> Option<Message> {
+        let asserted = self.uart.interrupt();
+        self.ioapic.set_line(self.uart_pin, asserted)
+    }
+}

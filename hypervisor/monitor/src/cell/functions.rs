@@ -1,0 +1,175 @@
+//! The functions of all cells: who owns them, and what is seen of them.
+
+use crate::cell::{self, Cell};
+use crate::dev::iommu;
+use crate::dev::pci::device::{Device, Written};
+use crate::dev::pci::{Functions, config};
+use crate::mem::map::Window;
+use cellvisor_abi::call::CellId;
+use cellvisor_core::exit::ones;
+use cellvisor_core::iommu::vtd;
+use cellvisor_core::pci::sriov::SrIov;
+use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder};
+
+/// Runs `f` with the functions of `cell`, if it has any.
+fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
+    let mut functions = cell.guest.as_ref()?.functions.lock();
+    (functions.len() != 0).then(|| f(&mut functions))
+}
+
+/// True if a cell has functions: the root's accesses are filtered then.
+pub(crate) fn any() -> bool {
+    cell::all().any(|cell| with(cell, |_| ()).is_some())
+}
+
+/// The cell reads configuration space.
+pub(crate) fn read(window: &mut Window, cell: &Cell, at: Bdf, access: Access) -> u32 {
+    let value = with(cell, |functions| match functions.find(at) {
+        Ok(device) => device.read(window, access),
+        Err(Seen::Placeholder) => access.extract(placeholder(access.dword())),
+        Err(_) => access.extract(ABSENT),
+    });
+    value.unwrap_or(access.extract(ABSENT))
+}
+
+/// The cell writes it; false if that was refused.
+pub(crate) fn write(window: &mut Window, cell: &Cell, at: Bdf, access: Access, value: u32) -> bool {
+    let written = with(cell, |functions| {
+        let device = functions.find(at).ok()?;
+        Some(device.write(window, cell.cpu_indexes(), access, value))
+    });
+    match written.flatten() {
+        Some(Written::Done) => true,
+        Some(Written::Undelivered(count)) => {
+            (0..count).for_each(|_| refused(cell));
+            true
+        }
+        Some(Written::Refused) | None => false,
+    }
+}
+
+/// Counts a message of the cell that leads nowhere it may.
+pub(crate) fn refused(cell: &Cell) {
+    if cell::count(&cell.denied.mmio) {
+        crate::log::line(format_args!(
+            "cell={} denied interrupt message",
+            cell.name.as_str()
+        ));
+    }
+}
+
+/// The cell reads in guarded pages of an MSI-X table; `None` if there are none.
+pub(crate) fn read_table(window: &mut Window, cell: &Cell, gpa: u64, size: u8) -> Option<u64> {
+    with(cell, |functions| {
+        let device = functions.all().iter().find(|device| device.guards(gpa))?;
+        Some(device.msix.as_ref()?.read(window, gpa, size))
+    })?
+}
+
+/// The cell writes there; false if that was refused.
+pub(crate) fn write_table(
+    window: &mut Window,
+    cell: &Cell,
+    gpa: u64,
+    size: u8,
+    value: u64,
+) -> bool {
+    with(cell, |functions| {
+        let mut all = functions.all_mut().iter_mut();
+        let found = all.find(|device| device.guards(gpa));
+        found.is_some_and(|device| device.write_table(window, cell.cpu_indexes(), gpa, size, value))
+    })
+    .unwrap_or(false)
+}
+
+/// True if the cell's access at `gpa` is to a guarded page of an MSI-X table.
+pub(crate) fn is_table(cell: &Cell, gpa: u64) -> bool {
+    with(cell, |functions| {
+        functions.all().iter().any(|device| device.guards(gpa))
+    })
+    .unwrap_or(false)
+}
+
+/// The cell that owns the function at `bdf`.
+pub(crate) fn owner(bdf: Bdf) -> Option<CellId> {
+    let has = |functions: &mut Functions| functions.all().iter().any(|d| d.bdf() == bdf);
+    let mut cells = cell::all();
+    cells
+        .find(|cell| with(cell, has) == Some(true))
+        .map(|cell| cell.id)
+}
+
+/// True if a cell owns a virtual function of `pf`.
+pub(crate) fn has_virtual(pf: Bdf) -> bool {
+    let of_pf = |device: &Device| device.plan.pf == Some(pf.to_plan());
+    let has = |functions: &mut Functions| functions.all().iter().any(of_pf);
+    cell::all().any(|cell| with(cell, has) == Some(true))
+}
+
+/// The root reads four bytes of configuration space that is guarded.
+pub(crate) fn root_read(window: &mut Window, bdf: Bdf, access: Access) -> u32 {
+    if owner(bdf).is_some() {
+        return access.extract(ABSENT);
+    }
+    access.extract(config::read(window, bdf, access.dword()))
+}
+
+/// The root writes it; false if that was refused.
+pub(crate) fn root_write(window: &mut Window, bdf: Bdf, access: Access, value: u32) -> bool {
+    if owner(bdf).is_some() {
+        return false;
+    }
+    if has_virtual(bdf) {
+        let sriov = SrIov::read(|offset| config::read(window, bdf, offset));
+        let guards = |sriov: SrIov| sriov.guards(access);
+        if sriov.ok().flatten().is_none_or(guards) {
+            return false;
+        }
+    }
+    config::write_part(window, bdf, access, value);
+    true
+}
+
+/// The root reads a data port; ones for a function of a cell.
+pub(crate) fn root_port_read(window: &mut Window, port: u16, size: u8) -> u64 {
+    match config::of_root(port, size) {
+        Some((bdf, access)) => u64::from(root_read(window, bdf, access)),
+        None => ones(size),
+    }
+}
+
+/// The root writes a data port; false if that was refused.
+pub(crate) fn root_port_write(window: &mut Window, port: u16, size: u8, value: u32) -> bool {
+    config::of_root(port, size).is_some_and(|(bdf, access)| root_write(window, bdf, access, value))
+}
+
+/// Counts the faults that the units have recorded, for the functions and cells
+/// that caused them.
+pub(crate) fn count_faults() {
+    iommu::for_each_fault(|segment, fault| {
+        let bdf = Bdf {
+            segment,
+            requester: fault.source,
+        };
+        let counts = |functions: &mut Functions| {
+            let mut all = functions.all_mut().iter_mut();
+            let found = all.find(|device| device.bdf() == bdf);
+            found.map(|device| device.faults += 1).is_some()
+        };
+        let culprit = cell::all().find(|cell| with(cell, counts) == Some(true));
+        let culprit = culprit.or_else(|| cell::get(CellId::ROOT));
+        if let Some(cell) = culprit
+            && cell::count(&cell.denied.dma)
+        {
+            let name = cell.name.as_str();
+            let (what, at) = match fault.access {
+                vtd::Access::Read(at) => ("read", at),
+                vtd::Access::Write(at) => ("write", at),
+                vtd::Access::Interrupt(index) => ("interrupt", u64::from(index)),
+            };
+            crate::log::line(format_args!(
+                "cell={name} denied dma function={bdf} {what}={at:#x}"
+            ));
+        }
+    });
+}

@@ -1,0 +1,107 @@
+//! Interrupts from one CPU to others of the same cell, and to no one else.
+
+use crate::cell::cpu::Cpu;
+use crate::cell::{Cell, count};
+use crate::cpu::dest::means;
+use crate::cpu::percpu::{CpuShared, request};
+use crate::cpu::{apic, kick};
+use cellvisor_core::icr::{self, Dest, Ipi, Kind};
+use cellvisor_core::ioapic::Message;
+use core::sync::atomic::Ordering;
+
+/// Interrupt command: fixed delivery, asserted.
+const FIXED: u32 = 1 << 14;
+
+/// A CPU writes an interrupt command.
+pub(crate) fn command(cpu: &mut Cpu<'_>, ipi: Ipi) {
+    route(cpu.cell, ipi, Some(cpu.shared));
+}
+
+/// A virtual device interrupts its cell.
+pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
+    if let Some(message) = message {
+        route(cell, message.ipi(), None);
+    }
+}
+
+/// Sends to each CPU of `cell` that `ipi` means. What it means beside them is
+/// counted and dropped.
+fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) {
+    let own_id = sender.map_or(u32::MAX, |cpu| cpu.virtual_id.load(Ordering::Relaxed));
+    let once = matches!(ipi.kind, Kind::LowestPriority(_));
+    let mut reached = 0;
+    let mut send = |target: &CpuShared| {
+        if !once || reached == 0 {
+            deliver(cell, target, ipi.kind);
+        }
+        reached += 1;
+    };
+    if let Some(guest) = &cell.guest {
+        let targets = icr::targets(ipi.dest, own_id, guest.cpus.len() as u32);
+        targets.filter_map(|id| cell.cpu(id)).for_each(&mut send);
+    } else {
+        root_targets(cell, ipi.dest, own_id, &mut send);
+    }
+    let must_reach = matches!(ipi.dest, Dest::Physical(_));
+    if must_reach && reached == 0 && count(&cell.denied.ipi) {
+        refused(cell, ipi.kind);
+    }
+}
+
+/// The root's ids are the physical ones, with gaps where cells have CPUs.
+fn root_targets(cell: &Cell, dest: Dest, own_id: u32, send: &mut impl FnMut(&CpuShared)) {
+    if let Dest::Physical(id) = dest {
+        cell.cpu(id).into_iter().for_each(send);
+        return;
+    }
+    let own = |cpu: &CpuShared| cpu.apic_id.load(Ordering::Relaxed) == own_id;
+    let meant = |cpu: &CpuShared| match dest {
+        Dest::SelfOnly => own(cpu),
+        Dest::AllButSelf => !own(cpu),
+        _ => means(dest, cpu),
+    };
+    cell.cpus().filter(|cpu| meant(cpu)).for_each(send);
+}
+
+fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
+    match kind {
+        Kind::Fixed(vector) | Kind::LowestPriority(vector) => {
+            // SAFETY: `route` has found the target among the cell's CPUs.
+            unsafe {
+                apic::send(
+                    target.apic_id.load(Ordering::Relaxed),
+                    FIXED | u32::from(vector),
+                );
+            }
+        }
+        Kind::Nmi => kick::send(target, request::NMI),
+        Kind::Init { assert: true } => kick::send(target, request::INIT),
+        Kind::StartUp(page) => {
+            target.sipi_vector.store(page, Ordering::Relaxed);
+            kick::send(target, request::SIPI);
+        }
+        Kind::Init { assert: false } => {}
+        Kind::Smi | Kind::ExtInt | Kind::Reserved => {
+            if count(&cell.denied.ipi) {
+                refused(cell, kind);
+            }
+        }
+    }
+}
+
+/// Tells of a command that nobody got.
+fn refused(cell: &Cell, kind: Kind) {
+    let what = match kind {
+        Kind::Fixed(_) | Kind::LowestPriority(_) => "interrupt",
+        Kind::Nmi => "nmi",
+        Kind::Init { .. } => "init",
+        Kind::StartUp(_) => "start-up",
+        Kind::Smi => "smi",
+        Kind::ExtInt => "extint",
+        Kind::Reserved => "reserved",
+    };
+    crate::log::line(format_args!(
+        "cell={} denied ipi kind={what}",
+        cell.name.as_str()
+    ));
+}

@@ -1,0 +1,33 @@
+//! A cell's memory, as the monitor reads and writes it.
+
+use crate::cell::Cell;
+use crate::mem::map::Window;
+use cellvisor_core::addr::Gpa;
+
+/// Copies from guest-physical memory of `cell`, within a page. False if it is
+/// not there.
+pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: u64, out: &mut [u8]) -> bool {
+    let mapping = cell
+        .space
+        .lock()
+        .as_ref()
+        .and_then(|space| space.translate(Gpa(gpa)));
+    mapping.is_some_and(|mapping| {
+        window.read(mapping.hpa, out);
+        true
+    })
+}
+
+/// Copies to guest-physical memory of `cell`, within a page. False if it is not
+/// there.
+pub(crate) fn write(cell: &Cell, window: &mut Window, gpa: u64, bytes: &[u8]) -> bool {
+    let mapping = cell
+        .space
+        .lock()
+        .as_ref()
+        .and_then(|space| space.translate(Gpa(gpa)));
+    mapping.is_some_and(|mapping| {
+        window.write(mapping.hpa, bytes);
+        true
+    })
+}

@@ -1,0 +1,410 @@
+//! Cells as the monitor keeps them, the root among them.
+
+pub(crate) mod claim;
+pub(crate) mod code;
+pub(crate) mod cpu;
+pub(crate) mod cpus;
+pub(crate) mod devices;
+pub(crate) mod functions;
+pub(crate) mod ipi;
+pub(crate) mod memory;
+pub(crate) mod root;
+
+use crate::cell::devices::Devices;
+use crate::cpu::kick;
+use crate::cpu::percpu::{self, CpuShared, request};
+use crate::dev::iommu::Domain;
+use crate::dev::pci::Functions;
+use crate::log;
+use crate::mem::hpa_of;
+use crate::mem::pool::{self, free_run};
+use crate::mem::space::Space;
+use crate::vcpu::{Attachment, BitmapSizes};
+use cellvisor_abi::call::{
+    CellId, CellStatus, Denied, FailReason, Failure, Name, Owner, Registers, State, StopReason,
+};
+use cellvisor_abi::{PAGE_SIZE, plan};
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::cpuid::Table;
+use cellvisor_core::state::{self, Event};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use log::log;
+use spin::Mutex;
+
+/// Most cells, the root included.
+pub(crate) const MAX_CELLS: usize = 257;
+/// Most CPUs of one cell.
+pub(crate) const MAX_CELL_CPUS: usize = 512;
+
+pub(crate) type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
+
+/// Accesses that were refused, counted by the CPUs that saw them.
+#[derive(Default)]
+pub(crate) struct DeniedCounters {
+    pub(crate) msr: AtomicU64,
+    pub(crate) port: AtomicU64,
+    pub(crate) config: AtomicU64,
+    pub(crate) ipi: AtomicU64,
+    pub(crate) dma: AtomicU64,
+    pub(crate) mmio: AtomicU64,
+}
+
+impl DeniedCounters {
+    fn read(&self) -> Denied {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Denied {
+            msr: get(&self.msr),
+            port: get(&self.port),
+            config: get(&self.config),
+            ipi: get(&self.ipi),
+            dma: get(&self.dma),
+            mmio: get(&self.mmio),
+        }
+    }
+}
+
+/// Counts one refusal; true for the first few, which are worth a log line.
+pub(crate) fn count(counter: &AtomicU64) -> bool {
+    const LOGGED: u64 = 8;
+    counter.fetch_add(1, Ordering::Relaxed) < LOGGED
+}
+
+/// Pages that tell the back end what reaches the hardware directly.
+pub(crate) struct Bitmaps {
+    /// Virtual address of the MSR bitmap.
+    pub(crate) msr: u64,
+    /// Virtual address of the I/O bitmap.
+    pub(crate) io: u64,
+    sizes: &'static BitmapSizes,
+}
+
+impl Bitmaps {
+    /// Zeroed bitmaps: every access is direct until they are filled.
+    pub(crate) fn new(sizes: &'static BitmapSizes) -> Option<Self> {
+        let msr = pool::alloc_run(sizes.msr_pages)?;
+        let Some(io) = pool::alloc_run(sizes.io_pages) else {
+            free_run(msr, sizes.msr_pages);
+            return None;
+        };
+        Some(Self { msr, io, sizes })
+    }
+
+    /// Gives the pages back. No CPU may be attached to them any more.
+    pub(crate) fn free(&self) {
+        free_run(self.msr, self.sizes.msr_pages);
+        free_run(self.io, self.sizes.io_pages);
+    }
+
+    /// Intercepts every port.
+    pub(crate) fn intercept_all_ports(&self) {
+        let bytes = self.sizes.io_pages * PAGE_SIZE;
+        // SAFETY: all of the bitmap is ours, beside the ports' bits those for
+        // what follows them.
+        unsafe { core::ptr::write_bytes(self.io as *mut u8, 0xff, bytes as usize) };
+    }
+
+    /// The I/O bitmap, one bit for each port.
+    pub(crate) fn set_port(&self, port: u16, intercepted: bool) {
+        let byte = (self.io + u64::from(port) / 8) as *mut u8;
+        let bit = 1 << (port % 8);
+        // SAFETY: 65,536 bits fill the first 8 KiB of the bitmap, which is
+        // ours; the hardware reads it byte by byte.
+        unsafe {
+            let old = byte.read_volatile();
+            byte.write_volatile(if intercepted { old | bit } else { old & !bit });
+        }
+    }
+}
+
+/// What changes as a cell is started and stopped.
+pub(crate) struct Life {
+    pub(crate) state: State,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) starts: u32,
+    /// Bytes of RAM that have been scrubbed since the cell stopped.
+    pub(crate) scrubbed: u64,
+    /// The root's view of the cell's RAM is there.
+    pub(crate) visible: bool,
+    /// Its functions have been stopped since it ran.
+    pub(crate) quiet: bool,
+}
+
+/// What only a cell beside the root has.
+pub(crate) struct Guest {
+    /// Plan indexes of its CPUs, by virtual APIC id.
+    pub(crate) cpus: heapless::Vec<u16, MAX_CELL_CPUS>,
+    /// Bytes of RAM.
+    pub(crate) memory: u64,
+    /// What its CPUs answer to CPUID.
+    pub(crate) cpuid: Table,
+    /// Where its virtual devices are.
+    pub(crate) layout: plan::Devices,
+    /// The devices.
+    pub(crate) devices: Mutex<Devices>,
+    /// Its PCI functions.
+    pub(crate) functions: Mutex<Functions>,
+    /// Memory that they reach.
+    pub(crate) domain: Mutex<Option<Domain>>,
+    /// What was written to the configuration address port.
+    pub(crate) config_address: AtomicU32,
+    /// State of its first CPU at the next start.
+    pub(crate) boot: Mutex<Option<plan::Boot>>,
+    /// Pages of the pool that belong to it beside tables.
+    pub(crate) pages: u32,
+}
+
+/// A cell.
+pub(crate) struct Cell {
+    pub(crate) id: CellId,
+    pub(crate) name: Name,
+    pub(crate) space: Mutex<Option<Space>>,
+    pub(crate) bitmaps: Bitmaps,
+    pub(crate) denied: DeniedCounters,
+    pub(crate) life: Mutex<Life>,
+    /// `None` for the root.
+    pub(crate) guest: Option<Guest>,
+}
+
+/// Pages of the pool that a [`Cell`] takes.
+pub(crate) const CELL_PAGES: u64 = (size_of::<Cell>() as u64).div_ceil(PAGE_SIZE);
+
+static CELLS: [AtomicPtr<Cell>; MAX_CELLS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CELLS];
+
+/// The cell with this id.
+///
+/// A CPU may ask for its own owner at any time, and for others while it holds
+/// the lock of the hypercalls: a cell goes away under that lock only, after all
+/// its CPUs have another owner.
+pub(crate) fn get(id: CellId) -> Option<&'static Cell> {
+    let cell = CELLS.get(id.0 as usize)?.load(Ordering::Acquire);
+    // SAFETY: `put` stores initialised cells only, and `remove` is called as
+    // described above.
+    unsafe { cell.as_ref() }
+}
+
+/// All cells beside the root.
+pub(crate) fn all() -> impl Iterator<Item = &'static Cell> {
+    (1..MAX_CELLS as u32).filter_map(|id| get(CellId(id)))
+}
+
+/// The lowest id that is free.
+pub(crate) fn free_id() -> Option<CellId> {
+    (1..MAX_CELLS as u32)
+        .map(CellId)
+        .find(|id| get(*id).is_none())
+}
+
+/// Moves `cell` into pages of the pool and makes it known. If the pool is empty
+/// the cell's pages go back as well.
+pub(crate) fn put(cell: Cell) -> Option<&'static Cell> {
+    let Some(va) = pool::alloc_run(CELL_PAGES) else {
+        cell.free();
+        return None;
+    };
+    let id = cell.id;
+    let place = va as *mut Cell;
+    // SAFETY: the pages are fresh and large enough.
+    unsafe { place.write(cell) };
+    if let Some(slot) = CELLS.get(id.0 as usize) {
+        slot.store(place, Ordering::Release);
+    }
+    // SAFETY: just written, and kept until `remove`.
+    Some(unsafe { &*place })
+}
+
+/// Forgets a cell and frees its pages.
+///
+/// # Safety
+///
+/// The caller holds the hypercall lock, no CPU has the cell as its owner, and no
+/// reference to it is used afterwards.
+pub(crate) unsafe fn remove(id: CellId) {
+    let Some(slot) = CELLS.get(id.0 as usize) else {
+        return;
+    };
+    let place = slot.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    if place.is_null() {
+        return;
+    }
+    // SAFETY: `put` wrote a cell here, and by the caller's promise nobody uses
+    // it any more.
+    unsafe { place.read() }.free();
+    free_run(place as u64, CELL_PAGES);
+}
+
+impl Cell {
+    /// Gives back all pages that the cell has beside its own.
+    pub(crate) fn free(self) {
+        if let Some(space) = self.space.into_inner() {
+            space.destroy();
+        }
+        self.bitmaps.free();
+        if let Some(guest) = self.guest {
+            // Functions first: they use the domain.
+            guest.functions.into_inner().free();
+            if let Some(domain) = guest.domain.into_inner() {
+                domain.free();
+            }
+            guest.devices.into_inner().free();
+        }
+    }
+
+    /// Who the cell is in the ownership map.
+    pub(crate) fn owner(&self) -> Owner {
+        if self.id == CellId::ROOT {
+            Owner::Root
+        } else {
+            Owner::Cell(self.id)
+        }
+    }
+
+    /// What CPUs of this cell are attached to.
+    pub(crate) fn attachment(&self) -> Attachment {
+        let tables = self.space.lock().as_ref().map_or(Hpa(0), Space::root);
+        Attachment {
+            tables,
+            msr_bitmap: hpa_of(self.bitmaps.msr),
+            io_bitmap: hpa_of(self.bitmaps.io),
+            tag: self.id.0 as u16 + 1,
+        }
+    }
+
+    /// Its CPUs, in the order of virtual ids. Of the root: all that it owns.
+    pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static CpuShared> + '_ {
+        let listed = self.guest.iter().flat_map(|guest| guest.cpus.iter());
+        let of_guest = listed.filter_map(|index| percpu::cpu(u32::from(*index)));
+        let is_root = self.guest.is_none();
+        let of_root = percpu::cpus().filter(move |cpu| is_root && cpu.owner() == CellId::ROOT);
+        of_guest.chain(of_root)
+    }
+
+    /// Plan indexes of its CPUs, by virtual id; none of the root.
+    pub(crate) fn cpu_indexes(&self) -> &[u16] {
+        self.guest.as_ref().map_or(&[], |guest| &guest.cpus)
+    }
+
+    /// The CPU with this virtual id.
+    pub(crate) fn cpu(&self, virtual_id: u32) -> Option<&'static CpuShared> {
+        match &self.guest {
+            Some(guest) => percpu::cpu(u32::from(*guest.cpus.get(virtual_id as usize)?)),
+            None => percpu::cpu_by_apic_id(virtual_id).filter(|cpu| cpu.owner() == CellId::ROOT),
+        }
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> State {
+        self.life.lock().state
+    }
+
+    /// Applies an event; false if it is not possible now.
+    pub(crate) fn apply(&self, event: Event) -> bool {
+        let mut life = self.life.lock();
+        let Ok(next) = state::next(life.state, event) else {
+            return false;
+        };
+        life.state = next;
+        true
+    }
+
+    /// The cell ends itself or is ended: its CPUs leave the guest. Does not wait
+    /// for them.
+    pub(crate) fn halt(&self, reason: StopReason) -> bool {
+        let stopped = self.apply(Event::Stop(reason));
+        if stopped {
+            let why = match reason {
+                StopReason::Root => "by the root",
+                StopReason::PowerOff => "power-off",
+                StopReason::Reset => "reset",
+            };
+            log!("cell={} stopped: {why}", self.name.as_str());
+            self.stop_cpus();
+        }
+        stopped
+    }
+
+    /// The cell did what it must not. The first reason counts.
+    pub(crate) fn fail(&self, reason: FailReason, cpu: u32, regs: Registers) {
+        let failure = Failure { reason, cpu, regs };
+        {
+            let mut life = self.life.lock();
+            let Ok(next) = state::next(life.state, Event::Fail) else {
+                return;
+            };
+            life.state = next;
+            life.failure = Some(failure);
+        }
+        log!("cell={} failed: {}", self.name.as_str(), Reason(&reason));
+        log!(
+            "cell={} cpu={cpu} rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
+            self.name.as_str(),
+            regs.rip,
+            regs.cs,
+            regs.rflags,
+            regs.cr0,
+            regs.cr3,
+            regs.cr4
+        );
+        self.stop_cpus();
+    }
+
+    fn stop_cpus(&self) {
+        self.cpus().for_each(|cpu| kick::send(cpu, request::STOP));
+    }
+
+    /// The answer to a status call.
+    pub(crate) fn status(&self) -> CellStatus {
+        let life = self.life.lock();
+        let written = self
+            .guest
+            .as_ref()
+            .map_or(0, |g| g.devices.lock().console_written());
+        let functions = self.guest.as_ref().map(|guest| &guest.functions);
+        CellStatus {
+            cell: self.id,
+            name: self.name,
+            state: life.state,
+            cpus: self.cpus().count() as u32,
+            memory: self.guest.as_ref().map_or(0, |g| g.memory),
+            functions: functions.map_or(0, |f| f.lock().len() as u32),
+            unprotected: functions.is_some_and(|f| f.lock().unprotected()),
+            pool_pages: self.guest.as_ref().map_or(0, |g| g.pages),
+            console_written: written,
+            starts: life.starts,
+            denied: self.denied.read(),
+            failure: life.failure,
+        }
+    }
+}
+
+/// A failure in words.
+pub(crate) struct Reason<'a>(pub(crate) &'a FailReason);
+
+impl core::fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            FailReason::Memory {
+                gpa,
+                write,
+                execute,
+            } => {
+                let what = if *execute {
+                    "fetch"
+                } else if *write {
+                    "write"
+                } else {
+                    "read"
+                };
+                write!(f, "memory {what} gpa={gpa:#x}")
+            }
+            FailReason::TripleFault => f.write_str("triple fault"),
+            FailReason::Instruction { gpa } => {
+                write!(f, "unknown instruction at device gpa={gpa:#x}")
+            }
+            FailReason::UnknownExit(code) => write!(f, "unknown exit code={code:#x}"),
+            FailReason::EntryFailed(code) => write!(f, "entry failed code={code:#x}"),
+            FailReason::MachineCheck => f.write_str("machine check"),
+            FailReason::Monitor => f.write_str("fault in the monitor"),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The root cell: Linux as it was, minus what others own.
+
+use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Life};
+use crate::cpu::apic::Mode;
+use crate::mem::owners;
+use crate::vcpu::Vendor;
+use crate::{boot, log, machine};
+use cellvisor_abi::CHUNK_SIZE;
+use cellvisor_abi::call::{CellId, Name, Owner, State};
+use cellvisor_abi::plan::SystemPlan;
+use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE};
+use cellvisor_core::paging::{Attr, MapError, MemType, PageSize};
+use spin::Mutex;
+
+/// Ports of a 16550.
+const UART_PORTS: u64 = 8;
+
+/// Makes the root cell: ownership of the monitor's own things, tables with all
+/// RAM, bitmaps. `None` if the pool is too small.
+pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()> {
+    owners::init()?;
+    own_monitor(plan)?;
+    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
+    (vendor.fill_msr_bitmap)(vendor.root_msrs, bitmaps.msr);
+    let root = Cell {
+        id: CellId::ROOT,
+        name: Name::new("root")?,
+        space: Mutex::new(Some((vendor.new_space)(machine::get().largest_page)?)),
+        bitmaps,
+        denied: DeniedCounters::default(),
+        life: Mutex::new(Life {
+            state: State::Running,
+            failure: None,
+            starts: 1,
+            scrubbed: 0,
+            visible: true,
+            quiet: false,
+        }),
+        guest: None,
+    };
+    let root = cell::put(root)?;
+    if plan.log_port != 0 {
+        for port in 0..UART_PORTS as u16 {
+            root.bitmaps.set_port(plan.log_port + port, true);
+        }
+    }
+    map_apic(root)?;
+    for range in plan.ram.iter().flatten() {
+        map_range(
+            root,
+            range.start & !(PAGE_SIZE - 1),
+            range.start.checked_add(range.size)?,
+        )?;
+    }
+    Some(())
+}
+
+/// The monitor owns its memory, the page of the APIC registers, which is mapped
+/// apart, and the port of its log.
+fn own_monitor(plan: &SystemPlan<'_>) -> Option<()> {
+    let info = boot::boot_info();
+    let chunks = info.chunks.get(..info.chunk_count as usize)?;
+    let apic = machine::get().apic_page;
+    owners::with(|owners| {
+        let mut take = |start: u64, size: u64| {
+            let end = (start + size) / PAGE_SIZE;
+            owners
+                .pages
+                .transfer(start / PAGE_SIZE, end, Owner::Root, Owner::Monitor)
+                .ok()
+        };
+        chunks
+            .iter()
+            .try_for_each(|chunk| take(*chunk, CHUNK_SIZE))?;
+        take(apic, PAGE_SIZE)?;
+        if plan.log_port != 0 {
+            let first = u64::from(plan.log_port);
+            owners
+                .ports
+                .transfer(first, first + UART_PORTS, Owner::Root, Owner::Monitor)
+                .ok()?;
+        }
+        Some(())
+    })?
+}
+
+/// In xAPIC mode the root reads the registers itself; its writes exit, for they
+/// may be interrupt commands.
+fn map_apic(root: &Cell) -> Option<()> {
+    let facts = machine::get();
+    if facts.root_apic != Mode::Xapic {
+        return Some(());
+    }
+    let read_only = Attr {
+        read: true,
+        write: false,
+        execute: false,
+        mem_type: MemType::Uncached,
+    };
+    let mut space = root.space.lock();
+    space
+        .as_mut()?
+        .map(
+            Gpa(facts.apic_page),
+            Hpa(facts.apic_page),
+            PAGE_SIZE,
+            read_only,
+        )
+        .ok()
+}
+
+/// Maps all of `start..end` that the root owns. `None` if the pool is empty.
+pub(crate) fn map_range(root: &Cell, start: u64, end: u64) -> Option<()> {
+    let mut at = start;
+    while at < end {
+        at += match map_block(root, at, end) {
+            Mapped::Size(size) => size,
+            Mapped::NotOwned | Mapped::Already => PAGE_SIZE,
+            Mapped::NoMemory => return None,
+        };
+    }
+    Some(())
+}
+
+/// What [`map_block`] did.
+pub(crate) enum Mapped {
+    /// Mapped this many bytes.
+    Size(u64),
+    /// The page is not the root's.
+    NotOwned,
+    /// The page is mapped.
+    Already,
+    /// The pool is empty.
+    NoMemory,
+}
+
+/// Maps the largest block around `at` that is all the root's, has one memory
+/// type, and is not mapped yet; in a block that starts at `at` if `end` limits
+/// it.
+fn map_block(root: &Cell, at: u64, end: u64) -> Mapped {
+    let facts = machine::get();
+    let page = at & !(PAGE_SIZE - 1);
+    let mut result = Mapped::NotOwned;
+    for size in [PageSize::Size1G, PageSize::Size2M, PageSize::Size4K] {
+        let bytes = size.bytes();
+        if size > facts.largest_page || !page.is_multiple_of(bytes) || page + bytes > end {
+            continue;
+        }
+        let (mem_type, same_until) = facts.mtrrs.uniform(page);
+        let owned = owners::with(|owners| {
+            owners
+                .pages
+                .check(page / PAGE_SIZE, (page + bytes) / PAGE_SIZE, Owner::Root)
+                .is_ok()
+        });
+        if same_until < page + bytes || owned != Some(true) {
+            continue;
+        }
+        let attr = Attr {
+            read: true,
+            write: true,
+            execute: true,
+            mem_type,
+        };
+        let mut space = root.space.lock();
+        let Some(space) = space.as_mut() else {
+            return Mapped::NoMemory;
+        };
+        match space.map(Gpa(page), Hpa(page), bytes, attr) {
+            Ok(()) => return Mapped::Size(bytes),
+            Err(MapError::NoMemory) => return Mapped::NoMemory,
+            Err(MapError::Overlap(_)) => result = Mapped::Already,
+            Err(_) => {}
+        }
+    }
+    result
+}
+
+/// The root touched `gpa`, which is not mapped: maps the block around it if it
+/// is the root's. Device memory is mapped this way, when it is first used.
+pub(crate) fn map_on_touch(root: &Cell, gpa: u64) -> Mapped {
+    let facts = machine::get();
+    if gpa >= facts.physical_end {
+        return Mapped::NotOwned;
+    }
+    for size in [PageSize::Size1G, PageSize::Size2M, PageSize::Size4K] {
+        let start = gpa & !(size.bytes() - 1);
+        if size > facts.largest_page {
+            continue;
+        }
+        match map_block(root, start, start + size.bytes()) {
+            Mapped::Size(bytes) if start + bytes > gpa => return Mapped::Size(bytes),
+            Mapped::NoMemory => {
+                log::line(format_args!("pool empty: root cannot map gpa={gpa:#x}"));
+                return Mapped::NoMemory;
+            }
+            Mapped::Already if size == PageSize::Size4K => return Mapped::Already,
+            _ => {}
+        }
+    }
+    Mapped::NotOwned
+}

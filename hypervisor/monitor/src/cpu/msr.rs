@@ -1,0 +1,32 @@
+//! Registers whose access may fault.
+
+unsafe extern "C" {
+    fn rdmsr_checked(index: u32, value: *mut u64) -> u64;
+    fn wrmsr_checked(index: u32, value: u64) -> u64;
+    fn xsetbv_checked(index: u32, value: u64) -> u64;
+}
+
+/// Reads an MSR that may not exist. Only with the monitor's own interrupt table
+/// loaded, that is, after the first VM entry.
+pub(crate) fn try_rdmsr(index: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: reading has no side effect on the monitor; #GP is turned into a
+    // result by the exception stub.
+    (unsafe { rdmsr_checked(index, &raw mut value) } == 0).then_some(value)
+}
+
+/// Writes an MSR; false if the CPU refuses.
+///
+/// # Safety
+///
+/// The value must not change what the monitor itself relies on.
+pub(crate) unsafe fn try_wrmsr(index: u32, value: u64) -> bool {
+    // SAFETY: the caller vouches for the effect; #GP becomes a result.
+    unsafe { wrmsr_checked(index, value) == 0 }
+}
+
+/// Sets an extended control register for the guest; false if the CPU refuses.
+pub(crate) fn try_xsetbv(index: u32, value: u64) -> bool {
+    // SAFETY: the monitor uses no extended state; #GP becomes a result.
+    unsafe { xsetbv_checked(index, value) == 0 }
+}

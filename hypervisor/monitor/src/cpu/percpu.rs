@@ -1,0 +1,209 @@
+//! Per-CPU memory: areas, and the part of them that other CPUs see.
+//!
+//! Areas lie behind the system plan in the order in which CPUs arrived. Each is
+//! a stack, the shared part, and two pages that the hardware owns.
+
+use crate::boot;
+use crate::mem::{AREA_SIZE, STACK_SIZE, areas_start, memory_size};
+use cellvisor_abi::call::{CellId, ExitKind};
+use cellvisor_abi::image::BASE;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
+
+/// Most CPUs that the monitor can take.
+pub(crate) const MAX_CPUS: usize = 1024;
+
+/// Requests to a CPU, as bits of [`CpuShared::requests`]. The CPU clears a bit
+/// when the request is done.
+pub(crate) mod request {
+    /// Deliver an NMI to the guest.
+    pub(crate) const NMI: u32 = 1 << 0;
+    /// INIT: forget the guest's state and wait for a start-up IPI.
+    pub(crate) const INIT: u32 = 1 << 1;
+    /// Start-up IPI with [`super::CpuShared::sipi_vector`].
+    pub(crate) const SIPI: u32 = 1 << 2;
+    /// Forget cached second-level translations.
+    pub(crate) const FLUSH: u32 = 1 << 3;
+    /// Leave the guest for good and wait in the monitor.
+    pub(crate) const STOP: u32 = 1 << 4;
+    /// Become the CPU of [`super::CpuShared::next_owner`]. Only while stopped.
+    pub(crate) const ASSIGN: u32 = 1 << 5;
+    /// Start as the first CPU of the owner. Only while stopped or waiting.
+    pub(crate) const BOOT: u32 = 1 << 6;
+}
+
+/// What a CPU is doing, for others to see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Activity {
+    /// Runs its owner's code.
+    Running = 0,
+    /// Waits for a start-up IPI.
+    WaitForSipi = 1,
+    /// Stopped by the monitor.
+    Stopped = 2,
+}
+
+/// What other CPUs and the NMI handler see of a CPU. At the address in GS.
+#[repr(C)]
+pub(crate) struct CpuShared {
+    /// Bits of [`request`]. The first word: `entry.S` looks at it.
+    pub(crate) requests: AtomicU32,
+    /// Non-zero after an NMI arrived while the monitor ran. The second word.
+    pub(crate) nmi_seen: AtomicU32,
+    /// An NMI was sent for the requests and has not arrived yet.
+    pub(crate) kick_sent: AtomicBool,
+    activity: AtomicU8,
+    /// Vector of the start-up IPI.
+    pub(crate) sipi_vector: AtomicU8,
+    /// Physical APIC id.
+    pub(crate) apic_id: AtomicU32,
+    /// Linux's number of the CPU.
+    pub(crate) linux: AtomicU32,
+    /// Area index, in the order of arrival.
+    pub(crate) area: AtomicU32,
+    /// The cell that owns the CPU.
+    pub(crate) owner: AtomicU32,
+    /// Its virtual APIC id there.
+    pub(crate) virtual_id: AtomicU32,
+    /// Owner and virtual id for [`request::ASSIGN`].
+    pub(crate) next_owner: AtomicU32,
+    /// See `next_owner`.
+    pub(crate) next_virtual_id: AtomicU32,
+    /// Logical destination register of an xAPIC, as last written.
+    pub(crate) ldr: AtomicU32,
+    /// Exits by kind since the CPU got its owner; only this CPU writes them.
+    pub(crate) exits: [AtomicU64; ExitKind::COUNT],
+}
+
+const _: () = assert!(size_of::<CpuShared>() <= PAGE);
+
+impl CpuShared {
+    /// What the CPU is doing.
+    pub(crate) fn activity(&self) -> Activity {
+        match self.activity.load(Ordering::Acquire) {
+            0 => Activity::Running,
+            1 => Activity::WaitForSipi,
+            _ => Activity::Stopped,
+        }
+    }
+
+    /// Tells others what this CPU does now.
+    pub(crate) fn set_activity(&self, activity: Activity) {
+        self.activity.store(activity as u8, Ordering::Release);
+    }
+
+    /// Counts an exit. Only this CPU writes, so a plain addition is enough.
+    pub(crate) fn count(&self, kind: ExitKind) {
+        self.add(kind, 1);
+    }
+
+    /// Counts the last exit, which was taken for a `general` one, as what it
+    /// turned out to be.
+    pub(crate) fn recount(&self, general: ExitKind, kind: ExitKind) {
+        self.add(general, u64::MAX);
+        self.add(kind, 1);
+    }
+
+    fn add(&self, kind: ExitKind, by: u64) {
+        if let Some(counter) = self.exits.get(kind as usize) {
+            let value = counter.load(Ordering::Relaxed).wrapping_add(by);
+            counter.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The owner's id.
+    pub(crate) fn owner(&self) -> CellId {
+        CellId(self.owner.load(Ordering::Acquire))
+    }
+
+    /// True if the bits of `mask` are all clear: what was asked is done.
+    pub(crate) fn is_done(&self, mask: u32) -> bool {
+        self.requests.load(Ordering::Acquire) & mask == 0
+    }
+}
+
+/// The pages of an area, by virtual address.
+#[derive(Clone, Copy)]
+pub(crate) struct Area(u64);
+
+impl Area {
+    /// From the pointer that [`claim_area`] gave.
+    pub(crate) fn from_ptr(area: *mut u8) -> Self {
+        Self(area as u64)
+    }
+
+    /// The shared part.
+    pub(crate) fn shared(self) -> &'static CpuShared {
+        // SAFETY: the page behind the stack is zeroed memory of the monitor,
+        // which lives as long as the monitor runs; zeros are a valid
+        // `CpuShared`, and all its fields are atomic.
+        unsafe { &*((self.0 + STACK_SIZE as u64) as *const CpuShared) }
+    }
+
+    /// The two pages that the hardware owns.
+    pub(crate) fn hardware_pages(self) -> [u64; 2] {
+        let first = self.0 + (STACK_SIZE + PAGE) as u64;
+        [first, first + PAGE as u64]
+    }
+}
+
+static ARRIVED: AtomicU32 = AtomicU32::new(0);
+
+/// CPUs that have arrived at the entry.
+pub(crate) fn arrived() -> u32 {
+    ARRIVED.load(Ordering::Acquire)
+}
+
+/// Called by the entry, still on Linux's stack: an area for this CPU, null if
+/// there is no room or the CPU was not announced.
+pub(crate) extern "C" fn claim_area() -> *mut u8 {
+    let info = boot::boot_info();
+    let index = ARRIVED.fetch_add(1, Ordering::AcqRel);
+    let area = areas_start() + u64::from(index) * AREA_SIZE as u64;
+    let fits = index < info.cpu_count && area + AREA_SIZE as u64 <= BASE + memory_size();
+    if !fits {
+        return core::ptr::null_mut();
+    }
+    let shared = Area(area).shared();
+    shared.area.store(index, Ordering::Relaxed);
+    area as *mut u8
+}
+
+/// CPUs by their index in the system plan.
+static CPUS: [AtomicPtr<CpuShared>; MAX_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+
+/// Makes a CPU known under its index in the plan; false if the index is taken
+/// or too large.
+pub(crate) fn register(index: u32, shared: &'static CpuShared) -> bool {
+    let new = core::ptr::from_ref(shared).cast_mut();
+    CPUS.get(index as usize).is_some_and(|slot| {
+        slot.compare_exchange(
+            core::ptr::null_mut(),
+            new,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        )
+        .is_ok()
+    })
+}
+
+/// The CPU with this index in the plan.
+pub(crate) fn cpu(index: u32) -> Option<&'static CpuShared> {
+    let slot = CPUS.get(index as usize)?.load(Ordering::Acquire);
+    // SAFETY: only `register` stores here, and only references that live as
+    // long as the monitor.
+    unsafe { slot.as_ref() }
+}
+
+/// All CPUs, by index in the plan.
+pub(crate) fn cpus() -> impl Iterator<Item = &'static CpuShared> {
+    (0..boot::boot_info().cpu_count).filter_map(cpu)
+}
+
+/// The CPU with this physical APIC id.
+pub(crate) fn cpu_by_apic_id(apic_id: u32) -> Option<&'static CpuShared> {
+    cpus().find(|cpu| cpu.apic_id.load(Ordering::Relaxed) == apic_id)
+}

@@ -1,0 +1,314 @@
+//! Whose memory a function's DMA reaches: second-level tables, and the context
+//! entries that point at them.
+
+use super::unit::{Stuck, Unit, store};
+use super::{MAX_UNITS, Unavailable};
+use crate::mem::pool::{self, PoolTables};
+use crate::mem::{hpa_of, owners, va_of};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::{CellId, Owner};
+use cellvisor_abi::plan::SystemPlan;
+use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::iommu::vtd::{
+    ContextEntry, Invalidate, RootEntry, Translation, context_update,
+};
+use cellvisor_core::paging::{Attr, MapError, PageSize, TableMem, Tables, Vtd, Width};
+use cellvisor_core::pci::Bdf;
+use heapless::Vec;
+
+/// Domain of the root; cells have their ids plus one. 0 is not to be used.
+const ROOT_DOMAIN: u16 = 1;
+/// What the root's functions reach beside RAM: firmware's reserved memory and
+/// devices below 4 GiB.
+const LOW_END: u64 = 1 << 32;
+/// Entries of a root table: one for each bus.
+const BUSES: u64 = 256;
+
+/// Pages of the pool, with cache lines cleaned for units that do not snoop.
+struct Cleaned;
+
+impl TableMem for Cleaned {
+    fn alloc(&mut self) -> Option<Hpa> {
+        PoolTables.alloc()
+    }
+
+    fn free(&mut self, table: Hpa) {
+        PoolTables.free(table);
+    }
+
+    fn read(&self, table: Hpa, index: usize) -> u64 {
+        PoolTables.read(table, index)
+    }
+
+    fn write(&mut self, table: Hpa, index: usize, entry: u64) {
+        if let Some(va) = va_of(table)
+            && index < 512
+        {
+            store(va + index as u64 * 8, entry);
+        }
+    }
+}
+
+/// What all units have in common.
+#[derive(Clone, Copy)]
+struct Shape {
+    width: Width,
+    snoop: bool,
+    largest: PageSize,
+    /// First address that cannot be translated.
+    end: u64,
+}
+
+impl Shape {
+    fn common(units: &[Unit]) -> Self {
+        let caps = || units.iter().map(|unit| unit.caps);
+        let bits = caps().map(|caps| caps.guest_bits()).min().unwrap_or(39);
+        let width = caps()
+            .filter_map(|caps| caps.width())
+            .min_by_key(|width| width.code())
+            .unwrap_or_default();
+        let width_bits = 12 + 9 * (width.code() + 2);
+        Self {
+            width,
+            snoop: caps().all(|caps| caps.snoop_control()),
+            largest: caps()
+                .map(|caps| caps.page_size())
+                .min()
+                .unwrap_or(PageSize::Size4K),
+            end: 1 << bits.min(width_bits),
+        }
+    }
+
+    fn tables(self) -> Option<Tables<Vtd>> {
+        let format = Vtd {
+            width: self.width,
+            snoop: self.snoop,
+        };
+        Tables::with_format(format, &mut Cleaned, self.largest)
+    }
+}
+
+/// Memory that the functions of a cell reach, at the cell's addresses.
+pub(crate) struct Domain {
+    tables: Tables<Vtd>,
+    entry: ContextEntry,
+}
+
+impl Domain {
+    /// A domain without memory for a cell.
+    pub(crate) fn new(cell: CellId) -> Result<Self, Unavailable> {
+        super::with(|iommu| {
+            let shape = iommu.contexts.shape;
+            let id = cell.0 as u16 + ROOT_DOMAIN;
+            let fits = |unit: &Unit| u32::from(id) < unit.caps.domains();
+            if !iommu.units.iter().all(fits) {
+                return Err(Unavailable);
+            }
+            let tables = shape.tables().ok_or(Unavailable)?;
+            let translation = Translation::Tables(tables.root());
+            let entry = ContextEntry::new(translation, shape.width, id);
+            Ok(Self { tables, entry })
+        })
+    }
+
+    /// Adds memory. Before a function is attached.
+    pub(crate) fn map(&mut self, gpa: Gpa, hpa: Hpa, size: u64) -> Result<(), MapError> {
+        self.tables.map(&mut Cleaned, gpa, hpa, size, Attr::RAM)
+    }
+
+    /// Gives the tables back. No function may be attached any more.
+    pub(crate) fn free(self) {
+        self.tables.destroy(&mut Cleaned);
+    }
+
+    pub(super) fn entry(&self) -> ContextEntry {
+        self.entry
+    }
+}
+
+/// Root and context tables, and the root's domain.
+pub(super) struct Contexts {
+    shape: Shape,
+    /// Segments and virtual addresses of their root tables.
+    segments: Vec<(u16, u64), MAX_UNITS>,
+    /// The context table of all buses without functions of cells.
+    common: u64,
+    root: Tables<Vtd>,
+    entry: ContextEntry,
+}
+
+impl Contexts {
+    /// Everything is the root's. `None` if the pool is too small.
+    pub(super) fn new(units: &[Unit], plan: &SystemPlan<'_>) -> Option<Self> {
+        let shape = Shape::common(units);
+        let root = shape.tables()?;
+        let translation = Translation::Tables(root.root());
+        let mut contexts = Self {
+            shape,
+            segments: Vec::new(),
+            common: pool::alloc()?,
+            entry: ContextEntry::new(translation, shape.width, ROOT_DOMAIN),
+            root,
+        };
+        for devfn in 0..256 {
+            write_entry(contexts.common, devfn, contexts.entry);
+        }
+        for unit in units {
+            contexts.add_segment(unit.segment)?;
+        }
+        contexts.map_owned(0, LOW_END).ok()?;
+        for range in plan.ram.iter().flatten() {
+            let end = range.start.checked_add(range.size)?;
+            contexts.map_owned(range.start.max(LOW_END), end).ok()?;
+        }
+        Some(contexts)
+    }
+
+    fn add_segment(&mut self, segment: u16) -> Option<()> {
+        if self.segments.iter().any(|(id, _)| *id == segment) {
+            return Some(());
+        }
+        let table = pool::alloc()?;
+        for bus in 0..BUSES {
+            store(table + bus * 16, RootEntry::new(hpa_of(self.common)).0);
+        }
+        self.segments.push((segment, table)).ok()
+    }
+
+    /// The root table of a segment.
+    pub(super) fn root_table(&self, segment: u16) -> Option<Hpa> {
+        self.table_of(segment).map(hpa_of)
+    }
+
+    fn table_of(&self, segment: u16) -> Option<u64> {
+        let found = self.segments.iter().find(|(id, _)| *id == segment);
+        found.map(|(_, table)| *table)
+    }
+
+    /// The entry of functions that are the root's.
+    pub(super) fn root_entry(&self) -> ContextEntry {
+        self.entry
+    }
+
+    /// Sets a function's entry in all units.
+    pub(super) fn set(
+        &mut self,
+        units: &mut [Unit],
+        bdf: Bdf,
+        new: ContextEntry,
+    ) -> Result<(), Unavailable> {
+        let table = self.own_table(bdf).ok_or(Unavailable)?;
+        let devfn = u64::from(bdf.requester & 0xff);
+        let old = read_entry(table, devfn);
+        let steps = context_update(old, new, bdf.requester);
+        for unit in units {
+            unit.apply(table + devfn * 16, &steps)?;
+        }
+        Ok(())
+    }
+
+    /// The context table of a bus, apart from the common one. Until now it has
+    /// the same entries, so that the unit need not be told.
+    fn own_table(&mut self, bdf: Bdf) -> Option<u64> {
+        let entry = self.table_of(bdf.segment)? + u64::from(bdf.bus()) * 16;
+        // SAFETY: the entry lies in a page of the pool that is a root table.
+        let now = RootEntry(unsafe { (entry as *const u64).read_volatile() });
+        let table = va_of(now.table()?)?;
+        if table != self.common {
+            return Some(table);
+        }
+        let table = pool::alloc()?;
+        for devfn in 0..256 {
+            write_entry(table, devfn, read_entry(self.common, devfn));
+        }
+        store(entry, RootEntry::new(hpa_of(table)).0);
+        Some(table)
+    }
+
+    /// Takes memory out of the root's domain.
+    pub(super) fn exclude(
+        &mut self,
+        units: &mut [Unit],
+        start: u64,
+        size: u64,
+    ) -> Result<(), Unavailable> {
+        if start >= self.shape.end {
+            return Ok(());
+        }
+        let size = size.min(self.shape.end - start);
+        let stale = self
+            .root
+            .unmap(&mut Cleaned, Gpa(start), size)
+            .map_err(|_| Unavailable)?;
+        match flush(units) {
+            Ok(()) => stale.flushed(&mut Cleaned),
+            Err(error) => {
+                stale.abandon();
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts memory back that [`Self::exclude`] has taken.
+    pub(super) fn include(
+        &mut self,
+        units: &mut [Unit],
+        start: u64,
+        size: u64,
+    ) -> Result<(), Unavailable> {
+        self.map_owned(start, start.saturating_add(size))
+            .map_err(|_| Unavailable)?;
+        Ok(flush(units)?)
+    }
+
+    /// Maps all of `start..end` that the root owns.
+    fn map_owned(&mut self, start: u64, end: u64) -> Result<(), MapError> {
+        let end = end.min(self.shape.end) / PAGE_SIZE;
+        let mut page = start.div_ceil(PAGE_SIZE);
+        while page < end {
+            let (owner, next) = owners::with(|o| o.pages.run(page)).ok_or(MapError::NoMemory)?;
+            let next = next.min(end);
+            if owner == Owner::Root {
+                let (at, size) = (page * PAGE_SIZE, (next - page) * PAGE_SIZE);
+                match self
+                    .root
+                    .map(&mut Cleaned, Gpa(at), Hpa(at), size, Attr::RAM)
+                {
+                    // Ranges of RAM may share a page.
+                    Ok(()) | Err(MapError::Overlap(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            page = next;
+        }
+        Ok(())
+    }
+}
+
+fn flush(units: &mut [Unit]) -> Result<(), Stuck> {
+    for unit in units {
+        unit.flush_writes()?;
+        unit.submit(Invalidate::Translations {
+            domain: ROOT_DOMAIN,
+        });
+        unit.wait()?;
+    }
+    Ok(())
+}
+
+fn read_entry(table: u64, devfn: u64) -> ContextEntry {
+    let at = (table + devfn * 16) as *const u64;
+    // SAFETY: a context table is a page of the pool with 256 entries.
+    unsafe {
+        ContextEntry {
+            low: at.read_volatile(),
+            high: at.add(1).read_volatile(),
+        }
+    }
+}
+
+fn write_entry(table: u64, devfn: u64, entry: ContextEntry) {
+    store(table + devfn * 16 + 8, entry.high);
+    store(table + devfn * 16, entry.low);
+}

@@ -1,0 +1,354 @@
+//! DMA and interrupt remapping with VT-d.
+//!
+//! The monitor drives the units: each function's DMA goes through tables of its
+//! owner, the root's through an identity map without the memory of others.
+//! Linux keeps believing that it drives their interrupt remapping, through
+//! registers that the monitor plays (`cellvisor_core::iommu::vtd::Shadow`).
+
+mod domain;
+mod root;
+mod unit;
+
+use crate::log;
+use crate::mem::map::Window;
+use crate::mem::owners;
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::Owner;
+use cellvisor_abi::plan::{IommuKind, SystemPlan};
+use cellvisor_core::iommu::vtd::{Effect, FaultRecord, Irte, Mode, registers};
+use cellvisor_core::pages::FreeMap;
+use cellvisor_core::pci::Bdf;
+use domain::Contexts;
+pub(crate) use domain::Domain;
+use heapless::Vec;
+use log::log;
+use root::RootView;
+use spin::Mutex;
+use unit::{Stuck, Unit};
+
+/// Most units of a machine.
+const MAX_UNITS: usize = 16;
+/// Most functions of cells.
+const MAX_ATTACHED: usize = 512;
+/// Bounds of a unit's interrupt entries: half of them are the root's.
+const ENTRIES: core::ops::RangeInclusive<u32> = 4096..=65_536;
+/// Entries for each CPU.
+const ENTRIES_PER_CPU: u32 = 256;
+
+/// All units of the machine.
+struct Iommu {
+    units: Vec<Unit, MAX_UNITS>,
+    contexts: Contexts,
+    /// Entries from the middle of the tables on that functions have.
+    entries: FreeMap<'static>,
+    /// Functions of cells.
+    attached: Vec<Bdf, MAX_ATTACHED>,
+    on: bool,
+}
+
+static IOMMU: Mutex<Option<&'static mut Iommu>> = Mutex::new(None);
+
+/// The monitor does not drive the units, or one does not answer any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unavailable;
+
+impl From<Stuck> for Unavailable {
+    fn from(_: Stuck) -> Self {
+        log!("iommu: a unit does not answer");
+        Self
+    }
+}
+
+/// Finds the units and makes their tables, but does not touch them. `None` if
+/// the pool is too small.
+pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
+    let cpus = crate::boot::boot_info().cpu_count;
+    let entries = (cpus * ENTRIES_PER_CPU)
+        .next_power_of_two()
+        .clamp(*ENTRIES.start(), *ENTRIES.end());
+    let mut units = Vec::new();
+    for iommu in plan.iommus.iter().flatten() {
+        if iommu.kind != IommuKind::Vtd {
+            continue;
+        }
+        let unit = Unit::new(iommu.base, iommu.segment, entries)?;
+        own_registers(&unit)?;
+        units.push(unit).ok()?;
+    }
+    if units.is_empty() {
+        return Some(());
+    }
+    let cells = (entries - Unit::first_of_cells(entries)) as usize;
+    let words = crate::mem::pool::words(FreeMap::words(cells))?;
+    let pages = (size_of::<Iommu>() as u64).div_ceil(PAGE_SIZE);
+    let place = crate::mem::pool::alloc_run(pages)? as *mut Iommu;
+    let iommu = Iommu {
+        contexts: Contexts::new(&units, plan)?,
+        entries: FreeMap::new(words, cells)?,
+        attached: Vec::new(),
+        units,
+        on: false,
+    };
+    // SAFETY: the pages are fresh, large enough, and known here alone; they are
+    // kept as long as the monitor runs.
+    *IOMMU.lock() = Some(unsafe {
+        place.write(iommu);
+        &mut *place
+    });
+    Some(())
+}
+
+fn own_registers(unit: &Unit) -> Option<()> {
+    owners::with(|owners| {
+        unit.pages().iter().try_for_each(|page| {
+            match owners.pages.owner(*page) {
+                Owner::Monitor => Ok(()),
+                _ => owners
+                    .pages
+                    .transfer(*page, page + 1, Owner::Root, Owner::Monitor),
+            }
+            .ok()
+        })
+    })?
+}
+
+/// Takes the units from the root, which does not run. What stands in the way is
+/// logged; functions cannot go to cells then.
+pub(crate) fn take(window: &mut Window) {
+    let mut guard = IOMMU.lock();
+    let Some(iommu) = guard.as_mut() else { return };
+    iommu.units.iter_mut().for_each(Unit::look);
+    if let Some(reason) = iommu.units.iter().find_map(obstacle) {
+        log!("iommu: not driven: {reason}");
+        return;
+    }
+    let mut view = RootView {
+        window,
+        attached: &iommu.attached,
+    };
+    let contexts = &iommu.contexts;
+    let taken = iommu.units.iter_mut().try_for_each(|unit| {
+        let table = contexts.root_table(unit.segment).ok_or(Stuck)?;
+        unit.take(table, &mut view)
+    });
+    if taken.is_ok() {
+        iommu.on = true;
+        log!("iommu: units={}", iommu.units.len());
+    } else {
+        log!("iommu: a unit does not answer");
+        let _stuck = iommu.give_back();
+    }
+}
+
+/// Why the monitor cannot drive a unit as the root has left it.
+fn obstacle(unit: &Unit) -> Option<&'static str> {
+    let caps = unit.caps;
+    let missing = !caps.queue() || !caps.interrupts() || caps.width().is_none();
+    if missing {
+        Some("a unit lacks queued invalidation, interrupt remapping or second-level tables")
+    } else if unit.shadow.has(registers::TRANSLATION) {
+        Some("the root translates DMA itself; boot it with intel_iommu=off")
+    } else if !unit.shadow.has(registers::INTERRUPTS | registers::QUEUE) {
+        Some("the root does not remap interrupts; boot it without intremap=off")
+    } else {
+        None
+    }
+}
+
+/// Gives the units back to the root, which does not run.
+pub(crate) fn give_back() {
+    if let Some(iommu) = IOMMU.lock().as_mut()
+        && iommu.on
+    {
+        iommu.on = false;
+        if iommu.give_back().is_err() {
+            log!("iommu: a unit does not answer");
+        }
+    }
+}
+
+/// Units that the monitor drives.
+pub(crate) fn units() -> u32 {
+    let guard = IOMMU.lock();
+    let driven = guard.as_ref().filter(|iommu| iommu.on);
+    driven.map_or(0, |iommu| iommu.units.len() as u32)
+}
+
+/// Runs `f` with the units, if the monitor drives them.
+fn with<T>(f: impl FnOnce(&mut Iommu) -> Result<T, Unavailable>) -> Result<T, Unavailable> {
+    let mut guard = IOMMU.lock();
+    let iommu = guard.as_mut().filter(|iommu| iommu.on).ok_or(Unavailable)?;
+    f(iommu)
+}
+
+impl Iommu {
+    fn give_back(&mut self) -> Result<(), Stuck> {
+        self.units.iter_mut().try_for_each(Unit::give_back)
+    }
+
+    fn owner_changed(&mut self, window: &mut Window) -> Result<(), Unavailable> {
+        let mut view = RootView {
+            window,
+            attached: &self.attached,
+        };
+        for unit in &mut self.units {
+            unit.refill(0, u32::MAX, &mut view)?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets the DMA of a cell's function go through `domain`. Its interrupts cannot
+/// come through entries of the root any more.
+pub(crate) fn attach(bdf: Bdf, domain: &Domain) -> Result<(), Unavailable> {
+    with(|iommu| {
+        iommu.attached.push(bdf).map_err(|_| Unavailable)?;
+        let (contexts, units) = (&mut iommu.contexts, &mut iommu.units);
+        let attached = contexts.set(units, bdf, domain.entry());
+        if attached.is_err() {
+            iommu.attached.retain(|other| *other != bdf);
+        }
+        attached
+    })
+}
+
+/// Gives a function back to the root.
+pub(crate) fn detach(bdf: Bdf) -> Result<(), Unavailable> {
+    with(|iommu| {
+        iommu.attached.retain(|other| *other != bdf);
+        let entry = iommu.contexts.root_entry();
+        iommu.contexts.set(&mut iommu.units, bdf, entry)
+    })
+}
+
+/// Ends the DMA of the root's functions to `size` bytes at `start`.
+pub(crate) fn exclude(start: u64, size: u64) -> Result<(), Unavailable> {
+    with(|iommu| iommu.contexts.exclude(&mut iommu.units, start, size))
+}
+
+/// Allows it again.
+pub(crate) fn include(start: u64, size: u64) -> Result<(), Unavailable> {
+    with(|iommu| iommu.contexts.include(&mut iommu.units, start, size))
+}
+
+/// Looks at the root's interrupt entries again after CPUs or functions have
+/// changed their owner.
+pub(crate) fn owner_changed(window: &mut Window) -> Result<(), Unavailable> {
+    with(|iommu| iommu.owner_changed(window))
+}
+
+/// First of the interrupt entries that are cells'; `None` if the monitor drives
+/// no unit.
+pub(crate) fn first_of_cells() -> Option<u16> {
+    let first = |iommu: &mut Iommu| {
+        let size = iommu.units.first().map_or(0, |unit| unit.entries);
+        Ok(Unit::first_of_cells(size) as u16)
+    };
+    with(first).ok()
+}
+
+/// Takes interrupt entries for `count` vectors; the index of the first.
+pub(crate) fn take_entries(count: u16) -> Option<u16> {
+    with(|iommu| {
+        let first = iommu
+            .entries
+            .take(usize::from(count), |_| true)
+            .ok_or(Unavailable)?;
+        let size = iommu.units.first().map_or(0, |unit| unit.entries);
+        Ok((Unit::first_of_cells(size) as usize + first) as u16)
+    })
+    .ok()
+}
+
+/// Blocks interrupt entries and gives them back.
+pub(crate) fn free_entries(first: u16, count: u16) {
+    for index in first..first.saturating_add(count) {
+        set_entry(index, Irte::BLOCKED);
+    }
+    let _off = with(|iommu| {
+        let size = iommu.units.first().map_or(0, |unit| unit.entries);
+        let place = u32::from(first).checked_sub(Unit::first_of_cells(size));
+        if let Some(place) = place {
+            iommu.entries.give(place as usize, usize::from(count));
+        }
+        Ok(())
+    });
+}
+
+/// Sets an interrupt entry of a cell's function, in all units: the function is
+/// behind one of them.
+pub(crate) fn set_entry(index: u16, irte: Irte) {
+    let _off = with(|iommu| {
+        for unit in &mut iommu.units {
+            unit.set_entry(u32::from(index), irte)?;
+        }
+        Ok(())
+    });
+}
+
+/// Form of destinations in interrupt entries.
+pub(crate) fn mode() -> Mode {
+    with(|iommu| Ok(iommu.units.first().map_or(Mode::X2apic, Unit::mode))).unwrap_or(Mode::X2apic)
+}
+
+/// Calls `f` with each fault since the last call: segment and record.
+pub(crate) fn for_each_fault(mut f: impl FnMut(u16, FaultRecord)) {
+    let _off = with(|iommu| {
+        for unit in &iommu.units {
+            unit.for_each_fault(|fault| f(unit.segment, fault));
+        }
+        Ok(())
+    });
+}
+
+/// The root reads a unit's register; `None` if the page is no unit's.
+pub(crate) fn root_read(gpa: u64, size: u8) -> Option<u64> {
+    let mut guard = IOMMU.lock();
+    let iommu = guard.as_mut()?;
+    let on = iommu.on;
+    let (unit, offset) = find(&mut iommu.units, gpa)?;
+    Some(match on {
+        true => unit.shadow.read(offset, size),
+        false => unit.read(offset, size),
+    })
+}
+
+/// The root writes a unit's register. False if it was refused.
+pub(crate) fn root_write(window: &mut Window, gpa: u64, size: u8, value: u64) -> bool {
+    let mut guard = IOMMU.lock();
+    let Some(iommu) = guard.as_mut() else {
+        return false;
+    };
+    let Some((unit, offset)) = find(&mut iommu.units, gpa) else {
+        return false;
+    };
+    if !iommu.on {
+        unit.write(offset, size, value);
+        return true;
+    }
+    let mut view = RootView {
+        window,
+        attached: &iommu.attached,
+    };
+    let served = match unit.shadow.write(offset, size, value) {
+        Effect::Done => Ok(()),
+        Effect::Refused => return false,
+        Effect::Queue => unit.serve_queue(&mut view),
+        Effect::Table => unit.refill(0, u32::MAX, &mut view),
+    };
+    served.is_ok()
+}
+
+/// True if the page is a unit's.
+pub(crate) fn is_register(gpa: u64) -> bool {
+    let mut guard = IOMMU.lock();
+    let units = guard.as_mut().map(|iommu| &mut iommu.units);
+    units.is_some_and(|units| find(units, gpa).is_some())
+}
+
+fn find(units: &mut [Unit], gpa: u64) -> Option<(&mut Unit, u64)> {
+    let has = |unit: &&mut Unit| unit.pages().contains(&(gpa / PAGE_SIZE));
+    let unit = units.iter_mut().find(has)?;
+    let offset = gpa.checked_sub(unit.base)?;
+    Some((unit, offset))
+}

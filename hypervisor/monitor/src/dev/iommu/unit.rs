@@ -1,0 +1,389 @@
+//! One VT-d unit: its registers and its invalidation queue.
+
+use super::root::RootView;
+use crate::mem::{hpa_of, map, pool};
+use crate::sync::wait_for;
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::iommu::vtd::guard::Request;
+use cellvisor_core::iommu::vtd::registers::{self as regs, Capabilities};
+use cellvisor_core::iommu::vtd::{
+    FaultRecord, Half, Invalidate, Irte, Mode, Shadow, Step, Steps, irte_update,
+};
+
+/// How long the unit may take for a command, in microseconds. It answers within
+/// microseconds; emulated ones are at times not run at all.
+const PATIENCE_US: u64 = 1_000_000;
+/// Bytes of a descriptor, a fault record and an interrupt entry.
+const ENTRY: u64 = 16;
+/// Fault event control: no interrupt.
+const FAULT_MASK: u32 = 1 << 31;
+/// Protected memory: on, and whether it is.
+const PMEN_ENABLE: u32 = 1 << 31;
+
+/// The unit does not answer.
+#[derive(Clone, Copy)]
+pub(super) struct Stuck;
+
+/// A unit that the monitor drives or could drive.
+pub(super) struct Unit {
+    /// Host-physical address of its registers.
+    pub(super) base: u64,
+    pub(super) segment: u16,
+    pub(super) caps: Capabilities,
+    /// What the root sees instead.
+    pub(super) shadow: Shadow,
+    /// Virtual addresses of registers, fault records, queue, word that waits
+    /// write to, and interrupt entries.
+    regs: u64,
+    faults: u64,
+    queue: u64,
+    done: u64,
+    table: u64,
+    /// Interrupt entries.
+    pub(super) entries: u32,
+    tail: u64,
+}
+
+impl Unit {
+    /// Finds out about the unit at `base`. `None` if the pool is too small.
+    pub(super) fn new(base: u64, segment: u16, entries: u32) -> Option<Self> {
+        let regs = map::device(Hpa(base))?;
+        let caps = Capabilities::new(read64(regs + regs::CAP), read64(regs + regs::ECAP));
+        let (offset, _) = caps.fault_records();
+        let faults = match offset / PAGE_SIZE {
+            0 => regs + offset,
+            page => map::device(Hpa(base + page * PAGE_SIZE))? + offset % PAGE_SIZE,
+        };
+        let table_pages = (u64::from(entries) * ENTRY).div_ceil(PAGE_SIZE);
+        Some(Self {
+            base,
+            segment,
+            caps,
+            shadow: Shadow::new(|_| 0),
+            regs,
+            faults,
+            queue: pool::alloc()?,
+            done: pool::alloc()?,
+            table: pool::alloc_run(table_pages)?,
+            entries,
+            tail: 0,
+        })
+    }
+
+    /// Pages of registers, by their numbers.
+    pub(super) fn pages(&self) -> [u64; 2] {
+        let (offset, _) = self.caps.fault_records();
+        [self.base / PAGE_SIZE, (self.base + offset) / PAGE_SIZE]
+    }
+
+    /// Remembers the registers as the root has left them.
+    pub(super) fn look(&mut self) {
+        let base = self.regs;
+        self.shadow = Shadow::new(|offset| read32(base + offset));
+    }
+
+    /// Reads a register of 4 or 8 bytes in the hardware's first page.
+    pub(super) fn read(&self, offset: u64, size: u8) -> u64 {
+        let va = self.regs + offset % PAGE_SIZE;
+        if size == 8 {
+            read64(va & !7)
+        } else {
+            u64::from(read32(va & !3))
+        }
+    }
+
+    /// Writes it, while the unit is the root's.
+    pub(super) fn write(&self, offset: u64, size: u8, value: u64) {
+        let va = self.regs + offset % PAGE_SIZE;
+        if size == 8 {
+            write64(va & !7, value);
+        } else {
+            write32(va & !3, value as u32);
+        }
+    }
+
+    /// Takes the unit over, with this root table. The root does not run.
+    pub(super) fn take(&mut self, root_table: Hpa, view: &mut RootView<'_>) -> Result<(), Stuck> {
+        self.use_queue(hpa_of(self.queue), 0)?;
+        self.tail = 0;
+        if read32(self.regs + regs::PMEN) & PMEN_ENABLE != 0 {
+            write32(self.regs + regs::PMEN, 0);
+        }
+        write32(self.regs + regs::FECTL, FAULT_MASK);
+        self.fill(view);
+        let table = regs::interrupt_table(hpa_of(self.table), self.entries, self.mode());
+        self.set_interrupt_table(table)?;
+        write64(self.regs + regs::RTADDR, root_table.0);
+        self.command(regs::ROOT_TABLE, true)?;
+        self.submit(Invalidate::AllContexts);
+        self.submit(Invalidate::AllTranslations);
+        self.wait()?;
+        self.command(regs::TRANSLATION, true)?;
+        self.clear_faults();
+        Ok(())
+    }
+
+    /// Gives the unit back as the root believes it to be.
+    pub(super) fn give_back(&mut self) -> Result<(), Stuck> {
+        self.command(regs::TRANSLATION, false)?;
+        self.set_interrupt_table(self.shadow.read(regs::IRTA, 8))?;
+        if !self.shadow.has(regs::INTERRUPTS) {
+            self.command(regs::INTERRUPTS, false)?;
+        }
+        // The queue starts over at 0. What lies before the root's tail was done
+        // once and does no harm a second time.
+        let tail = self.shadow.read(regs::IQT, 4);
+        self.use_queue(Hpa(self.shadow.read(regs::IQA, 8)), tail)?;
+        write64(self.regs + regs::RTADDR, self.shadow.read(regs::RTADDR, 8));
+        self.clear_faults();
+        let control = self.shadow.read(regs::FECTL, 4) as u32;
+        write32(self.regs + regs::FECTL, control);
+        Ok(())
+    }
+
+    /// Destinations that the root has set the unit up for.
+    pub(super) fn mode(&self) -> Mode {
+        self.shadow
+            .table()
+            .map_or(Mode::X2apic, |(_, _, mode)| mode)
+    }
+
+    fn set_interrupt_table(&mut self, value: u64) -> Result<(), Stuck> {
+        write64(self.regs + regs::IRTA, value);
+        self.command(regs::INTERRUPT_TABLE, true)?;
+        self.submit(Invalidate::AllInterrupts);
+        self.wait()
+    }
+
+    /// Switches to another queue, of which all up to `tail` is carried out.
+    fn use_queue(&mut self, address: Hpa, tail: u64) -> Result<(), Stuck> {
+        if read32(self.regs + regs::GSTS) & regs::QUEUE != 0 {
+            self.drained()?;
+            self.command(regs::QUEUE, false)?;
+        }
+        write64(self.regs + regs::IQT, 0);
+        write64(self.regs + regs::IQA, address.0);
+        self.command(regs::QUEUE, true)?;
+        write64(self.regs + regs::IQT, tail);
+        self.drained()
+    }
+
+    fn drained(&self) -> Result<(), Stuck> {
+        let head = || read64(self.regs + regs::IQH) == read64(self.regs + regs::IQT);
+        if wait_for(PATIENCE_US, head) {
+            Ok(())
+        } else {
+            Err(Stuck)
+        }
+    }
+
+    /// Sets or clears a bit of GCMD and waits until GSTS says so.
+    fn command(&self, bit: u32, on: bool) -> Result<(), Stuck> {
+        let status = read32(self.regs + regs::GSTS);
+        let value = if on {
+            regs::switch_on(status, bit)
+        } else {
+            regs::switch_off(status, bit)
+        };
+        write32(self.regs + regs::GCMD, value);
+        let wanted = if on { bit } else { 0 };
+        let reached = || read32(self.regs + regs::GSTS) & bit == wanted;
+        if wait_for(PATIENCE_US, reached) {
+            Ok(())
+        } else {
+            Err(Stuck)
+        }
+    }
+
+    /// Puts a request into the queue; [`Self::wait`] makes sure that it is done.
+    pub(super) fn submit(&mut self, what: Invalidate) {
+        let descriptor = what.descriptor();
+        let at = self.queue + self.tail;
+        store(at, descriptor.low);
+        store(at + 8, descriptor.high);
+        self.tail = (self.tail + ENTRY) % PAGE_SIZE;
+        write64(self.regs + regs::IQT, self.tail);
+    }
+
+    /// Waits until all that was submitted is done.
+    pub(super) fn wait(&mut self) -> Result<(), Stuck> {
+        const DONE: u32 = 1;
+        store(self.done, 0);
+        let address = hpa_of(self.done);
+        self.submit(Invalidate::Wait {
+            value: DONE,
+            address,
+        });
+        let done = self.done;
+        if wait_for(PATIENCE_US, || read32(done) == DONE) {
+            Ok(())
+        } else {
+            Err(Stuck)
+        }
+    }
+
+    /// Takes the steps of a change to the entry at this virtual address.
+    pub(super) fn apply(&mut self, entry: u64, steps: &Steps) -> Result<(), Stuck> {
+        for step in steps {
+            match *step {
+                Step::Store(half, value) => {
+                    let offset = if half == Half::Low { 0 } else { 8 };
+                    store(entry + offset, value);
+                    self.flush_writes()?;
+                }
+                Step::Queue(what) => self.submit(what),
+                Step::Wait => self.wait()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Old units keep writes of the CPUs in a buffer of the chipset.
+    pub(super) fn flush_writes(&self) -> Result<(), Stuck> {
+        if !self.caps.needs_write_buffer_flush() {
+            return Ok(());
+        }
+        let status = read32(self.regs + regs::GSTS);
+        let command = regs::switch_on(status, regs::WRITE_BUFFER);
+        write32(self.regs + regs::GCMD, command);
+        let idle = || read32(self.regs + regs::GSTS) & regs::WRITE_BUFFER == 0;
+        if wait_for(PATIENCE_US, idle) {
+            Ok(())
+        } else {
+            Err(Stuck)
+        }
+    }
+
+    /// Sets the interrupt entry with this index.
+    pub(super) fn set_entry(&mut self, index: u32, new: Irte) -> Result<(), Stuck> {
+        let Some(va) = self.entry(index) else {
+            return Ok(());
+        };
+        let old = Irte {
+            low: read64(va),
+            high: read64(va + 8),
+        };
+        if old == new {
+            return Ok(());
+        }
+        self.apply(va, &irte_update(old, new, index as u16))
+    }
+
+    fn entry(&self, index: u32) -> Option<u64> {
+        (index < self.entries).then(|| self.table + u64::from(index) * ENTRY)
+    }
+
+    /// First of the interrupt entries that are the monitor's to give to cells;
+    /// those before are the root's.
+    pub(super) const fn first_of_cells(entries: u32) -> u32 {
+        entries / 2
+    }
+
+    /// Copies the root's interrupt entries before the unit uses the table.
+    fn fill(&mut self, view: &mut RootView<'_>) {
+        for index in 0..Self::first_of_cells(self.entries) {
+            let irte = view.entry(self, index);
+            if let Some(va) = self.entry(index) {
+                store(va, irte.low);
+                store(va + 8, irte.high);
+            }
+        }
+    }
+
+    /// Looks at the root's interrupt entries again.
+    pub(super) fn refill(
+        &mut self,
+        first: u32,
+        count: u32,
+        view: &mut RootView<'_>,
+    ) -> Result<(), Stuck> {
+        let end = first
+            .saturating_add(count)
+            .min(Self::first_of_cells(self.entries));
+        for index in first..end {
+            let irte = view.entry(self, index);
+            self.set_entry(index, irte)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what waits in the root's queue. All of it was asked for
+    /// before, so that one look at all entries serves any number of requests.
+    pub(super) fn serve_queue(&mut self, view: &mut RootView<'_>) -> Result<(), Stuck> {
+        const MANY: u32 = 64;
+        let mut looked = false;
+        while let Some(at) = self.shadow.take_request() {
+            let mut words = [0; ENTRY as usize];
+            if !view.read(at, &mut words) {
+                continue;
+            }
+            let (low, high) = words.split_at(8);
+            match Request::decode(word(low), word(high)) {
+                Request::Interrupts(..) if looked => {}
+                Request::Interrupts(first, count) if count < MANY => {
+                    self.refill(first, count, view)?;
+                }
+                Request::Interrupts(..) => {
+                    self.refill(0, u32::MAX, view)?;
+                    looked = true;
+                }
+                Request::Status(value, address) => view.write(address, &value.to_le_bytes()),
+                Request::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with each recorded fault, and forgets it.
+    pub(super) fn for_each_fault(&self, mut f: impl FnMut(FaultRecord)) {
+        let (_, count) = self.caps.fault_records();
+        for record in 0..u64::from(count) {
+            let at = self.faults + record * ENTRY;
+            if let Some(fault) = FaultRecord::decode(read64(at), read64(at + 8)) {
+                f(fault);
+                write32(at + 12, FaultRecord::CLEAR);
+            }
+        }
+        write32(self.regs + regs::FSTS, regs::FAULT_OVERFLOW);
+    }
+
+    fn clear_faults(&self) {
+        self.for_each_fault(|_| {});
+    }
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
+fn read32(va: u64) -> u32 {
+    // SAFETY: only called with addresses of the unit's registers, which are
+    // mapped, and of the monitor's own pages.
+    unsafe { (va as *const u32).read_volatile() }
+}
+
+fn read64(va: u64) -> u64 {
+    // SAFETY: as in `read32`.
+    unsafe { (va as *const u64).read_volatile() }
+}
+
+fn write32(va: u64, value: u32) {
+    // SAFETY: as in `read32`; what the unit is told to use are pages that the
+    // monitor keeps for it.
+    unsafe { (va as *mut u32).write_volatile(value) };
+}
+
+fn write64(va: u64, value: u64) {
+    // SAFETY: as in `write32`.
+    unsafe { (va as *mut u64).write_volatile(value) };
+}
+
+/// Writes a word of a table or of the queue and cleans its cache line, for units
+/// that do not snoop.
+pub(super) fn store(va: u64, value: u64) {
+    write64(va, value);
+    // SAFETY: the line is the monitor's memory; CLFLUSH is part of the 64-bit
+    // architecture's SSE2.
+    unsafe { core::arch::asm!("mfence", "clflush [{}]", "mfence", in(reg) va, options(nostack)) };
+}

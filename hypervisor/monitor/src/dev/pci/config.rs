@@ -1,0 +1,153 @@
+//! Configuration space of the hardware.
+
+use crate::machine;
+use crate::mem::map::Window;
+use crate::sync::Once;
+use cellvisor_abi::plan::{Ecam, SystemPlan};
+use cellvisor_core::addr::{Hpa, PAGE_SIZE};
+use cellvisor_core::pci::{ABSENT, Access, Bdf, CONFIG_SIZE};
+use heapless::Vec;
+use spin::Mutex;
+
+/// Most entries of MCFG.
+const MAX_ECAM: usize = 64;
+/// Port of the address, and the first of four for data.
+pub(crate) const ADDRESS_PORT: u16 = 0xcf8;
+pub(crate) const DATA_PORT: u16 = 0xcfc;
+const ENABLE: u32 = 1 << 31;
+
+static ECAM: Once<Vec<Ecam, MAX_ECAM>> = Once::new();
+/// The two ports are used together.
+static PORTS: Mutex<()> = Mutex::new(());
+
+/// Notes where configuration space is mapped to memory.
+pub(crate) fn init(plan: &SystemPlan<'_>) {
+    ECAM.set(plan.ecam.iter().flatten().take(MAX_ECAM).collect());
+}
+
+/// Page of a function's configuration space; `None` if it is not mapped.
+pub(crate) fn page(bdf: Bdf) -> Option<Hpa> {
+    let covers = |ecam: &&Ecam| {
+        ecam.segment == bdf.segment && (ecam.first_bus..=ecam.last_bus).contains(&bdf.bus())
+    };
+    let ecam = ECAM.get()?.iter().find(covers)?;
+    let at = ecam
+        .base
+        .checked_add(u64::from(bdf.requester) * CONFIG_SIZE)?;
+    (at < machine::get().physical_end).then_some(Hpa(at))
+}
+
+/// The function and the offset in its space that an address is; `None` for
+/// addresses that are no configuration space.
+pub(crate) fn at(address: u64) -> Option<(Bdf, u16)> {
+    ECAM.get()?.iter().find_map(|ecam| {
+        let offset = address.checked_sub(ecam.base)?;
+        let requester = u16::try_from(offset / CONFIG_SIZE).ok()?;
+        let bdf = Bdf {
+            segment: ecam.segment,
+            requester,
+        };
+        let covered = (ecam.first_bus..=ecam.last_bus).contains(&bdf.bus());
+        covered.then_some((bdf, (offset % PAGE_SIZE) as u16))
+    })
+}
+
+/// Reads four bytes at a multiple of 4.
+pub(crate) fn read(window: &mut Window, bdf: Bdf, dword: u16) -> u32 {
+    if let Some(page) = page(bdf) {
+        let base = window.open_device(page);
+        // SAFETY: the window shows the function's configuration space; reads of
+        // it have no side effects, and the offset stays in the page.
+        return unsafe {
+            base.add(usize::from(dword & 0xffc))
+                .cast::<u32>()
+                .read_volatile()
+        };
+    }
+    by_ports(bdf, dword, |port| {
+        // SAFETY: the address port points at the register.
+        unsafe { x86::io::inl(port) }
+    })
+    .unwrap_or(ABSENT)
+}
+
+/// Writes four bytes at a multiple of 4. The caller has decided that the
+/// function's owner may do this.
+pub(crate) fn write(window: &mut Window, bdf: Bdf, dword: u16, value: u32) {
+    if let Some(page) = page(bdf) {
+        let base = window.open_device(page);
+        // SAFETY: as in `read`; what may be written is the callers' promise.
+        unsafe {
+            base.add(usize::from(dword & 0xffc))
+                .cast::<u32>()
+                .write_volatile(value)
+        };
+        return;
+    }
+    by_ports(bdf, dword, |port| {
+        // SAFETY: as above.
+        unsafe { x86::io::outl(port, value) };
+    });
+}
+
+/// Writes the bytes of `access` and no others: registers beside it may act when
+/// they are written.
+pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u32) {
+    let Some(page) = page(bdf) else {
+        write_by_port(bdf, access, value);
+        return;
+    };
+    let at = window
+        .open_device(page)
+        .wrapping_add(usize::from(access.offset()));
+    // SAFETY: as in `write`; an access is aligned and stays in the page.
+    unsafe {
+        match access.size() {
+            1 => at.write_volatile(value as u8),
+            2 => at.cast::<u16>().write_volatile(value as u16),
+            _ => at.cast::<u32>().write_volatile(value),
+        }
+    }
+}
+
+/// The same where configuration space is not mapped.
+fn write_by_port(bdf: Bdf, access: Access, value: u32) {
+    by_ports(bdf, access.dword(), |port| {
+        let port = port + (access.offset() & 3);
+        // SAFETY: the address port points at the register.
+        unsafe {
+            match access.size() {
+                1 => x86::io::outb(port, value as u8),
+                2 => x86::io::outw(port, value as u16),
+                _ => x86::io::outl(port, value),
+            }
+        }
+    });
+}
+
+/// Runs `f` with the data port while the address port points at a register of
+/// segment 0; the root finds the address port as it was.
+fn by_ports<T>(bdf: Bdf, dword: u16, f: impl FnOnce(u16) -> T) -> Option<T> {
+    if bdf.segment != 0 || dword >= 0x100 {
+        return None;
+    }
+    let _guard = PORTS.lock();
+    let address = ENABLE | u32::from(bdf.requester) << 8 | u32::from(dword & 0xfc);
+    // SAFETY: the root's accesses to the data port exit while a cell has
+    // functions, and wait for the lock; the address port is put back.
+    unsafe {
+        let before = x86::io::inl(ADDRESS_PORT);
+        x86::io::outl(ADDRESS_PORT, address);
+        let result = f(DATA_PORT);
+        x86::io::outl(ADDRESS_PORT, before);
+        Some(result)
+    }
+}
+
+/// What the root's access to a data port means; `None` if that is nothing.
+pub(crate) fn of_root(port: u16, size: u8) -> Option<(Bdf, Access)> {
+    let _guard = PORTS.lock();
+    // SAFETY: reading the address has no side effect.
+    let address = unsafe { x86::io::inl(ADDRESS_PORT) };
+    Access::from_ports(address, port, size)
+}

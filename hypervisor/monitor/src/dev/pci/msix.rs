@@ -1,0 +1,237 @@
+//! Interrupt messages of a function: what the cell writes, and what the hardware
+//! has instead.
+
+use super::device::Target;
+use crate::cpu::dest;
+use crate::dev::iommu;
+use crate::mem::map::Window;
+use crate::mem::{hpa_of, pool};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::icr::{self, Kind};
+use cellvisor_core::iommu::vtd::Irte;
+use cellvisor_core::pci::msix::{ENTRY_SIZE, Entry, Layout, Table};
+use cellvisor_core::pci::{Bar, msi};
+
+/// Masks an entry in its last four bytes.
+const MASKED: u32 = 1;
+
+/// A function's MSI-X table.
+pub(crate) struct Msix {
+    layout: Layout,
+    /// Host-physical address of the BAR that the table is in.
+    bar: u64,
+    table: Table<'static>,
+    /// Pages that the cell reads in the table's place: virtual address of the
+    /// first, and how many; none if something else shares the pages.
+    mirror: Option<(u64, u64)>,
+    /// Pages behind `table`.
+    storage: (u64, u64),
+}
+
+impl Msix {
+    /// A table as after a reset. `None` if the pool is empty, or if the table is
+    /// in no BAR.
+    pub(crate) fn new(layout: Layout, bars: &[Bar; 6]) -> Option<Self> {
+        let bar = bars.get(usize::from(layout.table.bar));
+        let Some(Bar::Memory { base, size, .. }) = bar else {
+            return None;
+        };
+        let (start, end) = layout.guarded();
+        if end > (*size).max(PAGE_SIZE) {
+            return None;
+        }
+        let pending = u64::from(layout.pending.offset);
+        let shared = layout.pending.bar == layout.table.bar && (start..end).contains(&pending);
+        let pages = (end - start) / PAGE_SIZE;
+        let count = usize::from(layout.entries);
+        let storage_pages = ((count * size_of::<Entry>()) as u64).div_ceil(PAGE_SIZE);
+        let storage = pool::alloc_run(storage_pages)?;
+        let mirror = if shared {
+            None
+        } else {
+            let Some(va) = pool::alloc_run(pages) else {
+                pool::free_run(storage, storage_pages);
+                return None;
+            };
+            Some((va, pages))
+        };
+        let first = storage as *mut Entry;
+        for index in 0..count {
+            // SAFETY: the pages are fresh, aligned, and hold `count` entries.
+            unsafe { first.add(index).write(Entry::RESET) };
+        }
+        // SAFETY: just initialised; known here alone until `free`.
+        let entries = unsafe { core::slice::from_raw_parts_mut(first, count) };
+        let mut msix = Self {
+            layout,
+            bar: *base,
+            table: Table::new(entries),
+            mirror,
+            storage: (storage, storage_pages),
+        };
+        msix.mirror_all();
+        Some(msix)
+    }
+
+    /// Gives its pages back.
+    pub(crate) fn free(self) {
+        if let Some((va, pages)) = self.mirror {
+            pool::free_run(va, pages);
+        }
+        pool::free_run(self.storage.0, self.storage.1);
+    }
+
+    /// Host-physical bounds of the pages that the cell does not reach.
+    pub(crate) fn guarded(&self) -> (u64, u64) {
+        let (start, end) = self.layout.guarded();
+        (self.bar + start, self.bar + end)
+    }
+
+    /// What is mapped read-only in their place.
+    pub(crate) fn mirror(&self) -> Option<Hpa> {
+        self.mirror.map(|(va, _)| hpa_of(va))
+    }
+
+    /// Vectors, and how many of them are set up.
+    pub(crate) fn vectors(&self) -> (u16, u16) {
+        let used = self.table.entries().iter().filter(|entry| !entry.masked);
+        (self.layout.entries, used.count() as u16)
+    }
+
+    /// The cell reads at `gpa`, in the guarded pages.
+    pub(crate) fn read(&self, window: &mut Window, gpa: u64, size: u8) -> u64 {
+        match self.layout.in_table(gpa.wrapping_sub(self.bar)) {
+            Some(offset) => self.table.read(offset, size),
+            None => {
+                let at = window
+                    .open_device(Hpa(gpa))
+                    .wrapping_add(offset_of(gpa, size));
+                // SAFETY: the page is the function's, whose owner reads it.
+                unsafe {
+                    match size {
+                        1 => u64::from(at.read_volatile()),
+                        2 => u64::from(at.cast::<u16>().read_volatile()),
+                        4 => u64::from(at.cast::<u32>().read_volatile()),
+                        _ => at.cast::<u64>().read_volatile(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cell writes at `gpa`, in the guarded pages. Which entry has changed;
+    /// `Err` for a write that is dropped.
+    pub(crate) fn write(&mut self, gpa: u64, size: u8, value: u64) -> Result<u16, ()> {
+        let offset = self.layout.in_table(gpa.wrapping_sub(self.bar)).ok_or(())?;
+        let index = self.table.write(offset, size, value).ok_or(())?;
+        self.mirror_entry(index);
+        Ok(index)
+    }
+
+    /// As after a reset of the function.
+    pub(crate) fn reset(&mut self) {
+        for index in 0..self.layout.entries {
+            let offset = u32::from(index) * ENTRY_SIZE;
+            for (part, value) in [(12, u64::from(MASKED)), (0, 0), (4, 0), (8, 0)] {
+                self.table.write(offset + part, 4, value);
+            }
+        }
+        self.mirror_all();
+    }
+
+    fn mirror_all(&mut self) {
+        (0..self.layout.entries).for_each(|index| self.mirror_entry(index));
+    }
+
+    fn mirror_entry(&self, index: u16) {
+        let Some((va, pages)) = self.mirror else {
+            return;
+        };
+        let inside = u64::from(self.layout.table.offset) % PAGE_SIZE;
+        let offset = inside + u64::from(index) * u64::from(ENTRY_SIZE);
+        for part in [0, 4, 8, 12] {
+            let value = self.table.read(u32::from(index) * ENTRY_SIZE + part, 4) as u32;
+            let at = offset + u64::from(part);
+            if at < pages * PAGE_SIZE {
+                // SAFETY: within the mirror's pages, which the cell only reads.
+                unsafe { ((va + at) as *mut u32).write_volatile(value) };
+            }
+        }
+    }
+
+    /// Makes the hardware's entry what the cell's asks for. False if that was
+    /// nothing that may be.
+    pub(crate) fn program(&self, window: &mut Window, target: &Target<'_>, index: u16) -> bool {
+        let Some(entry) = self.table.entries().get(usize::from(index)) else {
+            return false;
+        };
+        let at = self.bar
+            + u64::from(self.layout.table.offset)
+            + u64::from(index) * u64::from(ENTRY_SIZE);
+        let message = target.message(index, entry.address, entry.data);
+        let mut registers = [0, 0, 0, MASKED];
+        if let Some((address, data)) = message {
+            let masked = if entry.masked { MASKED } else { 0 };
+            registers = [address as u32, (address >> 32) as u32, data, masked];
+        }
+        let page = window.open_device(Hpa(at));
+        // Masked first, so that no half of it is ever used.
+        for (part, value) in [
+            (3, MASKED),
+            (0, registers[0]),
+            (1, registers[1]),
+            (2, registers[2]),
+        ] {
+            write_register(page, at, part, value);
+        }
+        write_register(page, at, 3, registers[3]);
+        message.is_some() || entry.masked
+    }
+}
+
+fn write_register(page: *mut u8, entry: u64, part: u64, value: u32) {
+    let at = page.wrapping_add(offset_of(entry + part * 4, 4));
+    // SAFETY: the window shows the page of the function's table that the entry
+    // is in; entries do not cross pages.
+    unsafe { at.cast::<u32>().write_volatile(value) };
+}
+
+/// Offset in its page, such that an access of `size` bytes stays in it.
+fn offset_of(address: u64, size: u8) -> usize {
+    ((address % PAGE_SIZE) & !(u64::from(size.max(1)) - 1)) as usize
+}
+
+impl Target<'_> {
+    /// Address and data for the hardware, in place of what the cell wrote for
+    /// vector `index`. Its interrupt entry is set before.
+    pub(crate) fn message(&self, index: u16, address: u64, data: u32) -> Option<(u64, u32)> {
+        let entry = self.entries.map(|(first, _)| first + index);
+        let wanted = msi::decode(address, data).ok();
+        let physical = wanted.and_then(|ipi| self.physical(ipi));
+        match (physical, entry) {
+            (Some((vector, cpu)), Some(entry)) => {
+                let irte = Irte::new(self.source, vector, cpu, iommu::mode());
+                iommu::set_entry(entry, irte);
+                Some(msi::vtd_remappable(entry))
+            }
+            (Some((vector, cpu)), None) => {
+                let cpu = u8::try_from(cpu).ok()?;
+                Some(msi::compatible(vector, cpu))
+            }
+            (None, Some(entry)) => {
+                iommu::set_entry(entry, Irte::BLOCKED);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Vector and physical APIC id of the first CPU that is meant.
+    fn physical(&self, ipi: icr::Ipi) -> Option<(u8, u32)> {
+        let (Kind::Fixed(vector) | Kind::LowestPriority(vector)) = ipi.kind else {
+            return None;
+        };
+        Some((vector, dest::physical(self.cpus, ipi.dest)?))
+    }
+}

@@ -1,0 +1,223 @@
+//! All CPUs enter together, or none does.
+//!
+//! The first CPU to arrive prepares what all share; then each prepares itself;
+//! then they decide, once and together, whether to go on. A CPU that cannot, or
+//! that does not come in time, makes all go back to Linux as they were.
+
+use crate::cell::cpu::Cpu;
+use crate::cell::{self, root};
+use crate::cpu::percpu::{self, Area};
+use crate::cpu::{apic, gdt, stack};
+use crate::dev::{ioapic, iommu, pci};
+use crate::entry::run;
+use crate::mem::map::{self, Window};
+use crate::mem::pool;
+use crate::refusal::EnterError;
+use crate::switch::frame::{self, EntryFrame};
+use crate::switch::together::{BACK, DECISION, GO, PATIENCE_US, READY, UNDECIDED, decide, go};
+use crate::sync::{self, wait_for};
+use crate::vcpu::svm::Svm;
+use crate::vcpu::vmx::Vmx;
+use crate::vcpu::{Backend, Vcpu, Vendor};
+use crate::{boot, log, machine};
+use cellvisor_abi::plan::Inject;
+use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::vcpu::{CpuState, Regs};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What the first CPU found: 0 while it works, 1 if all is well, otherwise
+/// status and detail as the entry returns them, above bit 0.
+static SHARED: AtomicU64 = AtomicU64::new(0);
+
+/// Called by `monitor_entry` on this CPU's stack. Returns only on failure.
+pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr3: u64) -> u64 {
+    let area = Area::from_ptr(area);
+    // SAFETY: the entry has just pushed the frame on Linux's stack, which stays
+    // as it is until this call returns.
+    let (state, regs) = frame::capture(unsafe { &*frame }, linux_cr3);
+    let error = if Vmx::present() {
+        enter_on::<Vmx>(area, &state, regs)
+    } else if Svm::present() {
+        enter_on::<Svm>(area, &state, regs)
+    } else {
+        EnterStatus::NoVirtualization.into()
+    };
+    u64::from(error.status.code()) | u64::from(error.detail) << 32
+}
+
+/// Enters with the back end that the CPU has; why it could not.
+fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError {
+    if let Err(error) = share(area, B::VENDOR) {
+        return error;
+    }
+    let mut own = check_own(area).and_then(|()| B::enable(area.hardware_pages(), state));
+    let vcpu = match &mut own {
+        Ok(vcpu) => Ok(vcpu as &mut dyn Vcpu),
+        Err(error) => Err(*error),
+    };
+    let cpu = match prepare(area, state, vcpu) {
+        Ok(cpu) => cpu,
+        Err(error) => return error,
+    };
+    let index = u64::from(area.shared().area.load(Ordering::Relaxed));
+    let distance = map::guarded_stack(index);
+    // SAFETY: `map::init` has mapped this CPU's stack there; areas and guarded
+    // stacks are whole pages apart.
+    unsafe { stack::on_guarded_stack::<_, ()>(distance, || run::run(cpu, regs)) };
+    // `run` leaves by leaving the monitor.
+    EnterStatus::EntryFailed.into()
+}
+
+/// The part that is done once, by the first CPU, while the others wait.
+fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
+    let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
+    if area.shared().area.load(Ordering::Relaxed) == 0 {
+        let result = everyone_here().and_then(|()| {
+            // SAFETY: the other CPUs wait for this one.
+            unsafe { stack::on_large_stack(|| prepare_shared(vendor)) }.unwrap_or(Ok(()))
+        });
+        SHARED.store(result.map_or_else(encode, |()| 1), Ordering::Release);
+        return result;
+    }
+    let mut seen = 0;
+    wait_for(2 * PATIENCE_US, || {
+        seen = SHARED.load(Ordering::Acquire);
+        seen != 0
+    });
+    if seen == 1 {
+        Ok(())
+    } else {
+        Err(EnterStatus::OtherCpuFailed.into())
+    }
+}
+
+fn everyone_here() -> Result<(), EnterError> {
+    let expected = boot::boot_info().cpu_count;
+    if wait_for(PATIENCE_US, || percpu::arrived() >= expected) {
+        return Ok(());
+    }
+    Err(EnterError {
+        status: EnterStatus::CpusMissing,
+        detail: percpu::arrived(),
+    })
+}
+
+fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
+    let info = boot::boot_info();
+    if info.abi_version != cellvisor_abi::ABI_VERSION {
+        return Err(EnterError {
+            status: EnterStatus::AbiMismatch,
+            detail: info.abi_version,
+        });
+    }
+    let plan = machine::plan().ok_or(EnterStatus::BadPlan)?;
+    sync::set_tsc_khz(plan.tsc_khz);
+    gdt::init(vendor.fault_stack);
+    let no_memory = EnterError {
+        status: EnterStatus::NoMemory,
+        detail: 0,
+    };
+    pool::init().ok_or(no_memory)?;
+    map::init().ok_or(no_memory)?;
+    machine::init(&plan, vendor)?;
+    root::init(&plan, vendor).ok_or(no_memory)?;
+    pci::init(&plan);
+    iommu::init(&plan).ok_or(no_memory)?;
+    ioapic::init(&plan);
+    log::set_port(plan.log_port);
+    Ok(())
+}
+
+/// The part that each CPU does, and the decision.
+fn prepare<'a>(
+    area: Area,
+    state: &CpuState,
+    vcpu: Result<&'a mut dyn Vcpu, EnterError>,
+) -> Result<Cpu<'a>, EnterError> {
+    let mut own = vcpu.and_then(|vcpu| prepare_own(area, state, vcpu));
+    if own.is_err() {
+        decide(BACK);
+    }
+    let ready = READY.fetch_add(1, Ordering::AcqRel) + 1;
+    let expected = boot::boot_info().cpu_count;
+    if ready == expected
+        && DECISION.load(Ordering::Acquire) == UNDECIDED
+        && let Ok(cpu) = &mut own
+    {
+        go(&mut cpu.window);
+    }
+    if !wait_for(PATIENCE_US, || {
+        DECISION.load(Ordering::Acquire) != UNDECIDED
+    }) {
+        decide(BACK);
+    }
+    let go = DECISION.load(Ordering::Acquire) == GO;
+    match own {
+        Ok(cpu) if go => Ok(cpu),
+        Ok(cpu) => {
+            cpu.vcpu.disable();
+            Err(EnterStatus::OtherCpuFailed.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes which CPU this is, and checks that the plan knows it.
+fn check_own(area: Area) -> Result<(), EnterError> {
+    let shared = area.shared();
+    let apic_id = apic::own_id();
+    let plan = machine::plan().ok_or(EnterStatus::BadPlan)?;
+    let found = plan
+        .cpus
+        .iter()
+        .flatten()
+        .enumerate()
+        .find(|(_, cpu)| cpu.apic_id == apic_id);
+    let (index, cpu) = found.ok_or(EnterError {
+        status: EnterStatus::UnknownCpu,
+        detail: apic_id,
+    })?;
+    if apic::mode() != Some(machine::get().root_apic) {
+        return Err(EnterStatus::ApicMode.into());
+    }
+    shared.apic_id.store(apic_id, Ordering::Relaxed);
+    shared.linux.store(cpu.linux, Ordering::Relaxed);
+    shared.virtual_id.store(apic_id, Ordering::Relaxed);
+    shared.ldr.store(apic::read(apic::LDR), Ordering::Relaxed);
+    if !percpu::register(index as u32, shared) {
+        return Err(EnterError {
+            status: EnterStatus::UnknownCpu,
+            detail: apic_id,
+        });
+    }
+    Ok(())
+}
+
+fn prepare_own<'a>(
+    area: Area,
+    state: &CpuState,
+    vcpu: &'a mut dyn Vcpu,
+) -> Result<Cpu<'a>, EnterError> {
+    let shared = area.shared();
+    let no_memory = EnterError {
+        status: EnterStatus::NoMemory,
+        detail: 0,
+    };
+    let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory);
+    let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory);
+    let injected = machine::plan().is_some_and(|plan| {
+        let cpu = |index| percpu::cpu(index).is_some_and(|cpu| core::ptr::eq(cpu, shared));
+        matches!(plan.inject, Some(Inject::FailCpu(index)) if cpu(index))
+    });
+    let (Ok(window), Ok(root), false) = (window, root, injected) else {
+        vcpu.disable();
+        return Err(if injected {
+            EnterStatus::Injected.into()
+        } else {
+            no_memory
+        });
+    };
+    vcpu.attach(&root.attachment());
+    vcpu.set_state(state);
+    Ok(Cpu::new(vcpu, shared, root, window))
+}

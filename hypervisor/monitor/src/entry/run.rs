@@ -1,0 +1,116 @@
+//! What a CPU does while the monitor is on: run its owner's code, serve
+//! requests of other CPUs, handle exits.
+
+use crate::cell;
+use crate::cell::cpu::Cpu;
+use crate::cpu::percpu::{Activity, request};
+use crate::cpu::{apic, reset};
+use crate::machine;
+use cellvisor_abi::call::{CellId, ExitKind};
+use cellvisor_core::vcpu::{CpuState, RDX, RSI, Regs};
+use core::sync::atomic::Ordering;
+
+/// Runs until the monitor is left.
+pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
+    cpu.regs = regs;
+    cpu.shared.set_activity(Activity::Running);
+    loop {
+        cpu.serve();
+        if cpu.shared.activity() != Activity::Running {
+            cpu.vcpu.idle(cpu.shared);
+            continue;
+        }
+        if cpu.nmi_pending && cpu.vcpu.try_inject_nmi() {
+            cpu.nmi_pending = false;
+        }
+        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared);
+        if let Some(kind) = exit.kind() {
+            cpu.shared.count(kind);
+        }
+        cpu.handle(exit);
+    }
+}
+
+impl Cpu<'_> {
+    /// Does what other CPUs asked for.
+    fn serve(&mut self) {
+        if self.shared.nmi_seen.swap(0, Ordering::AcqRel) != 0 {
+            self.nmi_arrived();
+        }
+        let requests = self.shared.requests.load(Ordering::Acquire);
+        if requests == 0 {
+            return;
+        }
+        let asked = |bit: u32| requests & bit != 0;
+        if asked(request::STOP) {
+            self.shared.set_activity(Activity::Stopped);
+        }
+        if asked(request::ASSIGN) {
+            self.assign();
+        }
+        if asked(request::INIT) && self.shared.activity() != Activity::Stopped {
+            self.shared.set_activity(Activity::WaitForSipi);
+        }
+        if asked(request::SIPI) && self.shared.activity() == Activity::WaitForSipi {
+            let vector = self.shared.sipi_vector.load(Ordering::Relaxed);
+            self.start(&CpuState::start_up(vector), Regs::default());
+        }
+        if asked(request::BOOT) && self.shared.activity() == Activity::WaitForSipi {
+            self.boot();
+        }
+        if asked(request::FLUSH) {
+            self.vcpu.flush();
+        }
+        if asked(request::NMI) && self.shared.activity() == Activity::Running {
+            self.shared.count(ExitKind::Nmi);
+            self.nmi_pending = true;
+        }
+        self.shared.requests.fetch_and(!requests, Ordering::AcqRel);
+    }
+
+    /// Becomes a CPU of another cell, or of the same one once more.
+    fn assign(&mut self) {
+        let owner = CellId(self.shared.next_owner.load(Ordering::Acquire));
+        let Some(cell) = cell::get(owner) else { return };
+        self.cell = cell;
+        self.shared.owner.store(owner.0, Ordering::Release);
+        let virtual_id = self.shared.next_virtual_id.load(Ordering::Acquire);
+        self.shared.virtual_id.store(virtual_id, Ordering::Release);
+        self.shared
+            .exits
+            .iter()
+            .for_each(|counter| counter.store(0, Ordering::Relaxed));
+        let mode = if self.is_root() {
+            machine::get().root_apic
+        } else {
+            apic::Mode::X2apic
+        };
+        apic::hand_over(mode, |work| self.vcpu.interruptible(work));
+        reset::clear_cpu();
+        self.nmi_pending = false;
+        self.icr_high = 0;
+        self.vcpu.attach(&cell.attachment());
+        self.shared.set_activity(Activity::WaitForSipi);
+    }
+
+    fn start(&mut self, state: &CpuState, regs: Regs) {
+        self.nmi_pending = false;
+        self.vcpu.set_state(state);
+        self.regs = regs;
+        self.regs.0[RDX] = u64::from(reset::signature());
+        self.shared.set_activity(Activity::Running);
+    }
+
+    /// Starts as the first CPU of its cell.
+    fn boot(&mut self) {
+        let boot = self
+            .cell
+            .guest
+            .as_ref()
+            .and_then(|guest| *guest.boot.lock());
+        let Some(boot) = boot else { return };
+        let mut regs = Regs::default();
+        regs.0[RSI] = boot.rsi;
+        self.start(&CpuState::boot64(&boot), regs);
+    }
+}

@@ -1,0 +1,14 @@
+//! Into guests and back (`entry.S`).
+
+unsafe extern "C" {
+    /// See `entry.S`.
+    pub(crate) fn vmx_run(
+        regs: *mut cellvisor_core::vcpu::Regs,
+        launched: u64,
+        requests: *const core::sync::atomic::AtomicU32,
+    ) -> u64;
+    /// See `entry.S`.
+    pub(crate) fn svm_run(regs: *mut cellvisor_core::vcpu::Regs, vmcb: u64);
+    /// See `entry.S`.
+    pub(crate) fn idle_wait(requests: *const core::sync::atomic::AtomicU32);
+}
