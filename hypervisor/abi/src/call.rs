@@ -7,9 +7,11 @@
 //! bits 63:32. Requests and responses are postcard; the types stand beside each
 //! code. A wrong request changes nothing.
 
+mod stats;
+
 use crate::plan;
-pub use crate::stats::{ExitKind, Stats, StatsRequest};
 use serde::{Deserialize, Serialize};
+pub use stats::{ExitKind, Stats, StatsRequest};
 
 /// Hypercall numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

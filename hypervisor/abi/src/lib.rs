@@ -20,7 +20,6 @@ pub mod call;
 pub mod image;
 pub mod ioctl;
 pub mod plan;
-mod stats;
 pub mod status;
 pub mod wire;
 
