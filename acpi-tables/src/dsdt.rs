@@ -1,9 +1,9 @@
 //! The DSDT: power-off, serial ports, configuration space, root bridges.
 
-use crate::{CellAcpi, fixed::bytes, pci, table};
+use crate::parts::{Raw, bytes, name};
+use crate::{CellAcpi, pci, table};
 use acpi_tables::aml::{
-    Device, EISAName, IO, Interrupt, Memory32Fixed, Name, PackageBuilder, Path, ResourceTemplate,
-    Scope,
+    Device, EISAName, IO, Interrupt, Memory32Fixed, PackageBuilder, Path, ResourceTemplate, Scope,
 };
 use acpi_tables::{Aml, AmlSink};
 use alloc::{format, vec, vec::Vec};
@@ -14,20 +14,6 @@ const DSDT_REVISION: u8 = 2;
 
 /// Ports of a 16550.
 const UART_PORTS: u8 = 8;
-
-/// AML that is made already.
-pub(crate) struct Raw(pub(crate) Vec<u8>);
-
-impl Aml for Raw {
-    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
-        sink.vec(&self.0);
-    }
-}
-
-/// Adds `Name (name, value)`.
-pub(crate) fn name(name: &str, value: &dyn Aml, out: &mut dyn AmlSink) {
-    Name::new(Path::new(name), value).to_aml_bytes(out);
-}
 
 /// The whole table.
 pub(crate) fn dsdt(cell: &CellAcpi<'_>) -> Vec<u8> {

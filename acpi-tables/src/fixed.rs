@@ -3,6 +3,7 @@
 //! Spec: ACPI 6.3, "ACPI Software Programming Model"; PCI Firmware 3.2, "MCFG
 //! Table Description".
 
+use crate::parts::bytes;
 use crate::{CellAcpi, FIRST_X2APIC_ID, IOAPIC_ID, OEM, table};
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -36,13 +37,6 @@ const FEATURES: [Flags; 5] = [
     Flags::ForceApicPhysicalDestinationMode,
     Flags::HwReducedAcpi,
 ];
-
-/// The bytes of a table or structure.
-pub(crate) fn bytes(item: &dyn Aml) -> Vec<u8> {
-    let mut out = Vec::new();
-    item.to_aml_bytes(&mut out);
-    out
-}
 
 /// Revision 2, for an XSDT at this guest-physical address.
 pub(crate) fn rsdp(xsdt: u64) -> Vec<u8> {

@@ -19,6 +19,7 @@ mod dsdt;
 mod error;
 mod fixed;
 mod numa;
+mod parts;
 mod pci;
 mod reset;
 

@@ -3,7 +3,7 @@
 //! Spec: ACPI 6.3, "System Resource Affinity Table (SRAT)" and "System Locality
 //! Information Table (SLIT)".
 
-use crate::{FIRST_X2APIC_ID, OEM, fixed::bytes, table};
+use crate::{FIRST_X2APIC_ID, OEM, parts::bytes, table};
 use acpi_tables::{Aml, AmlSink, slit::SLIT, srat::MemoryAffinity};
 use alloc::vec::Vec;
 

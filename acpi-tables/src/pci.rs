@@ -3,8 +3,7 @@
 //! Spec: PCI Firmware 3.2, "_OSC"; ACPI 6.3, "_CRS", "_PRT", "Address Space
 //! Resource Descriptors".
 
-use crate::dsdt::{Raw, name};
-use crate::fixed::bytes;
+use crate::parts::{Raw, bytes, name};
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Else, Equal,
     If, Local, Method, NotEqual, ONE, Or, PackageBuilder, Path, ResourceTemplate, Return, Store,
