@@ -7,6 +7,7 @@ mod demo;
 mod header;
 mod image;
 mod lane;
+mod layers;
 mod mutants;
 mod paths;
 mod report;
@@ -47,6 +48,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check that modules import only what lies on floors below them.
+    Layers,
     /// Boot one scenario on one lane.
     Boot(boot::Options),
     /// Run every check: `N passed, N failed, N skipped`.
@@ -86,6 +89,7 @@ fn run(task: &Task) -> Result<()> {
         }
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),
+        Task::Layers => layers::main(&paths),
         Task::Boot(options) => boot::main(&paths, options),
         Task::Test(options) => test::main(&paths, options),
         Task::Mutants(options) => mutants::main(&paths, options),

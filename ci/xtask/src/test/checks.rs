@@ -8,7 +8,7 @@ use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::Cmd;
-use crate::{header, size};
+use crate::{header, layers, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
@@ -25,6 +25,9 @@ pub(super) fn all() -> Vec<Check> {
         }),
         Check::host("header", |paths, _| {
             header::check(paths).and_then(|()| passed())
+        }),
+        Check::host("layers", |paths, _| {
+            layers::check(paths).map(Verdict::Passed)
         }),
         Check::host("clippy", |paths, _| {
             hosted(
