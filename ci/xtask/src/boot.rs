@@ -148,7 +148,7 @@ pub(crate) fn prepare(paths: &Paths, ui: &Ui, wish: Option<Lane>) -> Result<Lane
             setup::patched::ensure(paths, ui)?;
         }
         if lane.is_outer() {
-            setup::outer::ensure(paths, ui)?;
+            image::outer::ensure(paths, ui)?;
         }
         let reason = || format!("the lane {} cannot run here", lane.name());
         return lane::available(paths, lane)

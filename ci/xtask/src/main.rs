@@ -4,6 +4,7 @@ mod bench;
 mod boot;
 mod build;
 mod demo;
+mod emulators;
 mod header;
 mod image;
 mod lane;
@@ -80,7 +81,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Setup { refresh } => {
             setup::ensure(&paths, &ui, *refresh)?;
-            setup::outer::ensure(&paths, &ui)?;
+            image::outer::ensure(&paths, &ui)?;
             setup::patched::ensure(&paths, &ui)
         }
         Task::Build => {

@@ -5,6 +5,7 @@ mod archive;
 mod cell;
 pub(crate) mod ext4;
 mod modules;
+pub(crate) mod outer;
 
 use crate::build::{Parts, crs_check, program};
 use crate::paths::{Paths, make_dir, read};

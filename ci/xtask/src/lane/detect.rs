@@ -1,18 +1,11 @@
 //! Which lanes this machine can have, and why not the others.
 
 use super::{Binary, Emulator, Lane};
+use crate::emulators::{patched, stock};
+use crate::image::outer;
 use crate::paths::Paths;
 use crate::scenario::Machine;
-use crate::setup::outer;
-use crate::sh::{Cmd, find_program};
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
-
-/// Oldest QEMU with SR-IOV devices that work.
-const QEMU_MAJOR: u32 = 10;
-
-/// Stock QEMU's binary.
-const STOCK: &str = "qemu-system-x86_64";
 
 /// Why a lane cannot run; `Ok` if it can.
 ///
@@ -47,25 +40,6 @@ pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
     bail!("no lane can run here:\n{}", reasons.join("\n"))
 }
 
-/// Stock QEMU.
-///
-/// # Errors
-///
-/// It is missing or too old.
-pub(crate) fn stock() -> Result<PathBuf> {
-    let binary = find_program(STOCK)
-        .with_context(|| format!("{STOCK} is not installed: run `cargo xtask setup`"))?;
-    let version = Cmd::new(&binary).arg("--version").read()?;
-    let major = version
-        .split_whitespace()
-        .find_map(|word| word.split('.').next()?.parse::<u32>().ok())
-        .with_context(|| format!("{STOCK} --version tells no version"))?;
-    if major < QEMU_MAJOR {
-        bail!("{STOCK} is version {major}, {QEMU_MAJOR} is needed: run `cargo xtask setup`");
-    }
-    Ok(binary)
-}
-
 /// True if a machine on this lane is one of the patched QEMU's.
 pub(crate) fn wants_patched(lane: Lane, machine: &Machine) -> bool {
     match lane.row().emulator {
@@ -86,33 +60,6 @@ pub(crate) fn has_devices(paths: &Paths, lane: Lane, machine: &Machine) -> Resul
         patched(paths)?;
     }
     Ok(())
-}
-
-/// Where the patched QEMU is kept once it is built.
-pub(crate) fn patched_path(paths: &Paths) -> PathBuf {
-    paths.cache.join("qemu-vmx/bin").join(STOCK)
-}
-
-/// The patched QEMU, or what `CELLVISOR_QEMU` names.
-///
-/// # Errors
-///
-/// It is not built, or the name is wrong.
-pub(crate) fn patched(paths: &Paths) -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("CELLVISOR_QEMU").filter(|name| !name.is_empty()) {
-        let named = PathBuf::from(named);
-        if !named.is_file() {
-            bail!("CELLVISOR_QEMU names {}, which is no file", named.display());
-        }
-        return Ok(named);
-    }
-    let built = patched_path(paths);
-    if !built.is_file() {
-        bail!(
-            "the patched QEMU is not built: `cargo xtask setup` builds it, or tells why it cannot"
-        );
-    }
-    Ok(built)
 }
 
 /// A guest sees VT-x or AMD-V only if the host's CPU shows it and the host's

@@ -6,11 +6,10 @@ mod outer;
 mod qemu;
 pub(crate) mod run;
 
-pub(crate) use detect::{
-    available, default_lane, has_devices, nesting, patched, patched_path, stock, wants_patched,
-};
-pub(crate) use qemu::{FIRMWARE, VMX};
+pub(crate) use detect::{available, default_lane, has_devices, nesting, wants_patched};
+pub(crate) use qemu::VMX;
 
+use crate::emulators::{patched, stock};
 use crate::image::RootImage;
 use crate::paths::Paths;
 use crate::scenario::Scenario;

@@ -6,10 +6,11 @@
 
 use super::qemu::{self, Cpu};
 use super::{Console, Power};
-use crate::image::{RootImage, ext4};
+use crate::emulators::{self, FIRMWARE};
+use crate::image::{RootImage, ext4, outer};
 use crate::paths::{Paths, make_dir};
 use crate::scenario::Scenario;
-use crate::setup::outer;
+
 use crate::sh;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub(super) fn power(
     let job = job(paths, scenario, image, dir)?;
     let memory = scenario.machine.memory_mib + MEMORY_MIB;
     let mut command = Command::new(binary);
-    command.args(qemu::FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
+    command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
     command.args(qemu::PLAIN).args(["-machine", "q35"]);
     command.args(["-accel", cpu.accelerator, "-cpu", cpu.model]);
     command.args(["-smp", &scenario.machine.cpus.to_string()]);
@@ -86,7 +87,7 @@ fn job(paths: &Paths, scenario: &Scenario, image: &RootImage, dir: &Path) -> Res
         .iter()
         .map(|disk| bring(disk))
         .collect::<Result<_>>()?;
-    let stock = super::stock()?;
+    let stock = emulators::stock()?;
     let power = qemu::power(&stock, &qemu::NESTED, scenario, &inner, Path::new(JOB))?;
     let run = format!("exec chroot /system {}\n", sh::line(&power.command));
     std::fs::write(tree.join("run"), &run).context("cannot write the job")?;

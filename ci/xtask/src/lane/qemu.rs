@@ -1,18 +1,12 @@
 //! QEMU's command line, for stock and patched QEMU, TCG and KVM.
 
 use super::{Console, Power};
+use crate::emulators::FIRMWARE;
 use crate::image::RootImage;
 use crate::scenario::{Machine, Scenario};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Folders with firmware, named for a QEMU that is not installed.
-pub(crate) const FIRMWARE: &[&str] = &[
-    "/usr/share/qemu",
-    "/usr/share/seabios",
-    "/usr/lib/ipxe/qemu",
-];
 
 /// What runs a guest's instructions.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 
 pub(crate) mod apt;
 pub(crate) mod kernels;
-pub(crate) mod outer;
 pub(crate) mod patched;
 
 use crate::paths::Paths;

@@ -1,6 +1,6 @@
 //! The patched QEMU of the lane `qemu-vmx`: built once, kept in the cache.
 
-use crate::lane::patched_path;
+use crate::emulators::patched_path;
 use crate::paths::{Paths, make_dir};
 use crate::sh::Cmd;
 use crate::ui::Ui;

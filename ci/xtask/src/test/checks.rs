@@ -8,7 +8,7 @@ use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::Cmd;
-use crate::{header, layers, size};
+use crate::{emulators, header, layers, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
@@ -117,13 +117,13 @@ fn bare_metal(paths: &Paths) -> Result<Verdict> {
         .arg(paths.repo("ci/qemu-vmx/test"))
         .arg(out)
         .run(paths, "vmxtest")?;
-    let qemu = lane::patched(paths)?;
+    let qemu = emulators::patched(paths)?;
     // The exit status is that of the test's debug-exit device, so it says
     // nothing that the last line does not.
     let output = std::process::Command::new("timeout")
         .args(["--kill-after=5", BARE_METAL_LIMIT])
         .arg(qemu)
-        .args(lane::FIRMWARE.iter().flat_map(|dir| ["-L", dir]))
+        .args(emulators::FIRMWARE.iter().flat_map(|dir| ["-L", dir]))
         .args([
             "-nodefaults",
             "-display",

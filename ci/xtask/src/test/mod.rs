@@ -123,7 +123,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     }
     setup::ensure(paths, &ui, false)?;
     if checks.iter().any(|check| check.name.contains("kvm-on-")) {
-        setup::outer::ensure(paths, &ui)?;
+        crate::image::outer::ensure(paths, &ui)?;
     }
     let patched = checks.iter().any(|check| check.patched);
     let unbuilt = patched

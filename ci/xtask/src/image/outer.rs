@@ -2,8 +2,8 @@
 //! with KVM, and Debian's QEMU with all that it needs. Made without privileges
 //! from files of installed and fetched packages, once, and kept in the cache.
 
+use crate::emulators::{FIRMWARE, stock};
 use crate::image::{self, ext4};
-use crate::lane::{FIRMWARE, stock};
 use crate::paths::{Paths, make_dir, read_text};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::libraries;
