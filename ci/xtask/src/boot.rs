@@ -163,12 +163,15 @@ pub(crate) fn prepare(paths: &Paths, ui: &Ui, wish: Option<Lane>) -> Result<Lane
     lane::default_lane(paths)
 }
 
-/// Builds what a scenario needs.
+/// Fetches the kernels that a scenario needs, and builds the rest.
 ///
 /// # Errors
 ///
-/// The first part that does not build.
+/// A kernel cannot be had; the first part that does not build.
 pub(crate) fn parts(paths: &Paths, ui: &Ui, scenario: &Scenario) -> Result<Parts> {
+    for kernel in scenario.kernels() {
+        setup::kernels::ensure(paths, ui, kernel, false)?;
+    }
     if scenario.parts {
         build::all(paths, ui, &[scenario.root.kernel])
     } else {

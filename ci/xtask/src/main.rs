@@ -22,6 +22,7 @@ mod ui;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use paths::Paths;
+use setup::kernels::{self, Kernel};
 use std::process::ExitCode;
 use ui::Ui;
 
@@ -41,7 +42,7 @@ enum Task {
         #[arg(long)]
         refresh: bool,
     },
-    /// Build the monitor, the driver for all kernels, and cellctl.
+    /// Build the monitor, the driver for all roots' kernels, and cellctl.
     Build,
     /// Write the driver's header from the abi crate.
     Header {
@@ -82,11 +83,15 @@ fn run(task: &Task) -> Result<()> {
         Task::Setup { refresh } => {
             setup::ensure(&paths, &ui, *refresh)?;
             image::outer::ensure(&paths, &ui)?;
+            setup::offered(&paths, &ui, *refresh);
             setup::patched::ensure(&paths, &ui)
         }
         Task::Build => {
             setup::ensure(&paths, &ui, false)?;
-            build::all(&paths, &ui, setup::kernels::Kernel::ALL).map(drop)
+            setup::offered(&paths, &ui, false);
+            let here = |kernel: &Kernel| kernels::files(&paths, *kernel).is_ok();
+            let roots: Vec<Kernel> = Kernel::roots().filter(here).collect();
+            build::all(&paths, &ui, &roots).map(drop)
         }
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),

@@ -49,6 +49,18 @@ impl Cmd {
         self
     }
 
+    /// Looks for programs in this folder first, and so do its children.
+    ///
+    /// # Errors
+    ///
+    /// The folder's name has a colon in it.
+    pub(crate) fn first_in_path(self, dir: &Path) -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(dir.to_owned()).chain(std::env::split_paths(&path));
+        let joined = std::env::join_paths(dirs).context("no folder to look for programs in")?;
+        Ok(self.env("PATH", joined))
+    }
+
     /// Runs in this folder.
     pub(crate) fn dir(mut self, dir: &Path) -> Self {
         self.inner.current_dir(dir);

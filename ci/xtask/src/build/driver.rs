@@ -10,17 +10,20 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 ///
-/// It does not compile, or a compiler or the kernel's checks warned.
+/// There are no headers; it does not compile, or a compiler or the kernel's checks warned.
 pub(crate) fn build(paths: &Paths, kernel: &Files) -> Result<PathBuf> {
+    if !kernel.headers.exists() {
+        bail!("no headers of {}: it boots in cells only", kernel.release);
+    }
     let dir = paths.target.join("driver").join(&kernel.release);
     copy_sources(&paths.repo("driver"), &dir)?;
     let mut kdir = std::ffi::OsString::from("KDIR=");
     kdir.push(&kernel.headers);
-    let output = Cmd::new("make")
-        .arg("-C")
-        .arg(&dir)
-        .arg(kdir)
-        .run(paths, &format!("driver-{}", kernel.release))?;
+    let mut make = Cmd::new("make").arg("-C").arg(&dir).arg(kdir);
+    if let Some(programs) = &kernel.programs {
+        make = make.first_in_path(programs)?;
+    }
+    let output = make.run(paths, &format!("driver-{}", kernel.release))?;
     let warnings: Vec<&str> = output.lines().filter(|line| is_warning(line)).collect();
     if !warnings.is_empty() {
         bail!(

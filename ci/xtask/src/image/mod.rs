@@ -174,13 +174,13 @@ fn add_parts(image: &mut Archive, parts: &Parts, release: &str) -> Result<()> {
 fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<()> {
     for kernel in &scenario.cells.kernels {
         let files = kernels::files(paths, *kernel)?;
-        let name = format!("{CELLS}/vmlinuz-{}", kernel.version());
+        let name = format!("{CELLS}/vmlinuz-{}", kernel.name());
         image.file(&name, &read(&files.image)?, Mode::Plain)?;
     }
     if let Some(first) = scenario.cells.kernels.first() {
         image.link(
             &format!("{CELLS}/vmlinuz"),
-            &format!("vmlinuz-{}", first.version()),
+            &format!("vmlinuz-{}", first.name()),
         )?;
         let initramfs = cell::initramfs(paths, scenario, *first)?;
         image.file(

@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The outer kernel.
-const KERNEL: Kernel = Kernel::V6_12;
+const KERNEL: Kernel = Kernel::STANDARD;
 
 /// Its modules: disks, and KVM of either vendor. The file system asks for its
 /// checksum by name.

@@ -136,7 +136,7 @@ pub(crate) struct Root {
 impl Default for Root {
     fn default() -> Self {
         Self {
-            kernel: Kernel::V6_12,
+            kernel: Kernel::STANDARD,
             modules: Vec::new(),
             programs: Vec::new(),
             tools: Vec::new(),
@@ -150,7 +150,7 @@ impl Default for Root {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Cells {
-    /// Kernels, as `vmlinuz-VERSION`; the first is also `vmlinuz`.
+    /// Kernels, as `vmlinuz-NAME`; the first is also `vmlinuz`.
     pub(crate) kernels: Vec<Kernel>,
     /// Modules of the first kernel that their initramfs loads.
     pub(crate) modules: Vec<String>,
@@ -225,6 +225,11 @@ impl Scenario {
     /// True if a lane has what it needs.
     pub(crate) fn plays_on(&self, lane: Lane) -> bool {
         self.lanes.contains(&lane) || lane.is_outer() && self.lanes.contains(&Lane::Kvm)
+    }
+
+    /// Kernels that root and cells boot.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
+        std::iter::once(self.root.kernel).chain(self.cells.kernels.iter().copied())
     }
 
     /// Files of its folder that go into the root image.

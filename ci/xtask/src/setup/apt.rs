@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// The release that the packages' names are those of.
-const CODENAME: &str = "bookworm";
+pub(crate) const CODENAME: &str = "bookworm";
 
 /// Where newer versions of a release's packages are.
 pub(crate) const BACKPORTS: &str = "bookworm-backports";
@@ -156,7 +156,7 @@ fn install_script(release: &[&str], newer: &[&str]) -> Result<Vec<String>> {
 }
 
 /// The Debian mirror that this system uses.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let targets = Cmd::new("apt-get")
         .args([
             "indextargets",

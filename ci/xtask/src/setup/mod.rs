@@ -8,6 +8,7 @@ pub(crate) mod patched;
 use crate::paths::Paths;
 use crate::ui::Ui;
 use anyhow::Result;
+use kernels::{Kernel, Need};
 
 /// Installs and fetches what is missing, and nothing if nothing is.
 ///
@@ -17,8 +18,18 @@ use anyhow::Result;
 /// fetch failed.
 pub(crate) fn ensure(paths: &Paths, ui: &Ui, refresh: bool) -> Result<()> {
     apt::ensure(paths, ui)?;
-    for kernel in kernels::Kernel::ALL {
-        kernels::ensure(paths, ui, *kernel, refresh)?;
+    for kernel in Kernel::all().filter(|kernel| kernel.need() == Need::Always) {
+        kernels::ensure(paths, ui, kernel, refresh)?;
     }
     Ok(())
+}
+
+/// Fetches the kernels that an ordinary test plays if the mirror has them; one
+/// that it does not have is named.
+pub(crate) fn offered(paths: &Paths, ui: &Ui, refresh: bool) {
+    for kernel in Kernel::all().filter(|kernel| kernel.need() == Need::Offered) {
+        if let Err(why) = kernels::ensure(paths, ui, kernel, refresh) {
+            eprintln!("left out: {why:#}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::lane::{self, Lane};
 use crate::paths::Paths;
 use crate::scenario::judge::Record;
 use crate::scenario::{self, Scenario};
-use crate::setup::kernels::Kernel;
+use crate::setup::kernels::{self, Kernel};
 use crate::ui::Ui;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeMap;
@@ -113,6 +113,11 @@ fn boot(
     lane::available(paths, lane)
         .and_then(|()| lane::has_devices(paths, lane, &scenario.machine))
         .context("set-up has not brought what it needs")?;
+    for kernel in scenario.kernels() {
+        if let Some(why) = kernels::missing(paths, ui, kernel)? {
+            return Ok(Verdict::Skipped(why));
+        }
+    }
     let parts = if scenario.parts {
         built.get(paths, ui, scenario.root.kernel)?
     } else {

@@ -8,6 +8,7 @@ use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
 use crate::sh::Cmd;
+use crate::ui::Ui;
 use crate::{emulators, header, layers, size};
 use anyhow::{Context, Result, bail};
 
@@ -55,16 +56,11 @@ pub(super) fn all() -> Vec<Check> {
             build::cellctl::build(paths).and_then(|_| passed())
         }),
     ];
-    for kernel in Kernel::ALL {
-        checks.push(Check::host(
-            format!("driver-{}", kernel.version()),
-            |paths, _| {
-                let files = kernels::files(paths, *kernel)?;
-                let _alone = build::alone();
-                build::driver::build(paths, &files)?;
-                Ok(Verdict::Passed(files.release))
-            },
-        ));
+    for kernel in Kernel::roots() {
+        let name = format!("driver-{}", kernel.name());
+        checks.push(Check::host(name, move |paths, ui| {
+            driver(paths, ui, kernel)
+        }));
     }
     checks.push(Check {
         load: Load::Boot { seconds: 5 },
@@ -103,6 +99,17 @@ fn image(paths: &Paths) -> Result<Verdict> {
     monitor::build(paths)?;
     monitor::check(paths)?;
     Ok(Verdict::Passed(size::limits(paths)?))
+}
+
+/// Builds the driver against a kernel's headers, with the compiler that they want.
+fn driver(paths: &Paths, ui: &Ui, kernel: Kernel) -> Result<Verdict> {
+    if let Some(why) = kernels::missing(paths, ui, kernel)? {
+        return Ok(Verdict::Skipped(why));
+    }
+    let files = kernels::files(paths, kernel)?;
+    let _alone = build::alone();
+    build::driver::build(paths, &files)?;
+    Ok(Verdict::Passed(files.release))
 }
 
 /// The test that the emulation of VT-x was made with, outside of any Linux.

@@ -1,49 +1,19 @@
 //! Stock Debian kernels: image, modules and headers, fetched as packages and
 //! unpacked into the cache, so that nothing is installed on this machine.
 
-use super::apt::BACKPORTS;
+mod source;
+mod table;
+mod tree;
+
+pub(crate) use table::{Kernel, Need};
+
 use crate::paths::{Paths, make_dir, read_text};
-use crate::sh::Cmd;
 use crate::ui::{Step, Ui};
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::{Context, Result, anyhow};
+use source::Source;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-
-/// The kernels that cellvisor is built and tested with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(crate) enum Kernel {
-    /// Debian 12's own.
-    #[serde(rename = "6.1")]
-    V6_1,
-    /// Debian 12's newer one, from backports.
-    #[serde(rename = "6.12")]
-    V6_12,
-}
-
-impl Kernel {
-    /// All of them, oldest first.
-    pub(crate) const ALL: &[Self] = &[Self::V6_1, Self::V6_12];
-
-    /// Its version as people say it.
-    pub(crate) const fn version(self) -> &'static str {
-        match self {
-            Self::V6_1 => "6.1",
-            Self::V6_12 => "6.12",
-        }
-    }
-
-    /// What makes apt take it: backports are taken only when they are named.
-    const fn suite(self) -> &'static [&'static str] {
-        match self {
-            Self::V6_1 => &[],
-            Self::V6_12 => &["-t", BACKPORTS],
-        }
-    }
-
-    fn dir(self, paths: &Paths) -> PathBuf {
-        paths.cache.join("kernels").join(self.version())
-    }
-}
+use table::Role;
 
 /// A kernel that was fetched.
 #[derive(Clone, Debug)]
@@ -52,28 +22,45 @@ pub(crate) struct Files {
     pub(crate) release: String,
     /// The bzImage.
     pub(crate) image: PathBuf,
-    /// `lib/modules/RELEASE`, with `modules.dep`.
+    /// `lib/modules/RELEASE`, with `modules.dep`; roots' kernels have it.
     pub(crate) modules: PathBuf,
-    /// What a module build takes as `KDIR`.
+    /// What a module build takes as `KDIR`; roots' kernels have it.
     pub(crate) headers: PathBuf,
+    /// Programs that modules are built with, if they are not the system's.
+    pub(crate) programs: Option<PathBuf>,
 }
 
 /// The files of a kernel.
 ///
 /// # Errors
 ///
-/// It was not fetched.
+/// It was not fetched, or its tree was moved since.
 pub(crate) fn files(paths: &Paths, kernel: Kernel) -> Result<Files> {
-    let dir = kernel.dir(paths);
-    let release = read_text(&dir.join("release"))
-        .context("the kernel packages are not here: run `cargo xtask setup`")?;
+    let dir = dir(paths, kernel);
+    let release = read_text(&dir.join("release")).with_context(|| {
+        format!(
+            "the kernel {} is not here: run `cargo xtask setup`",
+            kernel.name()
+        )
+    })?;
     let release = release.trim().to_owned();
+    let programs = match std::fs::read_to_string(dir.join("home")) {
+        // The programs know their libraries by the tree's place.
+        Ok(home) if Path::new(&home) == dir => Some(dir.join("usr/bin")),
+        Ok(home) => anyhow::bail!("the kernel {} was moved from {home}", kernel.name()),
+        Err(_) => None,
+    };
     Ok(Files {
         image: dir.join(format!("boot/vmlinuz-{release}")),
         modules: dir.join(format!("lib/modules/{release}")),
         headers: dir.join(format!("usr/src/linux-headers-{release}")),
         release,
+        programs,
     })
+}
+
+fn dir(paths: &Paths, kernel: Kernel) -> PathBuf {
+    paths.cache.join("kernels").join(kernel.name())
 }
 
 /// Fetches a kernel that is not in the cache; with `refresh`, also one that
@@ -81,119 +68,173 @@ pub(crate) fn files(paths: &Paths, kernel: Kernel) -> Result<Files> {
 ///
 /// # Errors
 ///
-/// apt does not know the packages or cannot fetch them.
+/// The mirror does not have it any more, or it cannot be fetched.
 pub(crate) fn ensure(paths: &Paths, ui: &Ui, kernel: Kernel, refresh: bool) -> Result<()> {
+    if files(paths, kernel).is_ok() && !refresh {
+        return Ok(());
+    }
+    // Another run, or another check of this one, may be at it.
+    let lock = paths.cache.join("kernels/lock");
+    make_dir(&paths.cache.join("kernels"))?;
+    let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
+    lock.lock().context("cannot lock the kernels' cache")?;
     let have = files(paths, kernel).ok();
     if have.is_some() && !refresh {
         return Ok(());
     }
-    let release = newest(kernel)?;
+    let title = format!("Looks for the kernel {}", kernel.name());
+    let (source, release) = ui.step(title, |_| newest(paths, kernel))?;
     if have.is_some_and(|files| files.release == release) {
         return Ok(());
     }
     ui.step(format!("Fetches the kernel {release}"), |step| {
-        fetch(paths, kernel, &release, step)
+        fetch(paths, kernel, &source, &release, step)
     })
 }
 
-/// The newest release: the package that the meta package depends on.
-fn newest(kernel: Kernel) -> Result<String> {
-    let depends = depends(&[kernel.suite(), &["linux-image-amd64"]].concat())?;
-    depends
+/// Fetches a kernel that is not in the cache. Why it cannot be had is returned if
+/// an ordinary run can do without.
+///
+/// # Errors
+///
+/// A kernel that every run needs cannot be had.
+pub(crate) fn missing(paths: &Paths, ui: &Ui, kernel: Kernel) -> Result<Option<String>> {
+    match ensure(paths, &ui.silent(), kernel, false) {
+        Ok(()) => Ok(None),
+        Err(why) if kernel.need() == Need::Always => Err(why),
+        Err(why) => Ok(Some(format!("{why:#}"))),
+    }
+}
+
+/// The newest release that a kernel's suites have, and where it is.
+fn newest(paths: &Paths, kernel: Kernel) -> Result<(Source, String)> {
+    let mut found: Option<(Source, String)> = None;
+    let mut reasons = Vec::new();
+    for suite in kernel.suites() {
+        match newest_of(paths, kernel, suite) {
+            Ok((_, release))
+                if found
+                    .as_ref()
+                    .is_some_and(|(_, best)| version(best) >= version(&release)) => {}
+            Ok(newer) => found = Some(newer),
+            Err(why) => reasons.push(format!("{why:#}")),
+        }
+    }
+    found.ok_or_else(|| {
+        anyhow!(
+            "the kernel {} cannot be had: {}",
+            kernel.name(),
+            reasons.join("; ")
+        )
+    })
+}
+
+/// The newest release of a suite: the package that the meta package depends on.
+fn newest_of(paths: &Paths, kernel: Kernel, suite: &str) -> Result<(Source, String)> {
+    let source = Source::open(paths, suite)?;
+    let depends = source.depends(&kernel.package()).unwrap_or_default();
+    let release = depends
         .iter()
         .find_map(|name| name.strip_prefix("linux-image-"))
-        .map(str::to_owned)
-        .with_context(|| {
-            format!(
-                "apt knows no kernel {}: run `apt-get update`",
-                kernel.version()
-            )
-        })
+        .map(str::to_owned);
+    let release = release.with_context(|| {
+        format!(
+            "Debian's {suite} has no {} (or the index is old: run `apt-get update`)",
+            kernel.package()
+        )
+    })?;
+    Ok((source, release))
 }
 
-fn depends(args: &[&str]) -> Result<Vec<String>> {
-    let text = Cmd::new("apt-cache").arg("depends").args(args).read()?;
-    let packages = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "));
-    Ok(packages.map(str::to_owned).collect())
+/// The numbers that a release begins with: 7.3.4+deb13-amd64 is 7, 3, 4.
+fn version(release: &str) -> Vec<u32> {
+    let end = release.find(|c: char| c != '.' && !c.is_ascii_digit());
+    release[..end.unwrap_or(release.len())]
+        .split('.')
+        .filter_map(|number| number.parse().ok())
+        .collect()
 }
 
-fn fetch(paths: &Paths, kernel: Kernel, release: &str, step: &Step) -> Result<()> {
+fn fetch(paths: &Paths, kernel: Kernel, source: &Source, release: &str, step: &Step) -> Result<()> {
+    let home = dir(paths, kernel);
+    // A half-unpacked kernel must not be taken for a whole one.
+    let fresh = paths.cache.join(format!("kernels/{}.new", kernel.name()));
+    remove_dir(&fresh)?;
+    make_dir(&fresh)?;
+    let is_root = kernel.role() == Role::Root;
+    let debs = paths.cache.join("debs");
+    let unpack = |package: &str| {
+        step.note(package);
+        let deb = source.download(paths, &debs, package)?;
+        tree::unpack(paths, &deb, &fresh)
+    };
+    for package in image_packages(source, release, is_root)? {
+        unpack(&package)?;
+    }
+    if is_root && source.is_system() {
+        for package in header_packages(source, release)? {
+            unpack(&package)?;
+        }
+    } else if is_root {
+        step.note("the compiler");
+        unpack_with_compiler(paths, source, release, &fresh, &home)?;
+    }
+    tree::settle(&fresh, release)?;
+    if is_root {
+        tree::free_headers(&fresh, release)?;
+        tree::index_modules(paths, &fresh, release)?;
+    }
+    std::fs::write(fresh.join("release"), release).context("cannot write into the cache")?;
+    remove_dir(&home)?;
+    std::fs::rename(&fresh, &home).context("cannot put the kernel into the cache")
+}
+
+/// Packages of a kernel itself. Since 7.x its image and its modules have one
+/// each, and cells need no modules.
+fn image_packages(source: &Source, release: &str, modules: bool) -> Result<Vec<String>> {
+    let whole = format!("linux-image-{release}");
+    let (binary, apart) = (
+        format!("linux-binary-{release}"),
+        format!("linux-modules-{release}"),
+    );
+    if !source.depends(&whole)?.contains(&binary) {
+        return Ok(vec![whole]);
+    }
+    Ok(if modules {
+        vec![binary, apart]
+    } else {
+        vec![binary]
+    })
+}
+
+fn header_packages(source: &Source, release: &str) -> Result<Vec<String>> {
     let headers = format!("linux-headers-{release}");
     let wanted =
         |name: &String| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-");
-    let mut packages = vec![format!("linux-image-{release}"), headers.clone()];
-    packages.extend(depends(&[&headers])?.into_iter().filter(wanted));
-
-    let debs = paths.cache.join("debs");
-    make_dir(&debs)?;
-    // A half-unpacked kernel must not be taken for a whole one.
-    let fresh = paths
-        .cache
-        .join(format!("kernels/{}.new", kernel.version()));
-    remove_dir(&fresh)?;
-    make_dir(&fresh)?;
-    for package in &packages {
-        step.note(package);
-        let deb = download(paths, &debs, package)?;
-        Cmd::new("dpkg")
-            .arg("-x")
-            .args([&deb, &fresh])
-            .run(paths, "dpkg-x")?;
-    }
-    complete(paths, &fresh, release)?;
-    remove_dir(&kernel.dir(paths))?;
-    std::fs::rename(&fresh, kernel.dir(paths)).context("cannot put the kernel into the cache")
+    let depends = source.depends(&headers)?;
+    Ok([headers]
+        .into_iter()
+        .chain(depends.into_iter().filter(wanted))
+        .collect())
 }
 
-fn download(paths: &Paths, debs: &Path, package: &str) -> Result<PathBuf> {
-    let cached = |debs: &Path| -> Option<PathBuf> {
-        let mut entries = std::fs::read_dir(debs)
-            .ok()?
-            .flatten()
-            .map(|entry| entry.path());
-        let prefix = format!("{package}_");
-        entries.find(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            name.starts_with(&prefix) && name.ends_with(".deb")
-        })
-    };
-    if let Some(deb) = cached(debs) {
-        return Ok(deb);
+/// Headers of another suite, with the compiler and the tools that they want of
+/// that suite.
+fn unpack_with_compiler(
+    paths: &Paths,
+    source: &Source,
+    release: &str,
+    fresh: &Path,
+    home: &Path,
+) -> Result<()> {
+    let headers = format!("linux-headers-{release}");
+    for deb in source.download_closure(paths, &[&headers, "binutils", "pahole"])? {
+        tree::unpack(paths, &deb, fresh)?;
     }
-    // Root's downloads go through another user, who cannot write here.
-    Cmd::new("apt-get")
-        .args(["-o", "APT::Sandbox::User=root", "download", package])
-        .dir(debs)
-        .run(paths, "apt-download")?;
-    cached(debs).with_context(|| format!("apt-get download of {package} left no package"))
-}
-
-/// Makes an unpacked tree usable where it is: paths of the headers, the
-/// modules' index, the mark that all is there.
-fn complete(paths: &Paths, dir: &Path, release: &str) -> Result<()> {
-    let makefile = dir.join(format!("usr/src/linux-headers-{release}/Makefile"));
-    // Debian's file names the common headers by their installed path.
-    let text = read_text(&makefile)?;
-    let relative = "include $(dir $(lastword $(MAKEFILE_LIST)))../";
-    let fixed = text.replace("include /usr/src/", relative);
-    if fixed == text {
-        bail!(
-            "{} has changed its form: no path of the common headers in it",
-            makefile.display()
-        );
-    }
-    std::fs::write(&makefile, fixed).context("cannot write the headers' Makefile")?;
-    Cmd::new(crate::sh::find_program("depmod").unwrap_or_else(|| "depmod".into()))
-        .arg("-b")
-        .arg(dir)
-        .arg(release)
-        .run(paths, "depmod")?;
-    std::fs::write(dir.join("release"), release).context("cannot write into the cache")
+    source.clean(paths)?;
+    tree::free_programs(paths, fresh, home)?;
+    std::fs::write(fresh.join("home"), home.as_os_str().as_encoded_bytes())
+        .context("cannot write into the cache")
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {
@@ -201,4 +242,16 @@ fn remove_dir(dir: &Path) -> Result<()> {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version("7.3.4+deb13-amd64"), [7, 3, 4]);
+        assert_eq!(version("6.1.0-56-amd64"), [6, 1, 0]);
+        assert!(version("7.10.1+deb14-amd64") > version("7.3.4+deb13-amd64"));
+    }
 }
