@@ -41,6 +41,9 @@ enum Task {
         /// Look for newer kernels, too.
         #[arg(long)]
         refresh: bool,
+        /// Fetch all kernels of the table, too.
+        #[arg(long)]
+        kernels: bool,
     },
     /// Build the monitor, the driver for all roots' kernels, and cellctl.
     Build,
@@ -80,15 +83,15 @@ fn run(task: &Task) -> Result<()> {
     let paths = Paths::find()?;
     let ui = Ui::new(false);
     match task {
-        Task::Setup { refresh } => {
+        Task::Setup { refresh, kernels } => {
             setup::ensure(&paths, &ui, *refresh)?;
             image::outer::ensure(&paths, &ui)?;
-            setup::offered(&paths, &ui, *refresh);
+            setup::offered(&paths, &ui, *refresh, *kernels);
             setup::patched::ensure(&paths, &ui)
         }
         Task::Build => {
             setup::ensure(&paths, &ui, false)?;
-            setup::offered(&paths, &ui, false);
+            setup::offered(&paths, &ui, false, false);
             let here = |kernel: &Kernel| kernels::files(&paths, *kernel).is_ok();
             let roots: Vec<Kernel> = Kernel::roots().filter(here).collect();
             build::all(&paths, &ui, &roots).map(drop)

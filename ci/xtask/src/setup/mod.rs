@@ -24,10 +24,11 @@ pub(crate) fn ensure(paths: &Paths, ui: &Ui, refresh: bool) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the kernels that an ordinary test plays if the mirror has them; one
-/// that it does not have is named.
-pub(crate) fn offered(paths: &Paths, ui: &Ui, refresh: bool) {
-    for kernel in Kernel::all().filter(|kernel| kernel.need() == Need::Offered) {
+/// Fetches the kernels that an ordinary test plays if the mirror has them, or
+/// `all` of the table; one that it does not have is named.
+pub(crate) fn offered(paths: &Paths, ui: &Ui, refresh: bool, all: bool) {
+    let wanted = |kernel: &Kernel| all || kernel.need() != Need::Asked;
+    for kernel in Kernel::all().filter(wanted) {
         if let Err(why) = kernels::ensure(paths, ui, kernel, refresh) {
             eprintln!("left out: {why:#}");
         }

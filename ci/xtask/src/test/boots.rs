@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a limit is multiplied by where emulators run beside each other.
-const BESIDE: u32 = 3;
+pub(super) const BESIDE: u32 = 3;
 
 /// Nobody watches, unless consoles were asked for.
-struct Quiet<'a> {
-    ui: &'a Ui,
-    name: &'a str,
+pub(super) struct Quiet<'a> {
+    pub(super) ui: &'a Ui,
+    pub(super) name: &'a str,
 }
 
 impl Watch for Quiet<'_> {
@@ -143,7 +143,7 @@ fn boot(
 
 /// A build's failure without the compiler's output, which a check of its own
 /// shows.
-fn short(why: &anyhow::Error) -> String {
+pub(super) fn short(why: &anyhow::Error) -> String {
     let text = format!("{why:#}");
     let first = text.lines().next().unwrap_or_default();
     format!("its parts do not build: {first}")

@@ -3,6 +3,7 @@
 
 mod boots;
 mod checks;
+mod kernels;
 mod pool;
 mod skips;
 mod unit;
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// Name the checks, and end.
     #[arg(long)]
     list: bool,
+    /// Play every kernel of the table in a cell, under each root's kernel, instead.
+    #[arg(long)]
+    kernels: bool,
     /// Show the serial consoles of boot scenarios while they run.
     #[arg(long)]
     verbose: bool,
@@ -105,8 +109,13 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         [] => options.list || !check.apart,
         only => only.iter().any(|text| check.name.contains(text)),
     };
-    let mut checks = checks::all();
-    checks.extend(boots::all(paths, jobs)?);
+    let mut checks = if options.kernels {
+        kernels::all(paths, jobs)?
+    } else {
+        let mut checks = checks::all();
+        checks.extend(boots::all(paths, jobs)?);
+        checks
+    };
     checks.retain(wanted);
     if checks.is_empty() {
         bail!(
