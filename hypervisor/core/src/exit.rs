@@ -192,5 +192,10 @@ mod tests {
         assert_eq!(port_result(rax, 1, 0xff), 0x1122_3344_5566_77ff);
         assert_eq!(port_result(rax, 2, 0xffff), 0x1122_3344_5566_ffff);
         assert_eq!(port_result(rax, 4, 0xffff_ffff), 0xffff_ffff);
+        // Of the value, as much as was read.
+        let value = 0xa1a2_a3a4_b1b2_b3b4;
+        assert_eq!(port_result(rax, 1, value), 0x1122_3344_5566_77b4);
+        assert_eq!(port_result(rax, 2, value), 0x1122_3344_5566_b3b4);
+        assert_eq!(port_result(rax, 4, value), 0xb1b2_b3b4);
     }
 }

@@ -296,6 +296,44 @@ mod tests {
         );
     }
 
+    /// SDM 3A, "Interrupt Command Register (ICR)".
+    #[test]
+    fn modes_and_shorthands_are_the_manuals() {
+        let kinds = [0u32, 1, 2, 3, 4, 5, 6, 7].map(|mode| {
+            let low = ASSERT | mode << 8 | 0x99;
+            decode_xapic(0, low).kind
+        });
+        let assert = true;
+        assert_eq!(
+            kinds,
+            [
+                Kind::Fixed(0x99),
+                Kind::LowestPriority(0x99),
+                Kind::Smi,
+                Kind::Reserved,
+                Kind::Nmi,
+                Kind::Init { assert },
+                Kind::StartUp(0x99),
+                Kind::ExtInt,
+            ]
+        );
+        let dests = [0u32, 1, 2, 3].map(|shorthand| {
+            let low = ASSERT | shorthand << 18;
+            decode_xapic(0x0500_0000, low).dest
+        });
+        let physical = Dest::Physical(5);
+        assert_eq!(
+            dests,
+            [physical, Dest::SelfOnly, Dest::All, Dest::AllButSelf]
+        );
+        // De-assert needs the level trigger.
+        let init = |low| decode_xapic(0, 5 << 8 | low).kind;
+        let assert = true;
+        assert_eq!(init(0), Kind::Init { assert });
+        assert_eq!(init(LEVEL | ASSERT), Kind::Init { assert });
+        assert_eq!(init(LEVEL), Kind::Init { assert: false });
+    }
+
     #[test]
     fn reserved_bits_of_the_x2apic_command_are_refused() {
         for bit in (13..14).chain(16..18).chain(20..32) {

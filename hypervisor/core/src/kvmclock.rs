@@ -279,4 +279,19 @@ mod tests {
             prop_assert!(at(a.min(b)) <= at(a.max(b)));
         }
     }
+
+    #[test]
+    fn clock_shows_the_time_since_its_zero() {
+        let clock = Clock::new(2 * GIGAHERTZ, 8_000, 500).expect("clock");
+        assert_eq!(clock.at(8_000), 500);
+        assert_eq!(clock.at(10_000), 1_500);
+        assert_eq!(clock.at(7_200), 100);
+        assert_eq!(clock.at(0), 0, "not below zero");
+        // A slow TSC: 500 kHz, 2,000 nanoseconds a tick, shifted to the left.
+        let slow = Clock::new(500, 0, 0).expect("clock");
+        assert_eq!(slow.at(3), 6_000);
+        let page = slow.time_info();
+        assert_eq!(i8::from_le_bytes([page[28]]), slow.scale.shift);
+        assert!(slow.scale.shift > 0);
+    }
 }

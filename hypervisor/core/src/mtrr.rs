@@ -294,4 +294,29 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn without_mtrrs_all_is_write_back() {
+        assert_eq!(Mtrrs::disabled().uniform(0), (WriteBack, u64::MAX));
+    }
+
+    #[test]
+    fn edges_belong_to_what_begins_there() {
+        // Up to the last address that there is.
+        let top = range(1 << 38, 1 << 38, Uncached);
+        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &[top], 39);
+        assert_eq!(mtrrs.uniform((1 << 38) - 1), (WriteBack, 1 << 38));
+        assert_eq!(mtrrs.uniform(1 << 38), (Uncached, u64::MAX));
+        assert_eq!(mtrrs.uniform(1 << 39), (WriteBack, u64::MAX), "beyond");
+        let two = [
+            range(0x1000, 0x1000, Uncached),
+            range(0x1000, 0x1000, Uncached),
+        ];
+        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &two, 39);
+        assert_eq!(mtrrs.uniform(0x1000), (Uncached, 0x2000));
+        // Two of one type are that type, whichever it is.
+        let two = [range(0x1000, 0x1000, WriteCombining); 2];
+        let mtrrs = Mtrrs::new(WB_ENABLED, [0; FIXED], &two, 39);
+        assert_eq!(mtrrs.uniform(0x1000), (WriteCombining, 0x2000));
+    }
 }

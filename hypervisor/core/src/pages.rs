@@ -148,4 +148,20 @@ mod tests {
             prop_assert_eq!(map.take(150, |_| true), Some(0));
         }
     }
+
+    #[test]
+    fn counts_and_what_was_there_before() {
+        // The words are whatever they were.
+        let mut words = [u64::MAX; 2];
+        let mut map = FreeMap::new(&mut words, 100).expect("fits");
+        assert_eq!((map.pages(), map.free()), (100, 100));
+        assert_eq!(map.take(100, |_| true), Some(0));
+        assert_eq!((map.pages(), map.free()), (100, 0));
+        map.give(10, 5);
+        map.give(12, 5); // three of them again
+        map.give(98, 5); // three of them not the pool's
+        assert_eq!(map.free(), 5 + 2 + 2);
+        assert!(FreeMap::new(&mut [0; 1], 65).is_none());
+        assert_eq!((FreeMap::words(64), FreeMap::words(65)), (1, 2));
+    }
 }

@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(ring.read(0, &mut out), (1, 3));
         assert_eq!(&out, b"yz!");
 
+        assert_eq!(ring.written(), 4);
         let mut none = Ring::new([0; 0]);
         none.push(b'a');
         assert_eq!((none.written(), none.read(0, &mut out)), (1, (1, 0)));

@@ -173,4 +173,30 @@ mod tests {
         assert_eq!(access_to_vmcb(0xa09b), 0xa9b);
         assert_eq!(access_from_vmcb(0xc13), 0, "not present");
     }
+
+    #[test]
+    fn each_bit_of_the_exit_information_says_one_thing() {
+        // IN, 4 bytes, port 70H: type 0, size bit 6.
+        let access = port(0x0070_0041);
+        assert_eq!(
+            access,
+            PortAccess {
+                port: 0x70,
+                size: 4,
+                write: false,
+                string: false
+            }
+        );
+        // A read of a page that is not there.
+        let read = memory(0x1_0000_0004, 0x7000, false);
+        assert_eq!(
+            read,
+            MemoryAccess {
+                gpa: 0x7000,
+                write: false,
+                execute: false,
+                indirect: false
+            }
+        );
+    }
 }

@@ -288,4 +288,78 @@ mod tests {
         regs.set_edx_eax(0x1_0000_0002);
         assert_eq!((regs.0[RAX], regs.0[RDX]), (2, 1));
     }
+
+    /// SDM 3A, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
+    /// INIT", and the start-up vector.
+    #[test]
+    fn state_after_start_up_is_the_manuals() {
+        let state = CpuState::start_up(0x12);
+        let data = Segment {
+            selector: 0,
+            access: 0x93,
+            limit: 0xffff,
+            base: 0,
+        };
+        let table = Table {
+            base: 0,
+            limit: 0xffff,
+        };
+        let wanted = CpuState {
+            rflags: 2,
+            cr0: 0x6000_0010,
+            pat: 0x0007_0406_0007_0406,
+            dr7: 0x400,
+            es: data,
+            cs: Segment {
+                selector: 0x1200,
+                access: 0x9b,
+                base: 0x1_2000,
+                ..data
+            },
+            ss: data,
+            ds: data,
+            fs: data,
+            gs: data,
+            ldtr: Segment {
+                access: 0x82,
+                ..data
+            },
+            tr: Segment {
+                access: 0x8b,
+                ..data
+            },
+            gdtr: table,
+            idtr: table,
+            ..CpuState::default()
+        };
+        assert_eq!(state, wanted);
+    }
+
+    #[test]
+    fn boot_state_has_the_protocols_registers() {
+        let state = CpuState::boot64(&Boot {
+            rip: 1,
+            rsi: 2,
+            cr3: 3,
+            gdt: 4,
+            gdt_limit: 5,
+        });
+        // PE, ET, NE, WP, PG; PAE; LME and LMA.
+        let registers = (state.cr0, state.cr4, state.efer, state.rflags);
+        assert_eq!(registers, (0x8001_0031, 0x20, 0x500, 2));
+        assert_eq!((state.gdtr.base, state.gdtr.limit), (4, 5));
+        // __BOOT_CS and __BOOT_DS.
+        assert_eq!((state.cs.selector, state.cs.access), (0x10, 0xa09b));
+        for data in [state.es, state.ss, state.ds, state.fs, state.gs] {
+            assert_eq!((data.selector, data.access), (0x18, 0xc093));
+        }
+    }
+
+    #[test]
+    fn edx_eax_takes_lower_halves() {
+        let mut regs = Regs([0; 16]);
+        regs.0[RAX] = 0xffff_ffff_0000_0001;
+        regs.0[RDX] = 2;
+        assert_eq!(regs.edx_eax(), 0x2_0000_0001);
+    }
 }

@@ -136,4 +136,24 @@ mod tests {
         assert!(cr0_is_invalid(1 << 32), "upper half");
         assert!(!cr0_is_invalid(0x8005_0033));
     }
+
+    /// SDM 3C, "Guest/Host Masks and Read Shadows for CR0 and CR4": MCE and VMXE
+    /// are the monitor's, and so is what the CPU fixes to 1 (bit 5 here) or 0.
+    #[test]
+    fn changes_of_bits_that_are_not_the_guests_exit() {
+        let regs = ControlRegisters::new(0x21, 0x7fff_ffff, 0x2020, 0x3767ff);
+        assert_eq!(regs.cr4_mask(), !0x3767ff | 0x2060);
+        assert_eq!(regs.cr0_mask(), 0x8000_0020);
+        let plain = ControlRegisters::new(0, 0xffff_ffff, 0, u64::MAX);
+        assert_eq!(plain.cr4_mask(), 0x2040, "MCE and VMXE always");
+        let cr4 = plain.cr4(0).expect("allowed");
+        assert_eq!((cr4.real, cr4.shadow), (0x40, 0), "machine checks are on");
+    }
+
+    #[test]
+    fn real_mode_and_the_state_after_reset_are_valid() {
+        assert!(!cr0_is_invalid(0x10), "no paging, no protection");
+        assert!(!cr0_is_invalid(0x6000_0010), "NW with CD");
+        assert!(!cr0_is_invalid(0x4000_0010), "CD alone");
+    }
 }

@@ -210,4 +210,26 @@ mod tests {
             prop_assert!(found.is_none_or(|gpa| gpa < 1 << 52));
         }
     }
+
+    #[test]
+    fn without_long_mode_addresses_have_32_bits() {
+        let pae = Paging { efer: 0, ..LONG };
+        // Entry 0 of the top level is absent, 1 present.
+        let memory = Memory::with(&[(0x1000, 0x2000), (0x1008, 0x3001), (0x3000, 0x8000_0083)]);
+        assert_eq!(memory.walk(&pae, 0x1_4000_0000), Some(0x8000_0000));
+        assert_eq!(memory.walk(&pae, 0), None, "not present");
+        // PSE off: the size bit is ignored.
+        let narrow = Paging {
+            cr4: 0,
+            efer: 0,
+            ..LONG
+        };
+        let memory = Memory::with(&[(0x1000, 0x2081), (0x2000, 0x7001)]);
+        assert_eq!(memory.walk(&narrow, 0x123), Some(0x7123));
+        let wide = Paging {
+            cr4: CR4_PSE,
+            ..narrow
+        };
+        assert_eq!(memory.walk(&wide, 0x123), Some(1 << 32 | 0x123), "4 MiB");
+    }
 }

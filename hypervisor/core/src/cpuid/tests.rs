@@ -376,3 +376,74 @@ proptest! {
         prop_assert_eq!(extended & SVM, 0);
     }
 }
+
+#[test]
+fn edges_of_leaves_and_features() {
+    // A CPU whose last extended leaf is the first: nothing beyond answers.
+    let none = Table::build(everything(INTEL, 0x24, 0x8000_0000), 2);
+    assert_eq!(none.lookup(0x8000_0000, 0, &cpu(0))[0], 0x8000_0000);
+    assert_eq!(
+        none.lookup(0x8000_0001, 0, &cpu(0)),
+        none.lookup(0x24, 0, &cpu(0))
+    );
+    // What says less than the first extended leaf has none.
+    let odd = Table::build(everything(INTEL, 0x24, 0x7fff_ffff), 2);
+    assert_eq!(odd.lookup(0x8000_0000, 0, &cpu(0))[0], 0x8000_0000);
+    // The last basic leaf is one: 24H has subleaf 0 alone.
+    assert_eq!(intel(2).lookup(0x24, 0, &cpu(0)), [u32::MAX; 4]);
+    // Leaf 7FFFFFFFH is below the extended ones and above the basic ones.
+    assert_eq!(amd(2).lookup(0x7fff_ffff, 0, &cpu(0)), [0; 4]);
+}
+
+#[test]
+fn a_cell_that_lacks_the_shared_cache_keeps_all_else() {
+    let apart = intel(6).without(Lacks::SHARED_L3);
+    // Leaf 1's EAX has bits where leaf 4 has the sharers.
+    assert_eq!(apart.lookup(1, 0, &cpu(0))[0], u32::MAX);
+    let less = intel(6).without(Lacks::RDTSCP);
+    assert_eq!(less.lookup(4, 3, &cpu(0)), intel(6).lookup(4, 3, &cpu(0)));
+}
+
+#[test]
+fn compacted_sizes_need_a_compacted_format() {
+    // Neither XSAVEC nor XSAVES: EBX of subleaf 1 is reserved.
+    let plain = |leaf, subleaf| match (leaf, subleaf) {
+        (0xd, 1) => [0b0_0101, 0, 0, 0],
+        other => everything(INTEL, 0x24, 0x8000_0008)(other.0, other.1),
+    };
+    let now = Dynamic { xcr0: 7, ..cpu(0) };
+    assert_eq!(Table::build(plain, 2).lookup(0xd, 1, &now), [5, 0, 0, 0]);
+    let compacts = |leaf, subleaf| match (leaf, subleaf) {
+        (0xd, 1) => [0b0_0010, 0, 0, 0],
+        other => plain(other.0, other.1),
+    };
+    assert_eq!(Table::build(compacts, 2).lookup(0xd, 1, &now)[1], 832);
+    // Protection keys aligned: 832 is a multiple of 64; behind ZMM_Hi256 (the
+    // 64 bytes of opmasks before it) they are where the size says.
+    let keys = Dynamic {
+        xcr0: 0x227,
+        ..cpu(0)
+    };
+    // 576 + 256 + 64 = 896, aligned; 8 bytes.
+    assert_eq!(intel(2).lookup(0xd, 1, &keys)[1], 904);
+    // Opmasks of 40 bytes leave 872, which only an aligned component rounds up.
+    let odd = |flags| {
+        let native = move |leaf, subleaf| match (leaf, subleaf) {
+            (0xd, 5) => [40, 1088, 0, 0],
+            (0xd, 9) => [8, 2688, flags, 0],
+            other => everything(INTEL, 0x24, 0x8000_0008)(other.0, other.1),
+        };
+        Table::build(native, 2).lookup(0xd, 1, &keys)[1]
+    };
+    assert_eq!((odd(0), odd(2)), (880, 904));
+}
+
+#[test]
+fn no_cache_is_no_cache() {
+    // Type 0 with other bits set, as no CPU should answer.
+    let native = |leaf, subleaf| match (leaf, subleaf) {
+        (4, _) => [0xffff_c1e0, 1, 2, 3],
+        other => everything(INTEL, 0x24, 0x8000_0008)(other.0, other.1),
+    };
+    assert_eq!(Table::build(native, 2).lookup(4, 0, &cpu(0)), [0; 4]);
+}

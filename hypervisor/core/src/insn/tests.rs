@@ -183,6 +183,118 @@ fn arithmetic_sets_results_and_flags() {
     assert_eq!(regs[0], 0, "xor eax, [rbx] clears the upper half");
 }
 
+/// SDM 2, "Opcode Map": what each opcode does between [rbx], which reads A5H, and
+/// AL, EAX or an immediate of 0FH. Results and flags by hand.
+#[test]
+fn every_operation_of_the_opcode_map() {
+    const CF: u64 = 1;
+    const PF: u64 = 4;
+    const AF: u64 = 0x10;
+    const ZF: u64 = 0x40;
+    const SF: u64 = 0x80;
+    let regs = |al: u64| {
+        let mut regs = REGS;
+        regs[0] = al;
+        regs
+    };
+    // AL is 0FH; the memory byte A5H.
+    let play = |bytes: &[u8]| {
+        let insn = decode(bytes, CpuMode::Bits64, &regs(0x0f)).expect("decodes");
+        assert_eq!(usize::from(insn.len), bytes.len());
+        let (mut regs, mut rflags) = (regs(0x0f), 2);
+        let mut bus = Register {
+            value: 0xa5,
+            written: None,
+        };
+        execute(&insn, &mut regs, &mut rflags, &mut bus);
+        (regs[0], bus.written, rflags & !2)
+    };
+    let memory = |value| Some((1, value));
+    for (bytes, al, written, flags, name) in [
+        (
+            &[0x08, 0x03][..],
+            0x0f,
+            memory(0xaf),
+            SF | PF,
+            "or [rbx], al",
+        ),
+        (&[0x20, 0x03], 0x0f, memory(0x05), PF, "and [rbx], al"),
+        (&[0x30, 0x03], 0x0f, memory(0xaa), SF | PF, "xor [rbx], al"),
+        (&[0x0a, 0x03], 0xaf, None, SF | PF, "or al, [rbx]"),
+        (&[0x22, 0x03], 0x05, None, PF, "and al, [rbx]"),
+        (&[0x32, 0x03], 0xaa, None, SF | PF, "xor al, [rbx]"),
+        // A5H - 0FH = 96H borrows from the upper digit.
+        (&[0x38, 0x03], 0x0f, None, AF | SF | PF, "cmp [rbx], al"),
+        // 0FH - A5H = 6AH borrows.
+        (&[0x3a, 0x03], 0x0f, None, CF | PF, "cmp al, [rbx]"),
+        (&[0x84, 0x03], 0x0f, None, PF, "test [rbx], al"),
+        (&[0x86, 0x03], 0xa5, memory(0x0f), 0, "xchg [rbx], al"),
+        (&[0x88, 0x03], 0x0f, memory(0x0f), 0, "mov [rbx], al"),
+        (&[0x8a, 0x03], 0xa5, None, 0, "mov al, [rbx]"),
+        (&[0x80, 0x0b, 0x0f], 0x0f, memory(0xaf), SF | PF, "or, imm"),
+        (&[0x80, 0x23, 0x0f], 0x0f, memory(0x05), PF, "and, imm"),
+        (&[0x80, 0x33, 0x0f], 0x0f, memory(0xaa), SF | PF, "xor, imm"),
+        (&[0x80, 0x3b, 0xa5], 0x0f, None, ZF | PF, "cmp, imm"),
+        (&[0xf6, 0x03, 0x5a], 0x0f, None, ZF | PF, "test, imm"),
+        (
+            &[0xf6, 0x0b, 0x80],
+            0x0f,
+            None,
+            SF,
+            "test, imm, by its alias",
+        ),
+        (&[0xc6, 0x03, 0x77], 0x0f, memory(0x77), 0, "mov, imm"),
+    ] {
+        assert_eq!(play(bytes), (al, written, flags), "{name}");
+    }
+    // The same with four bytes: bit 0 of the opcode.
+    for opcode in [
+        0x09, 0x21, 0x31, 0x0b, 0x23, 0x33, 0x39, 0x3b, 0x85, 0x87, 0x89, 0x8b,
+    ] {
+        assert_eq!(decoded(CpuMode::Bits64, &[opcode, 0x03]).size, 4);
+    }
+}
+
+#[test]
+fn flags_of_subtraction_and_what_they_leave_alone() {
+    // cmp [rbx], al with AL = `b`; all flags set before.
+    let cmp = |a: u64, b: u64| {
+        let mut regs = [0; 16];
+        regs[0] = b;
+        let insn = decode(&[0x38, 0x03], CpuMode::Bits64, &regs).expect("decodes");
+        let mut rflags = 0xfff;
+        let mut bus = Register {
+            value: a,
+            written: None,
+        };
+        execute(&insn, &mut regs, &mut rflags, &mut bus);
+        rflags
+    };
+    // What is no status flag (reserved, TF, IF, DF) stays.
+    const REST: u64 = 0xfff & !0x8d5;
+    assert_eq!(cmp(5, 3), REST, "2");
+    assert_eq!(cmp(3, 3), REST | 0x44, "ZF, PF");
+    assert_eq!(cmp(3, 5), REST | 0x91, "FEH: CF, AF, SF");
+    assert_eq!(cmp(0x80, 1), REST | 0x810, "7FH: OF, AF");
+    assert_eq!(cmp(0x7f, 0xff), REST | 0x881, "80H: OF, SF, CF");
+    assert_eq!(cmp(0x40, 0x30), REST, "10H");
+}
+
+#[test]
+fn modes_follow_the_code_segment() {
+    for (active, long, default, mode) in [
+        (true, true, false, CpuMode::Bits64),
+        (true, false, true, CpuMode::Bits32),
+        (true, false, false, CpuMode::Bits16),
+        (false, true, true, CpuMode::Bits32),
+        (false, true, false, CpuMode::Bits16),
+        (false, false, true, CpuMode::Bits32),
+        (false, false, false, CpuMode::Bits16),
+    ] {
+        assert_eq!(CpuMode::from_flags(active, long, default), mode);
+    }
+}
+
 #[test]
 fn what_is_no_such_access_is_refused() {
     for bytes in [

@@ -151,6 +151,7 @@ mod tests {
     fn root_goes_on_where_it_was_with_its_own_pins() {
         let mut shared = shared();
         assert_eq!(shared.read(SELECT), Read::Value(0x12));
+        assert_eq!(shared.select(), 0x12);
         assert_eq!(shared.read(WINDOW), Read::Register(0x12));
         let own = Write::Entry {
             pin: 1,

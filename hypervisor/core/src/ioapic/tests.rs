@@ -247,3 +247,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn identification_is_kept_and_nothing_else_of_its_register() {
+    let mut chip = IoApic::new(0x1f, 0);
+    assert_eq!(read(&mut chip, 0), 0x0f00_0000, "four bits");
+    assert_eq!(write(&mut chip, 0, 0xf5ff_ffff), []);
+    assert_eq!(read(&mut chip, 0), 0x0500_0000);
+    assert_eq!(read(&mut chip, 2), 0x0500_0000, "arbitration id");
+    assert_eq!(write(&mut chip, 1, 0xffff_ffff), []);
+    assert_eq!(write(&mut chip, 2, 0xffff_ffff), []);
+    assert_eq!(read(&mut chip, 0), 0x0500_0000, "both are for reading");
+    assert_eq!(chip.read(SELECT, |_| false), 0);
+    write_select(&mut chip, 0x25);
+    assert_eq!(chip.read(SELECT, |_| false), 0x25);
+}
+
+#[test]
+fn upper_halves_read_as_written() {
+    let mut chip = IoApic::new(0, 0);
+    // Destination and KVM's extended bits; the others are reserved.
+    assert_eq!(write(&mut chip, 0x3f, 0xffff_ffff), []);
+    assert_eq!(read(&mut chip, 0x3f), 0xfffe_0000);
+    assert_eq!(write(&mut chip, 0x3e, 0xffff_ffff), []);
+    assert_eq!(
+        read(&mut chip, 0x3e),
+        0x1_afff,
+        "no delivery status, no IRR"
+    );
+}
+
+#[test]
+fn there_are_24_lines() {
+    let mut chip = IoApic::new(0, 0);
+    write(&mut chip, 0x3e, 0x31);
+    assert!(chip.set_line(23, true).is_some());
+    for pin in [24, 31, 32, 255] {
+        assert_eq!(chip.set_line(pin, true), None, "{pin}");
+    }
+    assert_eq!(chip.lines, 1 << 23);
+}
+
+#[test]
+fn eoi_goes_to_pins_that_wait_for_it() {
+    let mut chip = chip(0x8031);
+    // Asserted but masked: nothing was sent, so nothing is awaited.
+    write(&mut chip, 0x1a, 0x1_8031);
+    assert_eq!(chip.set_line(5, true), None);
+    assert_eq!(eoi(&mut chip, 0x31), []);
+    assert!(chip.set_line(4, true).is_some());
+    assert_eq!(eoi(&mut chip, 0x31), [sent(true)]);
+}

@@ -133,4 +133,16 @@ mod tests {
             prop_assert_eq!(given_back(before) & (MASKED | REMOTE_IRR), MASKED);
         }
     }
+
+    #[test]
+    fn eoi_finds_the_pin_by_its_vector() {
+        let waits = REMOTE_IRR | LEVEL | 0x41;
+        assert!(loses_eoi(waits, LEVEL | 0x42), "another vector");
+        assert!(!loses_eoi(waits, LEVEL | 0x41 | MASKED), "the same");
+        assert!(
+            !loses_eoi(waits & !REMOTE_IRR, LEVEL | 0x42),
+            "none awaited"
+        );
+        assert!(loses_eoi(waits, waits & !1), "one bit of it");
+    }
 }

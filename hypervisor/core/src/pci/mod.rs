@@ -170,6 +170,8 @@ impl Access {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod tests;

@@ -111,4 +111,20 @@ mod tests {
         assert!(is_interrupt(vtd_remappable(u16::MAX).0));
         assert_eq!(compatible(0x41, 7), (0xfee0_7000, 0x41));
     }
+
+    #[test]
+    fn all_fields_of_a_message() {
+        // Destination 5AH and 33H above it, logical; lowest priority.
+        let ipi = decode(0xfee5_a664, 0x0141).expect("ordinary");
+        assert_eq!(ipi.kind, Kind::LowestPriority(0x41));
+        assert_eq!(ipi.dest, Dest::x2apic(0x335a, true));
+        assert_eq!(
+            decode(0xfee0_0000, 0x10).map(|ipi| ipi.kind),
+            Ok(Kind::Fixed(16))
+        );
+        for address in [0, 0xfedf_ffff, 0xfef0_0000, 0x1_fee0_0000] {
+            assert!(!is_interrupt(address), "{address:x}");
+        }
+        assert!(is_interrupt(0xfee0_0000) && is_interrupt(0xfeef_ffff));
+    }
 }

@@ -201,4 +201,61 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn tables_of_several_pages() {
+        // 300 entries are 4,800 bytes, in BAR 4 from 800H on.
+        let layout = Layout::new(299 << 16, 0x804, 0x3005);
+        assert_eq!(
+            layout.table,
+            Place {
+                bar: 4,
+                offset: 0x800
+            }
+        );
+        assert_eq!(
+            layout.pending,
+            Place {
+                bar: 5,
+                offset: 0x3000
+            }
+        );
+        assert_eq!(layout.guarded(), (0, 0x2000));
+        assert_eq!(layout.in_table(0x800 + 4799), Some(4799));
+        assert_eq!(layout.in_table(0x800 + 4800), None);
+    }
+
+    #[test]
+    fn every_register_of_an_entry() {
+        let used = Entry {
+            address: 1,
+            data: 2,
+            masked: false,
+        };
+        let mut storage = [used; 2];
+        let mut table = Table::new(&mut storage);
+        assert_eq!(table.entries(), [Entry::RESET; 2], "whatever was there");
+        assert_eq!(table.read(28, 4), 1, "masked");
+        assert_eq!(table.write(16, 8, 0x1111_2222_fee0_1007), Some(1));
+        assert_eq!(table.write(24, 8, 0xffff_fffe_0000_0042), Some(1));
+        let set = Entry {
+            address: 0x1111_2222_fee0_1004,
+            data: 0x42,
+            masked: false,
+        };
+        assert_eq!(table.entries(), [Entry::RESET, set]);
+        assert_eq!(table.read(16, 8), set.address);
+        assert_eq!(
+            (table.read(16, 4), table.read(20, 4)),
+            (0xfee0_1004, 0x1111_2222)
+        );
+        assert_eq!((table.read(24, 4), table.read(28, 4)), (0x42, 0));
+        assert_eq!(table.write(20, 4, 0x3333), Some(1));
+        assert_eq!(table.write(28, 4, 1), Some(1));
+        assert_eq!(table.read(16, 8), 0x3333_fee0_1004);
+        assert_eq!(table.read(24, 8), 1 << 32 | 0x42);
+        assert_eq!(table.read(18, 4), 0, "no register begins there");
+        assert_eq!(table.write(0, 4, 0x55), Some(0));
+        assert_eq!(table.entries()[0].address, 0x54);
+    }
 }

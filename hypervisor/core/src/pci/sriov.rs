@@ -220,4 +220,72 @@ mod tests {
         let outside = |register| if register == 0x100 { 0x0401_0001 } else { 0 };
         assert_eq!(SrIov::read(outside), Err(WalkError { at: 0x100 }));
     }
+
+    /// The capability at `offset`, alone.
+    fn at(offset: u16, register: u16) -> u32 {
+        match register {
+            0x100 if offset != 0x100 => u32::from(offset) << 20 | 1,
+            _ if register == offset => 0x0001_0010,
+            _ if register == offset + 0x08 => 0x18, // all but VF enable
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn capability_has_room_and_is_the_right_one() {
+        let read = |offset| SrIov::read(|register| at(offset, register)).expect("walks");
+        let sriov = read(0xfc0).expect("its 64 bytes end with the space");
+        assert!(!sriov.enabled && sriov.offset == 0xfc0);
+        assert_eq!(sriov.address(PF, 0), None);
+        assert_eq!(read(0xfc4), None);
+        let other = |register| if register == 0x100 { 0x1_000e } else { 0 };
+        assert_eq!(SrIov::read(other), Ok(None));
+    }
+
+    #[test]
+    fn vfs_of_another_segment_or_of_none_are_not_this_ones() {
+        let sriov = SrIov::read(igb).expect("walks").expect("has it");
+        let elsewhere = Bdf {
+            segment: 1,
+            requester: 0x180,
+        };
+        assert_eq!(sriov.index_of(PF, elsewhere), None);
+        let off = SrIov {
+            enabled: false,
+            ..sriov
+        };
+        let first = Bdf {
+            requester: 0x180,
+            ..PF
+        };
+        assert_eq!(
+            (sriov.index_of(PF, first), off.index_of(PF, first)),
+            (Some(0), None)
+        );
+    }
+
+    #[test]
+    fn bars_of_both_widths_and_the_smallest_size() {
+        let sriov = SrIov {
+            bars: [0xc00c, 0x38, 0xfe00_0000, 0xfd00_0008, 0, 0],
+            ..SrIov::read(igb).expect("walks").expect("has it")
+        };
+        let page = crate::addr::PAGE_SIZE;
+        let bars = sriov.function_bars(1, &[page, 0, page, page, 0, 0]);
+        let memory = |base, wide, prefetchable| Bar::Memory {
+            base,
+            size: page,
+            wide,
+            prefetchable,
+        };
+        let wanted = [
+            memory(0x38_0000_d000, true, true),
+            Bar::Upper,
+            memory(0xfe00_1000, false, false),
+            memory(0xfd00_1000, false, true),
+            Bar::Unused,
+            Bar::Unused,
+        ];
+        assert_eq!(bars, Some(wanted));
+    }
 }

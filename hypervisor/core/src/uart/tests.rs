@@ -252,3 +252,79 @@ proptest! {
         }
     }
 }
+
+/// A UART whose interrupt pin is connected.
+fn connected(enabled: u8) -> Uart {
+    let mut uart = Uart::new();
+    uart.write(4, MCR_OUT2);
+    uart.write(1, enabled);
+    uart
+}
+
+#[test]
+fn what_is_not_enabled_does_not_interrupt() {
+    let mut uart = connected(0);
+    assert!(uart.receive(b'a'));
+    uart.write(0, b'b');
+    assert!(!uart.interrupt());
+    assert_eq!(uart.read(2), IIR_NONE);
+    uart.write(1, IER_RECEIVED);
+    assert!(uart.interrupt());
+}
+
+#[test]
+fn an_empty_transmitter_is_told_once_until_it_is_enabled_anew() {
+    let mut uart = connected(IER_EMPTY);
+    assert_eq!(uart.read(2), IIR_EMPTY);
+    assert_eq!(uart.read(2), IIR_NONE, "reading it is enough");
+    uart.write(1, IER_EMPTY);
+    assert_eq!(uart.read(2), IIR_NONE, "it was enabled before");
+    uart.write(1, IER_RECEIVED);
+    assert_eq!(uart.read(2), IIR_NONE);
+    uart.write(1, IER_EMPTY | IER_RECEIVED);
+    assert_eq!(uart.read(2), IIR_EMPTY);
+}
+
+#[test]
+fn received_bytes_stay_unless_they_are_cleared() {
+    let mut uart = connected(0);
+    uart.write(2, FCR_ENABLE);
+    assert!(uart.receive(1) && uart.receive(2));
+    uart.write(2, FCR_ENABLE | 0x40);
+    assert_eq!(uart.read(0), 1, "another trigger level only");
+    uart.write(2, FCR_ENABLE | FCR_CLEAR_RECEIVER);
+    assert_eq!(uart.read(5) & LSR_DATA, 0);
+    assert!(uart.receive(3));
+    uart.write(2, 0);
+    assert_eq!(uart.read(5) & LSR_DATA, 0, "switching clears, too");
+}
+
+#[test]
+fn loopback_overruns_beyond_its_depth() {
+    for (fifo, depth) in [(0, 1), (FCR_ENABLE, 16)] {
+        let mut uart = connected(0);
+        uart.write(2, fifo);
+        uart.write(4, MCR_LOOP);
+        for byte in 0..depth {
+            uart.write(0, byte);
+            assert_eq!(uart.read(5) & LSR_OVERRUN, 0, "{byte} of {depth}");
+        }
+        uart.write(0, 0xff);
+        assert_eq!(uart.read(5) & LSR_OVERRUN, LSR_OVERRUN);
+        assert_eq!(uart.read(5) & LSR_OVERRUN, 0, "told once");
+        assert_eq!(uart.read(0), 0, "the oldest is kept");
+    }
+}
+
+#[test]
+fn changes_of_modem_lines_are_told_by_the_line() {
+    let mut uart = connected(0);
+    uart.write(4, MCR_LOOP | MCR_RTS);
+    uart.read(6);
+    uart.write(4, MCR_LOOP | MCR_RTS | MCR_DTR);
+    assert_eq!(uart.read(6), MSR_CTS | MSR_DSR | MSR_DSR >> 4);
+    uart.write(4, MCR_LOOP | MCR_RTS | MCR_DTR | MCR_OUT1);
+    assert_eq!(uart.read(6) & 0xf, 0, "a ring counts when it ends");
+    uart.write(4, MCR_LOOP | MCR_RTS | MCR_DTR);
+    assert_eq!(uart.read(6) & 0xf, MSR_RING >> 4);
+}

@@ -227,4 +227,53 @@ mod tests {
         assert_eq!(shadow.write(0x38, 4, 1 << 31), Effect::Done);
         assert_eq!(shadow.read(0x38, 4), 1 << 31);
     }
+
+    #[test]
+    fn every_kind_of_write() {
+        let mut shadow = linux();
+        // A new queue of two pages begins at its start.
+        shadow.write(IQT, 4, 0x60);
+        assert_eq!(shadow.write(IQA, 8, 0x1_0030_0001), Effect::Done);
+        assert_eq!(shadow.read(IQA, 8), 0x1_0030_0001);
+        assert_eq!((shadow.read(IQH, 8), shadow.read(IQT, 8)), (0, 0));
+        assert_eq!(shadow.write(IQA, 4, 0), Effect::Refused, "as a whole only");
+        // A tail at the end of two pages is none; the last descriptor is.
+        shadow.write(IQT, 4, 0x2000);
+        assert_eq!(shadow.take_request(), None);
+        shadow.write(IQT, 4, 0x1ff0);
+        assert_eq!(shadow.take_request(), Some(Hpa(0x1_0030_0000)));
+        // Faults are the monitor's: nothing to clear, and nothing is kept.
+        assert_eq!(shadow.write(FSTS, 4, 0xff), Effect::Done);
+        assert_eq!(shadow.read(FSTS, 4), 0);
+        // Kept ones, four and eight bytes wide.
+        assert_eq!(shadow.write(0x20, 8, 0x1111_2222_3333_4444), Effect::Done);
+        assert_eq!(shadow.read(0x20, 8), 0x1111_2222_3333_4444);
+        assert_eq!(shadow.write(0x24, 4, 5), Effect::Done);
+        assert_eq!(shadow.read(0x20, 8), 5 << 32 | 0x3333_4444);
+        for size in [1, 2] {
+            assert_eq!(shadow.write(0x20, size, 0), Effect::Refused);
+        }
+        assert_eq!(shadow.read(0x100, 4), 0, "nothing is kept there");
+    }
+
+    #[test]
+    fn commands_are_persistent_or_done_once() {
+        let mut shadow = linux();
+        shadow.write(IQT, 4, 0x80);
+        let mut command = |bits: u32| shadow.write(GCMD, 4, u64::from(bits));
+        let both = QUEUE | INTERRUPTS;
+        assert_eq!(command(both), Effect::Done, "as it was");
+        assert_eq!(command(both | COMPATIBILITY), Effect::Done);
+        assert_eq!(command(both | ROOT_TABLE), Effect::Done);
+        assert_eq!(command(both | INTERRUPT_TABLE), Effect::Table);
+        assert_eq!(command(QUEUE), Effect::Table, "interrupts off");
+        assert_eq!(command(both), Effect::Table, "and on");
+        assert!(shadow.has(both | ROOT_TABLE | INTERRUPT_TABLE));
+        assert!(!shadow.has(COMPATIBILITY), "not repeated");
+        assert_eq!(shadow.read(IQH, 4), 0x40, "the queue went on");
+        shadow.write(GCMD, 4, u64::from(INTERRUPTS));
+        assert!(!shadow.has(QUEUE));
+        assert_eq!(shadow.read(IQH, 4), 0, "its head begins anew");
+        assert_eq!(shadow.take_request(), None);
+    }
 }

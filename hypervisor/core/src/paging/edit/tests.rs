@@ -240,3 +240,49 @@ fn merge_needs_addresses_that_follow_each_other() {
     );
     tables.destroy(&mut mem);
 }
+
+#[test]
+fn memory_ends_where_entries_end() {
+    let mut mem = FakeMem::with_room(8);
+    let mut tables = Tables::<Ept>::new(&mut mem, PageSize::Size1G).expect("room");
+    let last = Hpa((1 << 52) - PAGE_SIZE);
+    let mapped = tables.map(&mut mem, Gpa(0), last, PAGE_SIZE, RWX);
+    assert_eq!(mapped, Ok(()));
+    tables.destroy(&mut mem);
+}
+
+#[test]
+fn merge_needs_an_aligned_address() {
+    let mut mem = FakeMem::with_room(8);
+    let mut tables = Tables::<Ept>::new(&mut mem, PageSize::Size1G).expect("room");
+    // 512 pages that follow each other, one page off.
+    tables
+        .map(&mut mem, Gpa(0), Hpa(PAGE_SIZE), SIZE_2M, RWX)
+        .expect("maps");
+    let stale = tables.merge(&mut mem, Gpa(0), SIZE_2M).expect("merges");
+    stale.flushed(&mut mem);
+    let left = tables.translate(&mem, Gpa(0)).map(|m| m.size_left);
+    assert_eq!(left, Some(PAGE_SIZE));
+    tables.destroy(&mut mem);
+}
+
+#[test]
+fn abandoned_pages_are_lost_and_not_freed() {
+    let mut mem = FakeMem::with_room(8);
+    let mut tables = identity(&mut mem, PageSize::Size2M, SIZE_1G);
+    let before = page_count(&mem);
+    tables
+        .unmap(&mut mem, Gpa(0), SIZE_1G)
+        .expect("unmaps")
+        .abandon();
+    assert_eq!(page_count(&mem), before);
+    tables.destroy(&mut mem);
+    assert_eq!(page_count(&mem), 2, "both tables that became empty");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "without a flush")]
+fn a_forgotten_flush_is_noticed() {
+    drop(Stale::new());
+}
