@@ -1,0 +1,8 @@
+//! What is fed, and what must hold.
+
+pub(crate) mod files;
+pub(crate) mod insn;
+pub(crate) mod machine;
+pub(crate) mod pci;
+pub(crate) mod vtd;
+pub(crate) mod wire;
