@@ -38,6 +38,8 @@ pub(super) fn all() -> Vec<Check> {
             )
         }),
         Check::host("unit", |paths, _| unit::check(paths)),
+        Check::host("fuzz", |paths, _| fuzz(paths)),
+        Check::host("driver-tests", |paths, _| driver_tests(paths)),
         Check::host("crs-check", |paths, _| {
             let _alone = build::alone();
             let output = build::crs_check::check(paths)?;
@@ -73,6 +75,42 @@ pub(super) fn all() -> Vec<Check> {
 fn hosted(paths: &Paths, words: &str, name: &str) -> Result<Verdict> {
     cargo(paths).words(words).run(paths, name)?;
     passed()
+}
+
+/// Seconds that each fuzz target gets; long runs are a command of their own.
+const FUZZ_SECONDS: &str = "4";
+const FUZZ_SEED: &str = "1";
+
+/// Feeds every target for a short while, the same each time.
+fn fuzz(paths: &Paths) -> Result<Verdict> {
+    let output = cargo(paths)
+        .words("run --quiet --package cellvisor-fuzz -- all")
+        .args([FUZZ_SECONDS, FUZZ_SEED])
+        .run(paths, "fuzz")?;
+    let targets = output
+        .lines()
+        .filter(|line| line.contains(" inputs, seed "))
+        .count();
+    Ok(Verdict::Passed(format!(
+        "{targets} targets, seed {FUZZ_SEED}"
+    )))
+}
+
+/// The driver's tests compile; they run on a machine to throw away
+/// (docs/driver.md).
+fn driver_tests(paths: &Paths) -> Result<Verdict> {
+    let dir = paths.target.join("programs");
+    make_dir(&dir)?;
+    let mut sources = Vec::new();
+    for name in ["main.c", "pins.c", "images.c"] {
+        sources.push(paths.repo("driver/tests").join(name));
+    }
+    Cmd::new("gcc")
+        .words("-static -O1 -Wall -Wextra -Werror -o")
+        .arg(dir.join("ioctl"))
+        .args(&sources)
+        .run(paths, "driver-tests")?;
+    Ok(Verdict::Passed("compiled".to_owned()))
 }
 
 /// How many tests `cargo test` ran, from its output.

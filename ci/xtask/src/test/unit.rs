@@ -58,7 +58,10 @@ fn random_seed() -> Result<u64> {
 
 /// Runs the tests and returns how many there were.
 fn all(paths: &Paths, seed: &str) -> Result<String> {
-    let cargo = cargo(paths).env(SEED, seed);
+    // Set-up has installed them: tests that want them must not pass without.
+    let cargo = cargo(paths)
+        .env(SEED, seed)
+        .env("CELLVISOR_REQUIRE_TOOLS", "1");
     if find_program("cargo-nextest").is_none() {
         let words = format!("test {HOSTED} --bins --lib --tests");
         let output = cargo.words(&words).run(paths, "unit")?;
