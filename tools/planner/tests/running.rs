@@ -176,3 +176,93 @@ fn function_behind_a_bridge_that_the_firmware_names_is_refused() {
     assert!(text.contains(expected), "{text}");
     assert!(host.reserved_for(pf).is_some());
 }
+
+#[test]
+fn namespace_of_a_running_cell_is_refused() {
+    let wish = |namespace: u32| {
+        told(&format!(
+            "cpus.count = 1\nmemory.size = \"1GiB\"\n\
+             pci = [{{ sriov = {{ pf = \"0000:8d:00.0\", vf = 1 }}, namespace = {namespace} }}]"
+        ))
+    };
+    let text = wish(1);
+    let message = "namespace 1 of 0000:8d:00.0 would have two owners";
+    assert!(text.contains(message), "{text}");
+    assert!(text.contains("`z8-slice0` has it"), "{text}");
+    let text = wish(2);
+    assert!(!text.contains("namespace"), "{text}");
+}
+
+#[test]
+fn physical_function_of_a_running_cells_vf_is_refused() {
+    let text =
+        told("cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ address = \"0000:99:00.0\" }]");
+    assert!(
+        text.contains("slice `new` cannot have 0000:99:00.0"),
+        "{text}"
+    );
+    let cause = "cell `z8-slice0` runs and has it, namely its virtual function 0000:99:00.2";
+    assert!(text.contains(cause), "{text}");
+}
+
+/// A cell that runs and has a whole card, and slices that want a part of it.
+#[test]
+fn vf_of_a_running_cells_physical_function_is_refused() {
+    let host = z8();
+    let whole = slice(
+        "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ address = \"0000:99:00.0\", isolation = \"none\" }]",
+    );
+    let cells = plan::plan(&host, &whole, &Taken::default())
+        .expect("a plan")
+        .cells;
+    let taken = Taken { cells };
+    for vf in ["", ", vf = 0"] {
+        let text = format!(
+            "version = 1\ncell.name = \"other\"\nkernel.image = \"vmlinuz\"\ncpus.count = 1\n\
+             memory.size = \"1GiB\"\npci = [{{ sriov = {{ pf = \"0000:99:00.0\"{vf} }} }}]\n"
+        );
+        let part = config::parse(&text, Path::new("other.toml")).expect("well formed");
+        let told = check::check(&host, &part, &taken, Files::Skip).to_string();
+        let message = "slice `other` cannot have a VF of 0000:99:00.0";
+        assert!(told.contains(message), "{told}");
+        assert!(told.contains("cell `new` runs and has it"), "{told}");
+    }
+}
+
+#[test]
+fn bar_has_to_lie_in_a_window_with_both_ends() {
+    let wish =
+        slice("cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ address = \"0000:99:00.0\" }]");
+    let pf = "0000:99:00.0".parse().expect("an address");
+    let host = z8();
+    let root = host.root_of(pf).expect("a root bus");
+    let function = host.functions.iter().find(|f| f.address == pf);
+    let bar = function.expect("is there").bars[0];
+    let inside = |start, end| {
+        root.windows
+            .iter()
+            .any(|w| w.contains(bar.space, start, end))
+    };
+    // The last address after which the window goes on no more.
+    let mut last = bar.start + bar.size - 1;
+    assert!(inside(bar.start, last));
+    for step in (0..64).rev().map(|bit| 1u64 << bit) {
+        if last
+            .checked_add(step)
+            .is_some_and(|end| inside(bar.start, end))
+        {
+            last += step;
+        }
+    }
+    let told = |size| {
+        let mut host = z8();
+        let mut functions = host.functions.iter_mut();
+        let function = functions.find(|f| f.address == pf).expect("is there");
+        function.bars[0].size = size;
+        check::check(&host, &wish, &Taken::default(), Files::Skip).to_string()
+    };
+    let most = last - bar.start + 1;
+    assert!(!told(most).contains("window"), "{}", told(most));
+    let cause = format!("BAR 0 at {:#x} is in no window of root bus", bar.start);
+    assert!(told(most + 1).contains(&cause), "{}", told(most + 1));
+}

@@ -1,0 +1,161 @@
+//! Fields and descriptors byte by byte, written from the manuals by hand.
+//!
+//! Sources: ACPI 6.3, "Fixed ACPI Description Table (FADT)", "Resource Data Types
+//! for ACPI", "ACPI Machine Language (AML) Specification".
+
+use cellvisor_abi::plan::{Devices, Ecam};
+use cellvisor_acpi_tables::{CellAcpi, build};
+
+const DEVICES: Devices = Devices {
+    uart_port: 0x2f8,
+    uart_gsi: 3,
+    power_port: 0x600,
+    ioapic: 0xfec0_0000,
+};
+
+fn table(cell: &CellAcpi<'_>, signature: &[u8; 4]) -> Vec<u8> {
+    let tables = build(cell).expect("tables");
+    tables.table(signature).expect("is there").to_vec()
+}
+
+fn dsdt(cell: &CellAcpi<'_>) -> Vec<u8> {
+    table(cell, b"DSDT")
+}
+
+fn count(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).filter(|at| *at == part).count()
+}
+
+#[test]
+fn fadt_of_a_machine_without_fixed_hardware() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        ..CellAcpi::new(1)
+    };
+    let fadt = table(&cell, b"FACP");
+    assert_eq!(fadt[45], 4, "enterprise server");
+    // WBINVD 0, no power button 4, no sleep button 5, reset register 10,
+    // physical destinations 19, hardware-reduced 20; nothing else.
+    assert_eq!(fadt[112..116], 0x0018_0431u32.to_le_bytes());
+    assert_eq!(fadt[109..111], [0x34, 0]);
+    assert_eq!(&fadt[268..276], b"CELLVISR", "hypervisor vendor");
+    // What a hardware-reduced machine lacks: SMI command, PM blocks, GPEs, RTC.
+    assert!(fadt[46..109].iter().all(|byte| *byte == 0));
+    let off = Devices {
+        power_port: 0,
+        ..DEVICES
+    };
+    let cell = CellAcpi {
+        devices: off,
+        ..cell
+    };
+    let fadt = table(&cell, b"FACP");
+    assert_eq!(fadt[112..116], 0x0018_0031u32.to_le_bytes(), "no reset");
+}
+
+#[test]
+fn headers_say_which_revision_their_tables_have() {
+    let cell = CellAcpi::new(1);
+    for (signature, revision) in [(b"APIC", 5), (b"DSDT", 2), (b"FACP", 6)] {
+        let table = table(&cell, signature);
+        assert_eq!(table[8], revision);
+        assert_eq!(&table[10..24], b"CELLVRCELLVISR");
+    }
+}
+
+#[test]
+fn power_off_is_a_package_of_four() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        ..CellAcpi::new(1)
+    };
+    // Name (_S5_, Package (4) { 5, 5, 0, 0 })
+    let s5 = b"\x08_S5_\x12\x08\x04\x0a\x05\x0a\x05\x00\x00";
+    assert_eq!(count(&dsdt(&cell), s5), 1);
+    let none = CellAcpi {
+        devices: Devices {
+            power_port: 0,
+            ..DEVICES
+        },
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&none), b"_S5_"), 0);
+}
+
+#[test]
+fn uarts_have_their_ports_and_one_its_interrupt() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        uarts: &[0x3e8],
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    // EisaId ("PNP0501"); IO (Decode16, port, port, 0, 8).
+    assert_eq!(count(&table, b"\x08_HID\x0c\x41\xd0\x05\x01"), 2);
+    assert_eq!(count(&table, b"U000\x08_HID"), 1);
+    assert_eq!(count(&table, b"U001\x08_HID"), 1);
+    assert_eq!(count(&table, b"\x47\x01\xf8\x02\xf8\x02\x00\x08"), 1);
+    assert_eq!(count(&table, b"\x47\x01\xe8\x03\xe8\x03\x00\x08"), 1);
+    // Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 3 }
+    let line = b"\x89\x06\x00\x03\x01\x03\x00\x00\x00";
+    assert_eq!((count(&table, line), count(&table, b"\x89\x06")), (1, 1));
+    // Without an I/O APIC there is nobody to interrupt; without a port, no UART.
+    let silent = CellAcpi {
+        devices: Devices {
+            ioapic: 0,
+            ..DEVICES
+        },
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&silent), b"\x89\x06"), 0);
+    let none = CellAcpi {
+        devices: Devices {
+            uart_port: 0,
+            ..DEVICES
+        },
+        uarts: &[],
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&none), b"_HID"), 0);
+}
+
+#[test]
+fn configuration_space_is_reserved_where_the_buses_are() {
+    let low = Ecam {
+        base: 0xe000_0000,
+        segment: 0,
+        first_bus: 0x20,
+        last_bus: 0x2b,
+    };
+    let high = Ecam {
+        base: 0x40_0000_0000,
+        segment: 1,
+        first_bus: 0,
+        last_bus: 0xff,
+    };
+    // Its last byte would be beyond 32 bits.
+    let across = Ecam {
+        base: 0xf800_0000,
+        segment: 2,
+        first_bus: 0,
+        last_bus: 0xff,
+    };
+    let cell = CellAcpi {
+        ecam: &[low, high, across],
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    assert_eq!(count(&table, b"ECAM\x08_HID\x0c\x41\xd0\x0c\x02"), 1);
+    // Memory32Fixed (ReadWrite, E2000000H, 12 MiB)
+    let fixed = b"\x86\x09\x00\x01\x00\x00\x00\xe2\x00\x00\xc0\x00";
+    assert_eq!(count(&table, fixed), 1);
+    // QWordMemory (ResourceConsumer, MinFixed, MaxFixed, NonCacheable, ReadWrite)
+    let wide = |base: u64, size: u64| {
+        let head = [0x8a, 43, 0, 0, 0x0d, 1];
+        let fields = [0, base, base + size - 1, 0, size];
+        let fields = fields.iter().flat_map(|field| field.to_le_bytes());
+        head.into_iter().chain(fields).collect::<Vec<u8>>()
+    };
+    assert_eq!(count(&table, &wide(0x40_0000_0000, 0x1000_0000)), 1);
+    assert_eq!(count(&table, &wide(0xf800_0000, 0x1000_0000)), 1);
+}
