@@ -10,8 +10,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// CPU seconds after which a mutant is taken for one that never ends.
-const CPU_LIMIT: u64 = 20;
+/// CPU seconds after which a mutant is taken for one that never ends, beside
+/// eight times what its tests take without it.
+const CPU_LIMIT: u64 = 2;
 /// Memory that it may have, in bytes.
 const MEMORY_LIMIT: u64 = 4 << 30;
 /// Mutants that run at a time.
@@ -58,7 +59,7 @@ pub(super) fn cover(built: &Built, scratch: &Path) -> Result<Coverage> {
             let seen = scratch.join("seen");
             let _absent = std::fs::remove_file(&seen);
             let start = Instant::now();
-            let status = command(program, &built.dir, &[&name])
+            let status = command(program, &built.dir, &[&name], Duration::from_secs(30))
                 .env("MUTANTS_SEEN", &seen)
                 .status()
                 .with_context(|| format!("cannot start {}", program.display()))?;
@@ -138,7 +139,8 @@ fn fate(built: &Built, coverage: &Coverage, number: usize) -> Fate {
             .iter()
             .map(|t| coverage.tests[*t].name.as_str())
             .collect();
-        let status = command(program, &built.dir, &names)
+        let time = batch.iter().map(|t| coverage.tests[*t].time).sum();
+        let status = command(program, &built.dir, &names, time)
             .env("MUTANT", number.to_string())
             .status();
         if !status.is_ok_and(|status| status.success()) {
@@ -169,11 +171,12 @@ fn names(program: &Path, dir: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Some tests of a program, within bounds.
-fn command(program: &Path, dir: &Path, tests: &[&str]) -> Command {
+/// Some tests of a program that take so long, within bounds.
+fn command(program: &Path, dir: &Path, tests: &[&str], time: Duration) -> Command {
+    let limit = CPU_LIMIT + time.as_secs() * 8;
     let mut command = Command::new("prlimit");
     command
-        .arg(format!("--cpu={CPU_LIMIT}"))
+        .arg(format!("--cpu={limit}"))
         .arg(format!("--as={MEMORY_LIMIT}"))
         .arg("--core=0")
         .arg(program)
