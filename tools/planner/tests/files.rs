@@ -66,6 +66,7 @@ fn whole_kernels_and_archives_are_good() {
     let mut elf = b"\x7fELF\x02".to_vec();
     elf.resize(18, 0);
     elf.extend([62, 0]);
+    elf.resize(64, 0);
     folder.put("vmlinux", &elf);
     for good in [
         "image = \"vmlinuz\", initrd = \"initrd\"",
@@ -87,6 +88,7 @@ fn kernels_are_looked_into() {
     folder.put("arm", b"\x7fELF\x01");
     folder.put("text", b"hello");
     let bzimage = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
+    let elf = "name a bzImage, or a 64-bit ELF file that is linked for x86-64, as vmlinux is";
     let advice = "relative paths start at this file's folder; kernels are in /boot";
     for (name, message, cause, help) in [
         (
@@ -95,12 +97,7 @@ fn kernels_are_looked_into() {
             "",
             bzimage,
         ),
-        (
-            "arm",
-            "arm is an ELF file for another processor",
-            "",
-            bzimage,
-        ),
+        ("arm", "arm is a 32-bit ELF file", "", elf),
         ("text", "text is no bzImage and no ELF file", "", bzimage),
         (
             "cut",

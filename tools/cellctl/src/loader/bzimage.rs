@@ -37,11 +37,8 @@ pub(super) fn load<M: GuestMemoryBackend>(
     at: &str,
 ) -> Result<(Kernel, setup_header)> {
     let header = header(&image).ok_or_else(|| {
-        Error::new(
-            at,
-            "it is no 64-bit Linux kernel (bzImage) and no 64-bit ELF file",
-            "name a kernel such as /boot/vmlinuz-… in [kernel] image",
-        )
+        let help = "the file may be cut short: copy it again";
+        Error::new(at, "its header is not whole", help)
     })?;
     let start = choose_address(&header, ram, at)?;
     let loaded = BzImage::load(
@@ -73,6 +70,18 @@ pub(super) fn load<M: GuestMemoryBackend>(
             ..header
         },
     ))
+}
+
+/// The header of a kernel that brings none: what the loader says of itself, without
+/// which Linux takes no initial RAM disk.
+pub(super) fn header_of_loader() -> setup_header {
+    setup_header {
+        header: MAGIC,
+        version: LEAST_VERSION,
+        type_of_loader: LOADER_OTHER,
+        vid_mode: NORMAL_VIDEO,
+        ..setup_header::default()
+    }
 }
 
 /// The set-up header, if this is a kernel with a 64-bit entry. What lies past

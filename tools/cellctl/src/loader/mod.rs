@@ -9,6 +9,7 @@
 //! Spec: Linux `Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol".
 
 mod bzimage;
+mod elf;
 mod initrd;
 pub(crate) mod layout;
 mod params;
@@ -18,10 +19,10 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::state::Payload;
 use cellvisor_abi::plan::Boot;
+use cellvisor_planner::check::{self, Foreign};
 pub(crate) use layout::Ram;
-use linux_loader::loader::{Elf, KernelLoader};
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -60,11 +61,13 @@ pub(crate) fn load<M: GuestMemoryBackend>(
 ) -> Result<Boot> {
     let image = read_file(&payload.image)?;
     let at = format!("cannot load {}", payload.image.display());
+    if let Some(Foreign { what, help }) = check::foreign(&image) {
+        return Err(Error::new(at, format!("it {what}"), help));
+    }
     let (kernel, header) = if image.starts_with(ELF_MAGIC) {
-        (load_elf(memory, ram, &image, &at)?, None)
+        elf::load(memory, ram, &image, &at)?
     } else {
-        let (kernel, header) = bzimage::load(memory, ram, image, &at)?;
-        (kernel, Some(header))
+        bzimage::load(memory, ram, image, &at)?
     };
     let disk = match &payload.initrd {
         Some(path) => Some(initrd::load(memory, ram, kernel, path)?),
@@ -79,36 +82,6 @@ pub(crate) fn load<M: GuestMemoryBackend>(
         cr3: layout::PAGE_TABLES,
         gdt: layout::GDT,
         gdt_limit: layout::GDT_LIMIT,
-    })
-}
-
-/// Loads an ELF file at the physical addresses that it names.
-fn load_elf<M: GuestMemoryBackend>(
-    memory: &M,
-    ram: Ram<'_>,
-    image: &[u8],
-    at: &str,
-) -> Result<Kernel> {
-    let help = "link it for physical addresses from 1 MiB on that the cell's memory covers, \
-                as a 64-bit ELF file";
-    let floor = Some(GuestAddress(layout::HIGH));
-    let loaded = Elf::load(memory, None, &mut Cursor::new(image), floor)
-        .map_err(|e| Error::new(at, e.to_string(), help))?;
-    let (entry, end) = (loaded.kernel_load.0, loaded.kernel_end);
-    if entry >= end || !ram.contains(entry, end - entry) {
-        return Err(Error::new(
-            at,
-            format!("its entry {entry:#x} or end {end:#x} is outside of its memory"),
-            help,
-        ));
-    }
-    Ok(Kernel {
-        entry,
-        start: layout::HIGH,
-        end,
-        initrd_max: u64::from(u32::MAX),
-        initrd_above_4g: false,
-        cmdline_max: layout::CMDLINE_SIZE - 1,
     })
 }
 

@@ -21,13 +21,12 @@ const LARGE: u64 = 0b1000_0011;
 /// GiB that the page tables cover.
 const MAPPED_GIB: u64 = 4;
 
-/// Writes boot parameters and command line. An ELF file gets parameters with
-/// an empty header: memory map, command line, disk and ACPI tables.
+/// Writes boot parameters and command line: memory map, disk and ACPI tables.
 pub(super) fn write_params<M: GuestMemoryBackend>(
     memory: &M,
     ram: Ram<'_>,
     kernel: Kernel,
-    header: Option<setup_header>,
+    header: setup_header,
     disk: Option<Range>,
     cmdline: &str,
 ) -> Result<()> {
@@ -46,7 +45,7 @@ pub(super) fn write_params<M: GuestMemoryBackend>(
 
     let mut params = boot_params {
         acpi_rsdp_addr: layout::ACPI,
-        hdr: header.unwrap_or_default(),
+        hdr: header,
         ..boot_params::default()
     };
     params.hdr.cmd_line_ptr = low_half(layout::CMDLINE);

@@ -232,6 +232,18 @@ fn elf_is_entered_where_it_says() {
 }
 
 #[test]
+fn elf_kernel_takes_a_disk_as_from_a_loader_that_it_knows() {
+    let made = files(&elf(b"\xf4", 2 * MIB), Some(&[7; 5000]), "");
+    let memory = memory(8 * MIB);
+    let boot = load(&memory, ram(8 * MIB), &made.payload, b"").expect("loads");
+    // Linux ignores the disk of a loader of type 0.
+    assert_eq!(read::<u8>(&memory, boot.rsi + TYPE_OF_LOADER), 0xff);
+    assert_eq!(read::<u32>(&memory, boot.rsi + RAMDISK_SIZE), 5000);
+    let disk = read::<u32>(&memory, boot.rsi + RAMDISK_IMAGE);
+    assert_eq!(read::<[u8; 2]>(&memory, u64::from(disk)), [7, 7]);
+}
+
+#[test]
 fn elf_with_an_entry_elsewhere_is_refused() {
     for entry in [0x1000, 5 * MIB, u64::MAX] {
         let made = files(&elf(b"\xf4", entry), None, "");
@@ -244,12 +256,17 @@ fn elf_with_an_entry_elsewhere_is_refused() {
 
 #[test]
 fn files_that_are_no_kernels_are_named() {
-    for bytes in [&b""[..], b"#!/bin/sh", &[0; 2000]] {
+    for (bytes, what) in [
+        (&b""[..], "it is no bzImage and no ELF file"),
+        (b"#!/bin/sh", "it is a script"),
+        (b"\x28\xb5\x2f\xfd", "it is packed with zstd"),
+        (&[0; 2000], "it is no bzImage and no ELF file"),
+    ] {
         let made = files(bytes, None, "");
         let error =
             load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").expect_err("no kernel");
         let text = error.to_string();
-        assert!(text.contains("it is no 64-bit Linux kernel"), "{text}");
+        assert!(text.contains(what), "{text}");
         assert!(
             text.contains(&made.dir.path().display().to_string()),
             "{text}"

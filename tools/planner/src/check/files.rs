@@ -1,6 +1,7 @@
 //! Kernel images and initrds: whether they are there, whole, and fit.
 
 use super::Files;
+use super::foreign::Foreign;
 use super::image::{self, Header};
 use crate::config::Slice;
 use crate::report::{Finding, Report};
@@ -56,9 +57,8 @@ impl Look<'_> {
         let (head, length) = self.open(KEY, "kernel", path)?;
         let header = match image::header(&head) {
             Ok(header) => header?,
-            Err(why) => {
-                let help = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
-                self.wrong(KEY, format!("{shown} {why}"), "", help);
+            Err(Foreign { what, help }) => {
+                self.wrong(KEY, format!("{shown} {what}"), "", help);
                 return None;
             }
         };

@@ -1,5 +1,7 @@
 //! What kernel images and initrds look like from outside.
 
+use super::foreign::Foreign;
+
 /// So many bytes of a file are looked at.
 pub(super) const HEAD: u64 = 0x264;
 
@@ -29,20 +31,21 @@ pub(super) struct Header {
 /// # Errors
 ///
 /// Why it is no such kernel.
-pub(super) fn header(head: &[u8]) -> Result<Option<Header>, &'static str> {
+pub(super) fn header(head: &[u8]) -> Result<Option<Header>, Foreign> {
     if head.starts_with(b"\x7fELF") {
-        let x86_64 = number::<1>(head, 4) == 2 && number::<2>(head, 18) == 62;
-        return match x86_64 {
-            true => Ok(None),
-            false => Err("is an ELF file for another processor"),
-        };
+        let [class, kind, machine] = [
+            number::<1>(head, 4),
+            number::<2>(head, 16),
+            number::<2>(head, 18),
+        ];
+        return Foreign::of_elf(head, class, kind, machine).map_or(Ok(None), Err);
     }
     if head.get(0x202..0x206) != Some(b"HdrS") {
-        return Err("is no bzImage and no ELF file");
+        return Err(Foreign::of(head));
     }
     let modern = number::<2>(head, 0x206) >= 0x020c;
     if !modern || number::<2>(head, 0x236) & 1 == 0 {
-        return Err("is a bzImage without a 64-bit entry");
+        return Err(Foreign::OLD);
     }
     let sectors = match number::<1>(head, 0x1f1) {
         0 => SECTORS,
@@ -117,22 +120,54 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_no_kernels() {
+    fn other_files_are_named() {
         let mut old = kernel();
         old[0x206] = 0x0b;
         let mut short = kernel();
         short[0x236] = 0;
-        for (head, why) in [
+        let elf = |class: u8, kind: u8, machine: u8| {
+            let mut head = b"\x7fELF".to_vec();
+            head.resize(64, 0);
+            (head[4], head[16], head[18]) = (class, kind, machine);
+            head
+        };
+        let efi = |name: &[u8]| [b"MZ\0\0", name].concat();
+        for (head, what) in [
             (old, "is a bzImage without a 64-bit entry"),
             (short, "is a bzImage without a 64-bit entry"),
+            (elf(1, 2, 3), "is a 32-bit ELF file"),
+            (elf(2, 2, 183), "is an ELF file for another processor"),
+            (elf(2, 1, 62), "is an object file or a kernel module"),
             (
-                b"\x7fELF\x01".to_vec(),
-                "is an ELF file for another processor",
+                elf(2, 2, 62)[..63].to_vec(),
+                "is an ELF file that is cut short",
             ),
+            (
+                efi(b"zimg"),
+                "is a kernel for EFI alone, of another processor",
+            ),
+            (
+                efi(b"\0\0\0\0"),
+                "is a program for EFI firmware, which cells do not have",
+            ),
+            (b"\x1f\x8b\x08".to_vec(), "is packed with gzip"),
+            (b"\xfd7zXZ\0".to_vec(), "is packed with xz"),
+            (b"\x28\xb5\x2f\xfd".to_vec(), "is packed with zstd"),
+            (b"\x02\x21\x4c\x18".to_vec(), "is packed with lz4"),
+            (b"070701".to_vec(), "is a cpio archive, as initrds are"),
+            (b"!<arch>\ndebian-binary".to_vec(), "is a Debian package"),
+            (b"#!/bin/sh".to_vec(), "is a script"),
             (b"hello".to_vec(), "is no bzImage and no ELF file"),
             (Vec::new(), "is no bzImage and no ELF file"),
         ] {
-            assert_eq!(header(&head), Err(why));
+            assert_eq!(header(&head).map_err(|foreign| foreign.what), Err(what));
+        }
+        for kind in [2, 3] {
+            assert_eq!(
+                header(&elf(2, kind, 62)),
+                Ok(None),
+                "a program, moved or not"
+            );
         }
     }
 

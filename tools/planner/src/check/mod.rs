@@ -2,7 +2,10 @@
 
 mod command_line;
 mod files;
+mod foreign;
 mod image;
+
+pub use foreign::Foreign;
 
 use crate::config::{self, Isolation, PciWish, Slice};
 use crate::host::Host;
@@ -34,6 +37,13 @@ pub fn check_files(host: &Host, paths: &[PathBuf], taken: &Taken, files: Files) 
     report.extend(check(host, &slices, taken, files));
     report.in_order_of(&config::shown(paths));
     report
+}
+
+/// What a file is that starts with `head`, if it is no kernel that cells boot: its
+/// first kibibyte is enough.
+#[must_use]
+pub fn foreign(head: &[u8]) -> Option<Foreign> {
+    image::header(head).err()
 }
 
 /// Everything that is wrong with slices on a machine: what [`crate::plan::plan`]
