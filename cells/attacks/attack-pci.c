@@ -6,7 +6,8 @@
  *
  * The cell's first function is a virtual function with MSI-X at device 1, its
  * second is QEMU's edu at device 2: a device whose DMA engine copies between a
- * buffer of its own and any address. /dev/mem needs iomem=relaxed.
+ * buffer of its own and any address. /dev/mem needs iomem=relaxed. In a root,
+ * ATTACK_EDU="BUS SYSFS" tells where that device is (slot 0).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,6 @@
 
 #define VF 1
 #define EDU 2
-#define EDU_SYSFS "/sys/bus/pci/devices/0000:00:02.0"
 #define VF_SYSFS "/sys/bus/pci/devices/0000:00:01.0"
 
 /* edu: interrupts, and a DMA engine with a buffer of one page. */
@@ -39,6 +39,8 @@
 #define EDU_TO_MEMORY 2
 
 static const char *name;
+static unsigned int edu_bus, edu_slot = EDU;
+static char edu_sysfs[64] = "/sys/bus/pci/devices/0000:00:02.0";
 
 /* In every word of a page that must not be read (ci/root/canary.c), low half. */
 #define CANARY 0x72792121U
@@ -149,8 +151,11 @@ static void *own_page(void)
 /* edu's registers, with memory decoding and bus mastering on. */
 static volatile uint8_t *edu(void)
 {
-	config_write(0, EDU, 4, (config_read(0, EDU, 4) & 0xffff) | 6);
-	return map(EDU_SYSFS "/resource0", 0, 0x100000);
+	char file[80];
+
+	config_write(edu_bus, edu_slot, 4, (config_read(edu_bus, edu_slot, 4) & 0xffff) | 6);
+	snprintf(file, sizeof(file), "%s/resource0", edu_sysfs);
+	return map(file, 0, 0x100000);
 }
 
 static void copy(volatile uint8_t *registers, uint64_t from, uint64_t to, uint64_t count,
@@ -381,6 +386,11 @@ int main(int argc, char **argv)
 	name = argc > 1 ? argv[1] : "";
 	if (iopl(3) < 0)
 		give_up("iopl");
+	if (getenv("ATTACK_EDU")) {
+		edu_slot = 0;
+		if (sscanf(getenv("ATTACK_EDU"), "%u %63s", &edu_bus, edu_sysfs) != 2)
+			give_up("ATTACK_EDU");
+	}
 	if (!strcmp(name, "config-ports"))
 		ports();
 	if (!strcmp(name, "config-ecam"))

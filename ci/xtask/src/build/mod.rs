@@ -3,6 +3,7 @@
 pub(crate) mod cellctl;
 pub(crate) mod crs_check;
 pub(crate) mod driver;
+pub(crate) mod module;
 pub(crate) mod monitor;
 pub(crate) mod program;
 

@@ -4,10 +4,11 @@
 mod archive;
 mod cell;
 pub(crate) mod ext4;
+mod frames;
 mod modules;
 pub(crate) mod outer;
 
-use crate::build::{Parts, crs_check, program};
+use crate::build::{Parts, crs_check, module, program};
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::{Scenario, judge};
 use crate::setup::kernels;
@@ -54,6 +55,11 @@ pub(crate) fn root(
     image.file("bin/io", &read(&paths.repo(cell::IO))?, Mode::Run)?;
     add_modules(&mut image, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
+    for source in &scenario.root.provoke {
+        let (name, content) = module::build(paths, source, &kernel)?;
+        image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
+        image.file("frames", frames::all()?.as_bytes(), Mode::Plain)?;
+    }
     add_tools(&mut image, &scenario.root.tools)?;
     if scenario.root.crs_check {
         let program = read(&crs_check::build(paths)?)?;

@@ -125,6 +125,9 @@ pub(crate) struct Root {
     pub(crate) modules: Vec<String>,
     /// C programs for its `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
+    /// C sources of kernel modules that it may load, by their paths in the
+    /// repository; requests for the monitor come with them, in `/frames`.
+    pub(crate) provoke: Vec<String>,
     /// Programs of this machine for its `/bin`, with the libraries they need.
     pub(crate) tools: Vec<String>,
     /// `crs-check` is built and put into its `/bin`.
@@ -139,6 +142,7 @@ impl Default for Root {
             kernel: Kernel::STANDARD,
             modules: Vec::new(),
             programs: Vec::new(),
+            provoke: Vec::new(),
             tools: Vec::new(),
             crs_check: false,
             cmdline: String::new(),
