@@ -2,6 +2,7 @@
 //! test notices.
 
 mod host;
+pub(crate) mod monitor;
 
 use crate::paths::Paths;
 use anyhow::{Result, bail};
@@ -13,6 +14,16 @@ pub(crate) struct Options {
     /// Mutants of the crates that have unit tests.
     #[arg(long)]
     host: bool,
+    /// Protections of the monitor (ci/mutants.toml).
+    #[arg(long, conflicts_with = "host")]
+    monitor: bool,
+    /// With --monitor: only those whose name has this in it (may be given more
+    /// than once).
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// With --monitor: without those that need a machine of their own.
+    #[arg(long)]
+    short: bool,
     /// Only files whose path has this in it (may be given more than once).
     #[arg(long, value_name = "TEXT")]
     file: Vec<String>,
@@ -28,8 +39,13 @@ pub(crate) struct Options {
 /// The tests do not pass without mutants, something does not build, or more
 /// survive than a crate may have.
 pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    if options.monitor {
+        let rate = monitor::main(paths, &options.only, options.short)?;
+        println!("{rate}");
+        return Ok(());
+    }
     if !options.host {
-        bail!("say which mutants: --host");
+        bail!("say which mutants: --host or --monitor");
     }
     host::main(paths, &options.krate, &options.file)
 }

@@ -30,6 +30,10 @@ pub(super) fn all() -> Vec<Check> {
         Check::host("layers", |paths, _| {
             layers::check(paths).map(Verdict::Passed)
         }),
+        Check::host("mutants-list", |paths, _| {
+            let count = crate::mutants::monitor::check(paths)?;
+            Ok(Verdict::Passed(format!("{count} protections")))
+        }),
         Check::host("clippy", |paths, _| {
             hosted(
                 paths,
