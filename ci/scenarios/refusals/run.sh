@@ -31,6 +31,13 @@ run cellctl create qemu.toml
 refused cellctl disable
 refused cellctl create qemu.toml
 
+step suspend
+refused sh -c 'echo freeze > /sys/power/state'
+dmesg | grep -o 'this machine cannot be suspended while the monitor is on.*' | sed 's/^/root: /'
+
 step off
-all_off cell0
+run cellctl start cell0
+run cellctl disable --force
+unload
+resources
 pass
