@@ -2,6 +2,7 @@
 
 use crate::state::DEFAULT_DIR;
 use cellvisor_abi::ioctl::DEVICE;
+use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -41,8 +42,7 @@ pub(crate) enum Verb {
     Create(Create),
     /// Load and start cells: those named, or all that are loadable.
     Start(Names),
-    /// Stop a running cell.
-    #[command(visible_alias = "shutdown")]
+    /// Stop a running cell at once, as if its power were cut.
     Stop(Name),
     /// Stop a cell, load it again and start it.
     Restart(Name),
@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     /// List the cells.
     List,
     /// Show a cell, or the monitor, in detail.
+    #[command(visible_alias = "show")]
     Status(MaybeName),
     /// Show exits by CPU and reason.
     Stats(Stats),
@@ -71,9 +72,9 @@ pub(crate) enum Verb {
     /// Watch a cell and start it again as its policy says.
     #[command(hide = true)]
     Supervise(Name),
-    /// Write man pages to a folder.
+    /// Write man pages to the folders man1 and man5 of a folder.
     Man {
-        /// The folder.
+        /// The folder, such as /usr/local/share/man.
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
@@ -109,7 +110,7 @@ pub(crate) struct Disable {
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// Slice files.
+    /// Slice files; - is standard input.
     #[arg(required = true, value_name = "FILE.toml")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -119,32 +120,35 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// The cell.
+    #[arg(value_parser = parse_name)]
     pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MaybeName {
     /// The cell; without it, the monitor.
+    #[arg(value_parser = parse_name)]
     pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Names {
     /// The cells.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SomeNames {
     /// The cells.
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required = true, value_parser = parse_name)]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
     /// Only this cell's CPUs; `root` for this Linux.
+    #[arg(value_parser = parse_owner)]
     pub(crate) name: Option<String>,
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
@@ -154,6 +158,7 @@ pub(crate) struct Stats {
 #[derive(Debug, Args)]
 pub(crate) struct Console {
     /// The cell.
+    #[arg(value_parser = parse_name)]
     pub(crate) name: String,
     /// Print what was said so far and end.
     #[arg(long, conflicts_with_all = ["expect", "limit", "send"])]
@@ -188,7 +193,7 @@ pub(crate) struct Log {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Slice files; without them, the machine is checked.
+    /// Slice files, - is standard input; without them, the machine is checked.
     #[arg(value_name = "FILE.toml")]
     pub(crate) files: Vec<PathBuf>,
     /// Use a saved host instead of this machine.
@@ -198,13 +203,13 @@ pub(crate) struct Check {
 
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// Slice files.
+    /// Slice files; - is standard input.
     #[arg(required = true, value_name = "FILE.toml")]
     pub(crate) files: Vec<PathBuf>,
     /// Use a saved host instead of this machine.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<PathBuf>,
-    /// Draw the machine into this file.
+    /// Draw the machine into this file, which is new or a picture.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
     /// Draw the machine in the terminal.
@@ -239,7 +244,7 @@ pub(crate) enum Policy {
 
 #[derive(Debug, Args)]
 pub(crate) struct Acpi {
-    /// Slice files.
+    /// Slice files; - is standard input.
     #[arg(required = true, value_name = "FILE.toml")]
     pub(crate) files: Vec<PathBuf>,
     /// Use a saved host instead of this machine.
@@ -258,6 +263,9 @@ pub(crate) struct HostArgs {
     /// Save it to a file that --host of other commands takes.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+    /// List all PCI functions.
+    #[arg(long)]
+    pub(crate) functions: bool,
 }
 
 /// A port as 0x2f8 or 760.
@@ -274,7 +282,26 @@ fn parse_size(text: &str) -> Result<u64, String> {
     match text.parse::<Size>() {
         Ok(Size(0)) => Err("a size must be more than 0".into()),
         Ok(Size(bytes)) => Ok(bytes),
-        Err(e) => Err(format!("{e}; write 16MiB, for example")),
+        Err(e) => {
+            let instead = e.instead.clone().unwrap_or_else(|| "16MiB".into());
+            Err(format!("{e}: write {instead}, for example"))
+        }
+    }
+}
+
+/// The name of a cell. What cells cannot be called is no part of a path.
+fn parse_name(text: &str) -> Result<String, String> {
+    match name::check(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(bad) => Err(format!("no cell is called so: {}", bad.help())),
+    }
+}
+
+/// The name of a cell, or `root`.
+fn parse_owner(text: &str) -> Result<String, String> {
+    match name::check(text) {
+        Err(BadName::Reserved) => Ok(text.to_owned()),
+        _ => parse_name(text),
     }
 }
 
@@ -309,6 +336,31 @@ mod tests {
         for wrong in ["MiB", "0KiB", "99999999999GiB", "1.5GiB", "16MB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sizes_without_a_unit_are_told_what_to_write() {
+        let told = "the unit is missing: write 16MiB, for example";
+        assert_eq!(parse_size("16"), Err(told.to_owned()));
+    }
+
+    #[test]
+    fn names_are_no_paths() {
+        let told =
+            "no cell is called so: use 1 to 31 of a-z, 0-9, - and _, a letter or digit first";
+        for wrong in ["../x", "", "a/b", "-h"] {
+            assert_eq!(parse_name(wrong), Err(told.to_owned()), "{wrong}");
+        }
+        assert_eq!(parse_owner("root"), Ok("root".to_owned()));
+        assert!(parse_name("root").is_err() && parse_owner("../x").is_err());
+    }
+
+    #[test]
+    fn show_is_status_and_nothing_shuts_down_by_cutting_power() {
+        let verb = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.verb);
+        let show = verb(&["cellctl", "show", "a"]).expect("known");
+        assert!(matches!(show, Verb::Status(MaybeName { name: Some(n) }) if n == "a"));
+        assert!(verb(&["cellctl", "shutdown", "a"]).is_err());
     }
 
     #[test]

@@ -97,6 +97,28 @@ impl Error {
         }
     }
 
+    /// The failure for programs: what, why and help, or the findings.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut error = match self {
+            Self::One(failure) => serde_json::json!({
+                "what": failure.what,
+                "why": failure.why,
+                "help": failure.help.lines().collect::<Vec<_>>(),
+            }),
+            Self::Report(report) => serde_json::json!({ "findings": report }),
+        };
+        if let Some(fields) = error.as_object_mut() {
+            let kind = match self.code() {
+                3 => "absent",
+                4 => "timed-out",
+                _ => "failed",
+            };
+            fields.insert("kind".into(), kind.into());
+            fields.insert("exit-code".into(), self.code().into());
+        }
+        serde_json::json!({ "error": error })
+    }
+
     /// The exit code of the process.
     pub(crate) fn code(&self) -> u8 {
         match self {
@@ -124,5 +146,28 @@ impl fmt::Display for Error {
 impl From<Report> for Error {
     fn from(report: Report) -> Self {
         Self::Report(Box::new(report))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellvisor_planner::report::Finding;
+
+    #[test]
+    fn programs_get_what_why_help_and_the_exit_code() {
+        let error = Error::new("cannot a", "b is not there", "do c\nor d").kind(Kind::Absent);
+        let expected = serde_json::json!({ "error": {
+            "what": "cannot a",
+            "why": "b is not there",
+            "help": ["do c", "or d"],
+            "kind": "absent",
+            "exit-code": 3,
+        }});
+        assert_eq!(error.json(), expected);
+        let report = Error::from(Report::from(Finding::error("no").help("yes")));
+        let told = report.json();
+        assert_eq!(told["error"]["findings"][0]["message"], "no");
+        assert_eq!(told["error"]["exit-code"], 1);
     }
 }

@@ -36,17 +36,58 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cmd::run(&cli) {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return usage(&wrong),
+    };
+    output::for_programs(cli.json);
+    let done = cmd::run(&cli);
+    // What was asked for and failed counts more than what could not be printed.
+    match done.and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut err = anstream::stderr();
-            let _ = match &error {
-                // A report says for each finding whether it is an error.
-                Error::Report(report) => writeln!(err, "{report}"),
-                Error::One(_) => writeln!(err, "{0}error{0:#}: {error}", output::BAD),
-            };
+            print(&error);
             ExitCode::from(error.code())
         }
     }
+}
+
+/// Tells a failure on standard error; if that is closed, nobody listens.
+fn print(error: &Error) {
+    let mut err = anstream::stderr();
+    let _ = match error {
+        _ if output::is_for_programs() => writeln!(err, "{}", error.json()),
+        // A report says for each finding whether it is an error.
+        Error::Report(report) => writeln!(err, "{}", report.coloured()),
+        Error::One(_) => writeln!(err, "{0}error{0:#}: {error}", output::BAD),
+    };
+}
+
+/// A wrong command line, or a wish for help or the version.
+fn usage(wrong: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|a| a == "--json");
+    if !wrong.use_stderr() || !json {
+        let lost = |e: &std::io::Error| e.kind() != std::io::ErrorKind::BrokenPipe;
+        let code = match wrong.print() {
+            _ if wrong.use_stderr() => 2,
+            Err(e) if lost(&e) => 1,
+            _ => 0,
+        };
+        return ExitCode::from(code);
+    }
+    let text = wrong.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let what = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    let error = serde_json::json!({ "error": {
+        "what": "the command line is wrong",
+        "why": what,
+        "help": lines.collect::<Vec<_>>(),
+        "kind": "usage",
+        "exit-code": 2,
+    }});
+    let _ = writeln!(std::io::stderr(), "{error}");
+    ExitCode::from(2)
 }

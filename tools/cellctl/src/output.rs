@@ -3,7 +3,9 @@
 use crate::error::{Error, Result};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::io::Write;
+use serde_json::Value;
+use std::io::{self, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style as Border};
 
@@ -38,14 +40,36 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
-/// Writes one line to standard output; a closed pipe is not an error.
+/// True if programs read what is printed. Set once, before anything is.
+static JSON: OnceLock<bool> = OnceLock::new();
+
+/// The first failure of a write to standard output: [`finish`] tells it.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Has errors and notes printed as JSON.
+pub(crate) fn for_programs(json: bool) {
+    let _ = JSON.set(json);
+}
+
+/// True if errors and notes are printed as JSON.
+pub(crate) fn is_for_programs() -> bool {
+    JSON.get().copied().unwrap_or_default()
+}
+
+/// Writes one line to standard output.
 pub(crate) fn say(line: impl AsRef<str>) {
-    let _ = writeln!(anstream::stdout(), "{}", line.as_ref());
+    let _ = write(|| writeln!(anstream::stdout(), "{}", line.as_ref()));
 }
 
 /// Writes one line to standard error.
 pub(crate) fn warn(line: impl AsRef<str>) {
-    let _ = writeln!(anstream::stderr(), "{WARN}note{WARN:#}: {}", line.as_ref());
+    let line = line.as_ref();
+    let mut err = anstream::stderr();
+    // Where standard error is closed nobody wants to know.
+    let _ = match is_for_programs() {
+        true => writeln!(err, "{}", serde_json::json!({ "note": line })),
+        false => writeln!(err, "{WARN}note{WARN:#}: {line}"),
+    };
 }
 
 /// Whether anybody still reads what is written.
@@ -53,25 +77,93 @@ pub(crate) fn warn(line: impl AsRef<str>) {
 pub(crate) enum Reader {
     /// Somebody does.
     There,
-    /// The pipe is closed: more would be in vain.
+    /// The pipe is closed, or the disk is full: more would be in vain.
     Gone,
 }
 
 /// Writes bytes to standard output as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Reader {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    write(|| io::stdout().lock().write_all(bytes))
+}
+
+/// Writes something to standard output, unless that has failed before.
+fn write(what: impl FnOnce() -> io::Result<()>) -> Reader {
+    let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    if lost.is_some() {
+        return Reader::Gone;
+    }
+    match what().and_then(|()| io::stdout().flush()) {
         Ok(()) => Reader::There,
-        Err(_) => Reader::Gone,
+        Err(e) => {
+            *lost = Some(e);
+            Reader::Gone
+        }
     }
 }
 
-/// Writes `value` as JSON.
+/// Whether all that was written has arrived; a reader that has gone away wants
+/// no more.
+pub(crate) fn finish() -> Result<()> {
+    let lost = LOST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match lost {
+        Some(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(
+            "cannot write to standard output",
+            e.to_string(),
+            "what was printed is not complete: make room, or write it elsewhere",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Writes `value` as JSON, with all its keys in kebab-case.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::internal("cannot write JSON", e))?;
-    say(text);
+    let failed = |e| Error::internal("cannot write JSON", e);
+    let mut value = serde_json::to_value(value).map_err(failed)?;
+    kebab_keys(&mut value);
+    say(serde_json::to_string_pretty(&value).map_err(failed)?);
     Ok(())
+}
+
+fn kebab_keys(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let old = std::mem::take(fields);
+            fields.extend(old.into_iter().map(|(key, mut value)| {
+                kebab_keys(&mut value);
+                (kebab(&key), value)
+            }));
+        }
+        Value::Array(items) => items.iter_mut().for_each(kebab_keys),
+        _ => {}
+    }
+}
+
+/// Puts all texts in `value`, which are names of Rust's variants, into
+/// kebab-case.
+pub(crate) fn kebab_words(value: &mut Value) {
+    match value {
+        Value::String(word) => *word = kebab(word),
+        Value::Object(fields) => fields.values_mut().for_each(kebab_words),
+        Value::Array(items) => items.iter_mut().for_each(kebab_words),
+        _ => {}
+    }
+}
+
+/// `PowerOff` and `power_off` as `power-off`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for c in name.chars() {
+        let inner = kebab.chars().next_back().is_some_and(|c| c != '-');
+        if c.is_ascii_uppercase() && inner {
+            kebab.push('-');
+        }
+        kebab.push(if c == '_' {
+            '-'
+        } else {
+            c.to_ascii_lowercase()
+        });
+    }
+    kebab
 }
 
 /// Rows as an aligned table without a frame.
@@ -107,6 +199,23 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn json_has_one_case() {
+        let mut value = serde_json::json!({
+            "pool_pages": 1,
+            "failure": { "reason": { "TripleFault": [{ "a_b": "stays_so" }] } },
+        });
+        kebab_keys(&mut value);
+        let expected = serde_json::json!({
+            "pool-pages": 1,
+            "failure": { "reason": { "triple-fault": [{ "a-b": "stays_so" }] } },
+        });
+        assert_eq!(value, expected);
+        let mut word = Value::from("MachineCheck");
+        kebab_words(&mut word);
+        assert_eq!(word, "machine-check");
     }
 
     #[test]

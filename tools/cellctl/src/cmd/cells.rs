@@ -13,14 +13,14 @@ use crate::power;
 use crate::sentences;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
-use cellvisor_planner::config::{self, Isolation, OnFailure, OnReboot, Slice};
+use cellvisor_planner::config::{Isolation, OnFailure, OnReboot, Slice};
 use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{CellAssignment, Taken};
 use std::path::{Path, PathBuf};
 
 /// `create`.
 pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()> {
-    let slices = config::load(&options.files)?;
+    let slices = planning::slices(context, &options.files)?;
     let _lock = context.state.lock()?;
     let existing = context.state.cells()?;
     refuse_existing(&slices, &existing)?;
@@ -236,6 +236,7 @@ pub(super) fn say_unless_json(context: &Context<'_>, line: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cellvisor_planner::config;
 
     fn slices(extra: &str) -> Vec<Slice> {
         let text = format!(

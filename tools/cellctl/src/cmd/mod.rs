@@ -6,6 +6,7 @@ mod cells;
 mod check;
 mod console;
 mod generate;
+mod manual;
 mod planning;
 mod show;
 mod start;
@@ -76,7 +77,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Acpi(options) => acpi::acpi(context, options),
         Verb::Host(options) => planning::host(context, options),
         Verb::Supervise(cell) => supervise::run(context, &cell.name),
-        Verb::Man { dir } => generate::man(dir),
+        Verb::Man { dir } => manual::man(dir),
         Verb::Completions { shell } => generate::completions(*shell),
     }
 }

@@ -10,7 +10,10 @@ use cellvisor_planner::draw;
 use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{self, Plan, Policy, Taken};
 use cellvisor_planner::report::Report;
+use cellvisor_planner::words::{count, numbered};
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A machine, and what is taken of it.
@@ -38,8 +41,14 @@ pub(super) fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Grou
 
 /// `plan`.
 pub(super) fn plan(context: &Context<'_>, options: &cli::Plan) -> Result<()> {
-    let slices = config::load(&options.files)?;
+    if let Some(path) = &options.svg {
+        refuse_other_files(path)?;
+    }
     let ground = ground(context, options.host.as_deref())?;
+    let (slices, report) = config::read(&options.files);
+    if report.has_errors() {
+        return Err(all_of(&ground, &options.files, (&slices, report)).into());
+    }
     let plan = plan::plan(&ground.host, &slices, &ground.taken)?;
     if let Some(path) = &options.svg {
         let help = "name a file in a folder that can be written to";
@@ -58,16 +67,37 @@ pub(super) fn plan(context: &Context<'_>, options: &cli::Plan) -> Result<()> {
     Ok(())
 }
 
+/// Everything that is wrong with files, those mistakes that were found when
+/// they were read among it.
+fn all_of(ground: &Ground, paths: &[PathBuf], read: (&[Slice], Report)) -> Report {
+    check::check_files(&ground.host, paths, read, &ground.taken, ground.files)
+}
+
+/// Keeps a picture from replacing a file that is none, such as the slice file
+/// that was meant to be drawn.
+fn refuse_other_files(path: &Path) -> Result<()> {
+    // What cannot be read is told when it is written.
+    let mut head = [0; 5];
+    let read = fs::File::open(path).and_then(|mut f| f.read(&mut head));
+    match read {
+        Ok(n) if n > 0 && !matches!(&head, b"<?xml" | b"<svg ") => Err(Error::new(
+            format!("cannot draw into {}", path.display()),
+            "there is a file of that name that is no SVG picture",
+            "name a new file: --svg PICTURE.svg",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What each slice gets, and why.
 fn explain(plan: &Plan) {
     for cell in &plan.cells {
-        let cpus: Vec<_> = cell.cpus.iter().map(|c| c.linux.to_string()).collect();
         say(format!(
-            "{}: CPUs {}, {} of memory, {} PCI functions",
+            "{}: {}, {} of memory, {}",
             cell.name,
-            cpus.join(","),
+            numbered("CPU", cell.cpus.iter().map(|c| c.linux)),
             size(cell.memory_bytes()),
-            cell.functions.len()
+            count(cell.functions.len(), "PCI function")
         ));
         for why in &cell.why {
             say(format!("  {why}"));
@@ -75,9 +105,9 @@ fn explain(plan: &Plan) {
     }
     for node in &plan.left {
         say(format!(
-            "left on node {}: {} CPUs, {} of memory for cells",
+            "left on node {}: {}, {} of memory for cells",
             node.node,
-            node.cpus.len(),
+            count(node.cpus.len(), "CPU"),
             size(node.memory)
         ));
     }
@@ -109,18 +139,26 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
 /// `check` of slice files.
 pub(super) fn check(context: &Context<'_>, files: &[PathBuf], saved: Option<&Path>) -> Result<()> {
     let ground = ground(context, saved)?;
-    let report = check::check_files(&ground.host, files, &ground.taken, ground.files);
-    told(context, report, files.len())
+    let (slices, report) = config::read(files);
+    told(
+        context,
+        all_of(&ground, files, (&slices, report)),
+        files.len(),
+    )
 }
 
-/// Prints a report; one with errors is the command's error.
+/// Prints a report; one with errors is the command's error. Programs get the
+/// findings alone, on standard output, as an array.
 fn told(context: &Context<'_>, report: Report, files: usize) -> Result<()> {
     if context.cli.json {
         output::json(&report)?;
         if !report.has_errors() {
             return Ok(());
         }
-        let why = format!("{} errors are in the report", report.errors());
+        let why = match report.errors() {
+            1 => "1 error is in the report".to_owned(),
+            n => format!("{n} errors are in the report"),
+        };
         return Err(Error::new(
             "cannot use the slice files",
             why,
@@ -131,13 +169,32 @@ fn told(context: &Context<'_>, report: Report, files: usize) -> Result<()> {
         return Err(report.into());
     }
     if !report.is_empty() {
-        say(report.to_string());
+        say(report.coloured());
     }
-    say(match files {
+    let files = match files {
         1 => "the file is good".to_owned(),
         n => format!("all {n} files are good"),
+    };
+    say(match report.findings.len() {
+        0 => files,
+        n => format!("{files}, with {}", count(n, "warning")),
     });
     Ok(())
+}
+
+/// Reads the files for cells that are to be created: everything that is wrong
+/// with them on this machine, at once.
+pub(super) fn slices(context: &Context<'_>, files: &[PathBuf]) -> Result<Vec<Slice>> {
+    let (slices, report) = config::read(files);
+    if !report.has_errors() {
+        return Ok(slices);
+    }
+    // What is wrong with the files counts more than a machine that cannot be
+    // looked at.
+    match ground(context, None) {
+        Ok(ground) => Err(all_of(&ground, files, (&slices, report)).into()),
+        Err(_) => Err(report.into()),
+    }
 }
 
 /// Everything that must be right before cells are created from slices.
@@ -159,13 +216,37 @@ pub(super) fn host(context: &Context<'_>, options: &cli::HostArgs) -> Result<()>
     if let Some(path) = &options.save {
         host.save(path)?;
     }
-    if context.cli.json {
-        return output::json(&host);
-    }
-    if options.save.is_none() {
-        summary(&host);
+    match (context.cli.json, options.functions) {
+        (true, true) => return output::json(&host.functions),
+        (true, false) => return output::json(&host),
+        (false, true) => functions(&host),
+        (false, false) if options.save.is_none() => summary(&host),
+        (false, false) => {}
     }
     Ok(())
+}
+
+/// All PCI functions, one to a line.
+fn functions(host: &Host) {
+    let needed: BTreeMap<_, _> = host.root.needed().collect();
+    let rows = host.functions.iter().map(|f| {
+        let about = match (&f.sriov, f.pf, needed.get(&f.address)) {
+            (_, Some(pf), _) => format!("VF of {pf}"),
+            (_, None, Some(why)) => (*why).to_owned(),
+            (Some(sriov), None, None) => count(sriov.total_vfs, "VF") + " at most",
+            (None, None, None) => String::new(),
+        };
+        vec![
+            f.address.to_string(),
+            format!("{:04x}:{:04x}", f.vendor, f.device),
+            f.what().to_owned(),
+            f.node.map_or_else(|| "-".into(), |n| n.to_string()),
+            f.driver.clone().unwrap_or_else(|| "-".into()),
+            about,
+        ]
+    });
+    let head = ["ADDRESS", "ID", "KIND", "NODE", "DRIVER", "ABOUT"];
+    say(output::table(&head, rows));
 }
 
 /// The machine in a few lines.
@@ -176,7 +257,11 @@ fn summary(host: &Host) {
         vec!["virtualization".into(), host.virtualization.clone()],
         vec![
             "CPUs".into(),
-            format!("{} on {} cores", host.cpus.len(), host.cores().len()),
+            format!(
+                "{} on {}",
+                host.cpus.len(),
+                count(host.cores().len(), "core")
+            ),
         ],
     ];
     for node in &host.nodes {
@@ -184,7 +269,8 @@ fn summary(host: &Host) {
         rows.push(vec![
             format!("node {}", node.id),
             format!(
-                "{cpus} CPUs, {} ({} free)",
+                "{}, {} ({} free)",
+                count(cpus, "CPU"),
                 size(node.memory),
                 size(node.free)
             ),
@@ -200,6 +286,9 @@ fn summary(host: &Host) {
     ]);
     for function in host.functions.iter().filter(|f| f.sriov.is_some()) {
         rows.push(vec!["SR-IOV".into(), function.address.to_string()]);
+    }
+    if !host.functions.is_empty() {
+        rows.push(vec![String::new(), "all: cellctl host --functions".into()]);
     }
     say(output::table(&[], rows));
 }

@@ -18,7 +18,11 @@ use serde::{Serialize, Serializer};
 struct Shown {
     id: Option<u32>,
     name: String,
+    /// In one word.
     state: &'static str,
+    /// For people.
+    #[serde(skip)]
+    sentence: &'static str,
     cpus: Vec<u32>,
     memory: u64,
     /// What the monitor says; `None` for a cell that it does not know.
@@ -42,7 +46,8 @@ impl Shown {
     }
 }
 
-/// A state without the name, which on the wire is a row of numbers.
+/// What the monitor says without the name, which on the wire is a row of
+/// numbers, and without the state, which stands beside it in one word.
 fn without_name<S: Serializer>(
     details: &Option<CellStatus>,
     serializer: S,
@@ -50,7 +55,9 @@ fn without_name<S: Serializer>(
     let mut value = serde_json::to_value(details).map_err(S::Error::custom)?;
     if let Some(fields) = value.as_object_mut() {
         fields.remove("name");
+        fields.remove("state");
     }
+    output::kebab_words(&mut value);
     value.serialize(serializer)
 }
 
@@ -69,7 +76,8 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
         shown.push(Shown {
             id: Some(status.cell.0),
             name: status.name.as_str().to_owned(),
-            state: sentences::state(status.state),
+            state: sentences::state_word(status.state),
+            sentence: sentences::state(status.state),
             cpus: linux_cpus(record.as_ref()),
             memory: status.memory,
             functions: Monitor(driver).functions(&status)?,
@@ -80,7 +88,8 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
     shown.extend(known.into_iter().map(|record| Shown {
         id: None,
         name: record.name.clone(),
-        state: "left over",
+        state: "left-over",
+        sentence: "left over",
         cpus: linux_cpus(Some(&record)),
         memory: record.ram_bytes(),
         functions: Vec::new(),
@@ -116,7 +125,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
         vec![
             c.id.map_or_else(|| "-".into(), |id| id.to_string()),
             c.name.clone(),
-            c.state.to_owned(),
+            c.sentence.to_owned(),
             numbers(&c.cpus),
             size(c.memory),
             starts.to_string(),
@@ -162,7 +171,7 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![key.to_owned(), value]);
     row("name", cell.name.clone());
-    row("state", cell.state.to_owned());
+    row("state", cell.sentence.to_owned());
     if let Some(status) = &cell.details {
         if let Some(failure) = &status.failure {
             row("failure", sentences::failure(failure));
@@ -234,12 +243,23 @@ fn general_registers(values: &[u64; 16]) -> Vec<String> {
     pairs.chunks(4).map(|four| four.join(" ")).collect()
 }
 
+/// What the monitor says of itself, its words in the case of all JSON here.
+fn in_kebab_case<S: Serializer>(
+    info: &Option<Info>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(info).map_err(S::Error::custom)?;
+    output::kebab_words(&mut value);
+    value.serialize(serializer)
+}
+
 #[derive(Serialize)]
 struct MonitorShown {
     enabled: bool,
     driver_abi: u32,
     tsc_khz: u32,
     pins: u32,
+    #[serde(serialize_with = "in_kebab_case")]
     monitor: Option<Info>,
     pause_ns: Option<u64>,
 }

@@ -32,6 +32,18 @@ pub(crate) fn state(state: State) -> &'static str {
     }
 }
 
+/// A cell's state in one word, for programs.
+pub(crate) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Loadable => "loadable",
+        State::Running => "running",
+        State::Stopped(StopReason::Root) => "stopped",
+        State::Stopped(StopReason::PowerOff) => "powered-off",
+        State::Stopped(StopReason::Reset) => "reset",
+        State::Failed => "failed",
+    }
+}
+
 /// What a failed cell did.
 pub(crate) fn failure(failure: &Failure) -> String {
     let did = match failure.reason {
@@ -90,6 +102,22 @@ pub(crate) fn pool(pages: u32, free: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_are_one_word_for_programs_and_all_different() {
+        let states = [
+            State::Loadable,
+            State::Running,
+            State::Stopped(StopReason::Root),
+            State::Stopped(StopReason::PowerOff),
+            State::Stopped(StopReason::Reset),
+            State::Failed,
+        ];
+        let words: std::collections::BTreeSet<_> = states.map(state_word).into();
+        assert_eq!(words.len(), states.len());
+        let kebab = |w: &str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        assert!(words.iter().all(|w| kebab(w)), "{words:?}");
+    }
 
     #[test]
     fn refused_accesses_are_listed_only_when_there_were_some() {

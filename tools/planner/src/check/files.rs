@@ -6,9 +6,10 @@ use super::image::{self, Header};
 use crate::config::Slice;
 use crate::report::{Finding, Report};
 use crate::size::about;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest command line that Linux takes on x86, in bytes without its zero,
 /// where the kernel is not at hand to say so (`COMMAND_LINE_SIZE`).
@@ -18,14 +19,18 @@ const LONGEST_LINE: u64 = 2047;
 struct Look<'s> {
     slice: &'s Slice,
     files: Files,
+    /// Files that were told to be on another machine.
+    absent: &'s mut BTreeSet<PathBuf>,
     report: Report,
 }
 
-/// What can be told of kernel, initrd and command line.
-pub(super) fn look(slice: &Slice, files: Files) -> Report {
+/// What can be told of kernel, initrd and command line. Files on another machine
+/// are told once, and noted in `absent`.
+pub(super) fn look(slice: &Slice, files: Files, absent: &mut BTreeSet<PathBuf>) -> Report {
     let mut look = Look {
         slice,
         files,
+        absent,
         report: Report::default(),
     };
     let header = match files {
@@ -130,6 +135,9 @@ impl Look<'_> {
                 self.wrong(key, message, "", "name a file, not a folder or device");
             }
             Err(e) if e.kind() == ErrorKind::NotFound && self.files == Files::Elsewhere => {
+                if !self.absent.insert(path.to_owned()) {
+                    return None;
+                }
                 let message = format!("the {what} {shown} is not on this machine");
                 let finding = Finding::warning(message).at(self.slice.place(key));
                 let cause = "so it was not looked at";

@@ -12,6 +12,7 @@ use crate::host::Host;
 use crate::plan::{ROOT_MEMORY, Taken, attempt};
 use crate::report::{Finding, Report};
 use crate::size::{MIB, about};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Whether the files that slices name are looked at.
@@ -30,11 +31,16 @@ pub enum Files {
 const SCARCE: u64 = 256 * MIB;
 
 /// Everything that is wrong with slice files on a machine, in the order of the
-/// files: what [`config::load`] refuses, and what [`check`] finds.
+/// files: what [`config::read`] of `paths` told, and what [`check`] finds.
 #[must_use]
-pub fn check_files(host: &Host, paths: &[PathBuf], taken: &Taken, files: Files) -> Report {
-    let (slices, mut report) = config::read(paths);
-    report.extend(check(host, &slices, taken, files));
+pub fn check_files(
+    host: &Host,
+    paths: &[PathBuf],
+    (slices, mut report): (&[Slice], Report),
+    taken: &Taken,
+    files: Files,
+) -> Report {
+    report.extend(check(host, slices, taken, files));
     report.in_order_of(&config::shown(paths));
     report
 }
@@ -52,8 +58,9 @@ pub fn foreign(head: &[u8]) -> Option<Foreign> {
 #[must_use]
 pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Report {
     let (plan, mut report) = attempt(host, slices, taken);
+    let mut absent = BTreeSet::new();
     for slice in slices {
-        report.extend(files::look(slice, files));
+        report.extend(files::look(slice, files, &mut absent));
         report.extend(command_line::command_line(slice));
     }
     report.extend(iommu_of_linux(host, slices));

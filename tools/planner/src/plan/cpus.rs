@@ -135,10 +135,8 @@ pub(super) fn wish(
         pool.wrong(slice, key, message, cause, help);
         return None;
     };
-    why.push(format!(
-        "CPUs {}: {reason}",
-        cpus.iter().copied().collect::<List>()
-    ));
+    let shown = numbered("CPU", cpus.iter().copied());
+    why.push(format!("{shown}: {reason}"));
     for cpu in &cpus {
         pool.cpu_owners
             .insert(*cpu, Owner::slice(slice, "cpus.count"));
@@ -328,8 +326,9 @@ impl<'p, 'h> Choice<'p, 'h> {
             None => (self.nodes().map(|n| self.free_on(n)).sum(), String::new()),
         };
         if free >= wanted {
+            let wants = count(wanted, "CPU");
             let message =
-                format!("slice `{name}` wants {wanted} CPUs, which is no number of whole cores");
+                format!("slice `{name}` wants {wants}, which is no number of whole cores");
             let cause = "the free cores have two CPUs each".to_owned();
             let help = format!("write `count = {}`, or `split-siblings = true`", wanted + 1);
             return (message, cause, help);
