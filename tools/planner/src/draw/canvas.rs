@@ -1,44 +1,51 @@
 //! Rectangles and texts as SVG.
 
+use super::palette;
 use super::view::Owner;
 use std::fmt::Write;
 
-/// Colours of cells, chosen so that neighbours are easily told apart.
-const CELLS: [&str; 10] = [
-    "#2f6db5", "#e0812b", "#3f9c53", "#c8434d", "#8a5fae", "#2a9d9d", "#c9a227", "#d4679f",
-    "#80604d", "#5b7fd9",
-];
-/// What the root needs.
-const ROOT: &str = "#475569";
-/// What the root could give away.
-const LEFT: &str = "#e2e8f0";
-/// Lines and headings.
-pub(super) const INK: &str = "#1e293b";
+/// Lines and headings: a class of [`STYLE`], as all paint without a `#` is.
+pub(super) const INK: &str = "ink";
 /// Less important words.
-pub(super) const PALE: &str = "#64748b";
-/// The ground under panels.
-pub(super) const GROUND: &str = "#f8fafc";
+pub(super) const PALE: &str = "pale";
+/// The ground of panels, with a line around.
+pub(super) const GROUND: &str = "panel";
+/// The ground of boxes in them, with a line around.
+pub(super) const BOX: &str = "box";
 
-/// The colour of an owner. Beyond the tenth cell, colours come from around the
-/// colour circle in steps that never meet.
+/// Colours on a light ground, and on a dark one where the reader likes that.
+const STYLE: &str = "\
+.ground{fill:#ffffff}.panel{fill:#f8fafc;stroke:#1e293b}.box{fill:#ffffff;stroke:#cbd5e1}\n\
+.ink{fill:#1e293b}.pale{fill:#64748b}.root{fill:#475569}.left{fill:#e2e8f0}.nobody{fill:#f8fafc}\n\
+@media (prefers-color-scheme:dark){\n\
+.ground{fill:#0b1220}.panel{fill:#0f172a;stroke:#94a3b8}.box{fill:#1e293b;stroke:#475569}\n\
+.ink{fill:#e2e8f0}.pale{fill:#94a3b8}.root{fill:#64748b}.left{fill:#334155}.nobody{fill:#0f172a}\n}";
+
+/// The paint of an owner.
 pub(super) fn fill(owner: Owner) -> String {
     match owner {
-        Owner::Root => ROOT.to_owned(),
-        Owner::Left => LEFT.to_owned(),
-        Owner::Nobody => GROUND.to_owned(),
-        Owner::Cell(i) => match CELLS.get(i) {
-            Some(colour) => (*colour).to_owned(),
-            None => format!("hsl({}, 50%, {}%)", i * 137 % 360, 38 + i % 3 * 8),
-        },
+        Owner::Root => "root".to_owned(),
+        Owner::Left => "left".to_owned(),
+        Owner::Nobody => "nobody".to_owned(),
+        Owner::Cell(i) => format!("#{:06x}", palette::cell(i)),
     }
 }
 
-/// The colour of words on an owner's colour.
-pub(super) const fn ink_on(owner: Owner) -> &'static str {
+/// The paint of words on an owner's paint.
+pub(super) fn ink_on(owner: Owner) -> &'static str {
     match owner {
         Owner::Left => INK,
-        Owner::Nobody => "#94a3b8",
+        Owner::Nobody => PALE,
+        Owner::Cell(i) if palette::is_light(palette::cell(i)) => "#000000",
         Owner::Cell(_) | Owner::Root => "#ffffff",
+    }
+}
+
+/// Paint as an attribute.
+fn attribute(paint: &str) -> String {
+    match paint.starts_with('#') {
+        true => format!("fill=\"{paint}\""),
+        false => format!("class=\"{paint}\""),
     }
 }
 
@@ -78,18 +85,8 @@ pub(super) struct Canvas {
 
 impl Canvas {
     /// A filled rectangle; `tip` is shown when the mouse rests on it.
-    pub(super) fn rect(&mut self, area: Area, radius: f64, fill: &str, tip: &str) {
-        self.shape(area, radius, &format!("fill=\"{fill}\""), tip);
-    }
-
-    /// A rectangle with a line around.
-    pub(super) fn frame(&mut self, area: Area, radius: f64, fill: &str, line: &str) {
-        self.shape(
-            area,
-            radius,
-            &format!("fill=\"{fill}\" stroke=\"{line}\""),
-            "",
-        );
+    pub(super) fn rect(&mut self, area: Area, radius: f64, paint: &str, tip: &str) {
+        self.shape(area, radius, &attribute(paint), tip);
     }
 
     fn shape(&mut self, area: Area, radius: f64, paint: &str, tip: &str) {
@@ -119,6 +116,9 @@ impl Canvas {
         anchor: Anchor,
         text: &str,
     ) {
+        if text.is_empty() {
+            return;
+        }
         let (x, y) = at;
         let anchor = match anchor {
             Anchor::Start => "",
@@ -127,7 +127,8 @@ impl Canvas {
         };
         let _ = writeln!(
             self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" fill=\"{paint}\"{anchor}>{}</text>",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" {}{anchor}>{}</text>",
+            attribute(paint),
             escape(text)
         );
     }
@@ -137,7 +138,7 @@ impl Canvas {
         let (x, y) = at;
         let _ = writeln!(
             self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" font-weight=\"600\" fill=\"{INK}\">{}</text>",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" font-weight=\"600\" class=\"{INK}\">{}</text>",
             escape(text)
         );
     }
@@ -156,7 +157,8 @@ impl Canvas {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
              viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\">\n\
-             <title>{}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n{}</svg>\n",
+             <title>{}</title>\n<style>\n{STYLE}\n</style>\n\
+             <rect width=\"100%\" height=\"100%\" class=\"ground\"/>\n{}</svg>\n",
             escape(title),
             self.body
         )
@@ -169,6 +171,23 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "texts are short")]
     let chars = text.chars().count() as f64;
     chars * size * 0.6
+}
+
+/// As much of a text as fits into `room` pixels; none if that tells nothing.
+pub(super) fn cut(text: &str, size: f64, room: f64) -> Option<String> {
+    /// Less of a name is no name.
+    const LEAST: usize = 3;
+    if width(text, size) <= room {
+        return Some(text.to_owned());
+    }
+    let mut short: String = text.to_owned();
+    while short.pop().is_some() {
+        let shown = format!("{short}\u{2026}");
+        if width(&shown, size) <= room {
+            return (short.chars().count() >= LEAST).then_some(shown);
+        }
+    }
+    None
 }
 
 /// Text that XML takes for text.

@@ -1,6 +1,7 @@
 //! Pictures of a machine, coloured by who has what.
 
 mod canvas;
+mod palette;
 mod panel;
 mod svg;
 mod text;

@@ -1,6 +1,6 @@
 //! The picture of one NUMA node: cores, memory, root buses and functions.
 
-use super::canvas::{Anchor, Area, Canvas, GROUND, INK, PALE, fill, ink_on, width};
+use super::canvas::{Anchor, Area, BOX, Canvas, GROUND, INK, PALE, cut, fill, ink_on, width};
 use super::view::{Owner, View};
 use crate::host::{Function, Node, RootBus};
 use crate::size::about;
@@ -12,6 +12,18 @@ const GAP: f64 = 6.0;
 pub(super) const MARGIN: f64 = 14.0;
 /// Functions of a root bus that are drawn; those of cells always are.
 const MOST_FUNCTIONS: usize = 24;
+
+/// Room for names under cores.
+const NAMES: f64 = 14.0;
+
+/// Cores side by side that one cell has.
+struct Run {
+    cell: Option<usize>,
+    start: f64,
+    end: f64,
+    /// Where the cores end.
+    y: f64,
+}
 
 /// A part of the picture that grows downwards.
 pub(super) struct Panel<'v, 'a> {
@@ -51,22 +63,60 @@ impl<'v, 'a> Panel<'v, 'a> {
         };
         #[expect(clippy::cast_precision_loss, reason = "cores have few threads")]
         let core = side * threads as f64 + 4.0;
+        let named = cores.iter().any(|c| self.cell_of(c).is_some());
+        let step = side + 4.0 + if named { NAMES } else { 0.0 };
         let mut x = 0.0;
+        let mut runs: Vec<Run> = Vec::new();
         for cpus in cores {
             if x > 0.0 && x + core > self.inner {
                 x = 0.0;
-                self.y += side + 4.0 + GAP;
+                self.y += step + GAP;
             }
             let area = Area::new(x, self.y, core, side + 4.0);
-            self.canvas.frame(area, 4.0, "#ffffff", "#cbd5e1");
+            self.canvas.rect(area, 4.0, BOX, "");
             for (i, cpu) in cpus.iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "cores have few threads")]
                 let left = x + 2.0 + side * i as f64;
                 self.cpu(*cpu, Area::new(left, self.y + 2.0, side, side));
             }
+            let (cell, y) = (self.cell_of(cpus), self.y + side + 4.0);
+            match runs.last_mut() {
+                Some(run) if x > 0.0 && run.cell == cell => run.end = x + core,
+                _ => runs.push(Run {
+                    cell,
+                    start: x,
+                    end: x + core,
+                    y,
+                }),
+            }
             x += core + GAP;
         }
-        self.y += side + 4.0 + 2.0 * GAP;
+        runs.iter().for_each(|run| self.name_below(run));
+        self.y += step + 2.0 * GAP;
+    }
+
+    /// The cell that has all CPUs of a core.
+    fn cell_of(&self, cpus: &[u32]) -> Option<usize> {
+        let mut owners = cpus.iter().map(|c| self.view.cpu(*c));
+        match owners.next() {
+            Some(first @ Owner::Cell(i)) => owners.all(|o| o == first).then_some(i),
+            _ => None,
+        }
+    }
+
+    /// The name of a cell under its cores, with a line as long as they are.
+    fn name_below(&mut self, run: &Run) {
+        let Some(cell) = run.cell else {
+            return;
+        };
+        let owner = Owner::Cell(cell);
+        let room = run.end - run.start;
+        let line = Area::new(run.start, run.y + 2.0, room, 2.0);
+        self.canvas.rect(line, 1.0, &fill(owner), self.name(owner));
+        if let Some(name) = cut(self.name(owner), 10.0, room) {
+            let at = (f64::midpoint(run.start, run.end), run.y + 13.0);
+            self.canvas.text(at, 10.0, INK, Anchor::Middle, &name);
+        }
     }
 
     fn cpu(&mut self, linux: u32, area: Area) {
@@ -107,12 +157,20 @@ impl<'v, 'a> Panel<'v, 'a> {
             self.canvas.rect(area, 3.0, &fill(owner), &tip);
             let label = match owner {
                 Owner::Root => format!("root {}", about(bytes)),
-                _ => about(bytes),
+                Owner::Cell(_) => format!("{} {}", self.name(owner), about(bytes)),
+                Owner::Left | Owner::Nobody => about(bytes),
             };
-            if width(&label, 12.0) + GAP < part {
+            // A size that is cut would tell another size.
+            let short = match owner {
+                Owner::Cell(_) => self.name(owner).to_owned(),
+                Owner::Root | Owner::Left | Owner::Nobody => about(bytes),
+            };
+            let fits = |(text, size): &(String, f64)| width(text, *size) + GAP / 2.0 < part;
+            let mut labels = [(label, 12.0), (short, 10.0)].into_iter();
+            if let Some((label, size)) = labels.find(fits) {
                 let at = (x + part / 2.0, self.y + 19.5);
                 self.canvas
-                    .text(at, 12.0, ink_on(owner), Anchor::Middle, &label);
+                    .text(at, size, ink_on(owner), Anchor::Middle, &label);
             }
             x += part;
         }
@@ -162,7 +220,7 @@ impl<'v, 'a> Panel<'v, 'a> {
         inside.functions(&functions);
         let height = inside.y + 2.0;
         let area = Area::new(0.0, top, self.inner, height);
-        self.canvas.frame(area, 5.0, "#ffffff", "#cbd5e1");
+        self.canvas.rect(area, 5.0, BOX, "");
         self.canvas.place(&inside.canvas, GAP, top);
         self.y = top + height + GAP;
     }
@@ -173,9 +231,14 @@ impl<'v, 'a> Panel<'v, 'a> {
         let mut lowest = self.y;
         for function in functions {
             let vfs = self.view.vfs(function);
-            let label = format!("{} {}", short(function), function.what());
+            let mut label = format!("{} {}", short(function), function.what());
+            if let owner @ Owner::Cell(_) = self.view.function(function.address) {
+                label = format!("{label}: {}", self.name(owner));
+            }
             let columns = if vfs.len() > 16 { 16.0 } else { 8.0 };
             let dots = if vfs.is_empty() { 0.0 } else { columns * 12.0 };
+            let names = vfs.iter().enumerate().map(|(i, vf)| self.vf(i, *vf).1);
+            let dots = names.fold(dots, f64::max);
             let box_width = (width(&label, 11.0) + 12.0).max(dots + 10.0);
             if x > 0.0 && x + box_width > self.inner {
                 x = 0.0;
@@ -193,6 +256,19 @@ impl<'v, 'a> Panel<'v, 'a> {
         self.y = lowest.max(self.y);
     }
 
+    /// What stands on the `i`-th VF of a function, and how wide that is: number
+    /// and name if a cell has it.
+    fn vf(&self, i: usize, owner: Owner) -> (String, f64) {
+        match owner {
+            Owner::Cell(_) => {
+                let name = format!("{i} {}", self.name(owner));
+                let wide = width(&name, 8.0) + 6.0;
+                (name, wide)
+            }
+            Owner::Root | Owner::Left | Owner::Nobody => (String::new(), 10.0),
+        }
+    }
+
     /// One function, its VFs as small squares below; returns where it ends.
     fn function(&mut self, function: &Function, label: &str, vfs: &[Owner], area: Area) -> f64 {
         let owner = self.view.function(function.address);
@@ -207,14 +283,17 @@ impl<'v, 'a> Panel<'v, 'a> {
             .text(at, 11.0, ink_on(owner), Anchor::Start, label);
         let (mut x, mut y) = (area.x, area.y + area.height + 3.0);
         for (i, vf) in vfs.iter().enumerate() {
-            if x + 10.0 > area.x + area.width {
+            let (name, wide) = self.vf(i, *vf);
+            if x > area.x && x + wide > area.x + area.width {
                 x = area.x;
                 y += 12.0;
             }
-            let square = Area::new(x, y, 10.0, 10.0);
+            let square = Area::new(x, y, wide, 10.0);
             let tip = format!("VF {i} of {}: {}", function.address, self.name(*vf));
             self.canvas.rect(square, 2.0, &fill(*vf), &tip);
-            x += 12.0;
+            let at = (x + 3.0, y + 8.0);
+            self.canvas.text(at, 8.0, ink_on(*vf), Anchor::Start, &name);
+            x += wide + 2.0;
         }
         match vfs {
             [] => area.y + area.height,
@@ -247,7 +326,7 @@ pub(super) fn rows(
         let mut x = left;
         for panel in row {
             let outer = panel.inner + 2.0 * MARGIN;
-            canvas.frame(Area::new(x, y, outer, height), 8.0, GROUND, INK);
+            canvas.rect(Area::new(x, y, outer, height), 8.0, GROUND, "");
             canvas.place(&panel.canvas, x + MARGIN, y + MARGIN);
             x += outer + MARGIN;
         }

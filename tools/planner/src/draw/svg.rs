@@ -1,21 +1,22 @@
 //! The picture for browsers and documents.
 
-use super::canvas::{Anchor, Area, Canvas, INK, PALE, fill, width};
+use super::canvas::{Anchor, Area, BOX, Canvas, INK, PALE, fill, width};
 use super::panel::{MARGIN, Panel, rows};
 use super::view::{Owner, View};
 use crate::host::{Host, RootBus};
 use crate::plan::Plan;
 use crate::size::about;
+use crate::words::count;
 use std::collections::BTreeMap;
 
 /// Space around the picture, in pixels.
 const BORDER: f64 = 24.0;
 /// Cells that the legend names.
-const MOST_NAMES: usize = 48;
+const MOST_NAMES: usize = 64;
 
 /// A plan as an SVG image: a panel for each NUMA node with its cores, memory,
-/// root buses and functions, coloured by owner. Things tell more about
-/// themselves when the mouse rests on them.
+/// root buses and functions, coloured by owner and with their names. Dark where
+/// the reader prefers that. Things tell more about themselves when the mouse rests on them.
 #[must_use]
 pub fn svg(host: &Host, plan: &Plan) -> String {
     let view = View::new(host, plan);
@@ -72,7 +73,7 @@ fn panels<'v, 'a>(view: &'v View<'a>, inner: f64) -> Vec<Panel<'v, 'a>> {
         let mut cores = cores.remove(&node.id).unwrap_or_default();
         cores.sort();
         let mut panel = Panel::new(view, inner);
-        let about = format!("{} cores, {}", cores.len(), about(node.memory));
+        let about = format!("{}, {}", count(cores.len(), "core"), about(node.memory));
         panel.title(&format!("node {}", node.id), &about);
         panel.cores(&cores);
         panel.memory(node);
@@ -114,7 +115,10 @@ fn legend(canvas: &mut Canvas, view: &View<'_>, total: f64) -> f64 {
             x = BORDER;
             y += 24.0;
         }
-        canvas.frame(Area::new(x, y, 16.0, 16.0), 4.0, &fill(owner), "#cbd5e1");
+        let square = Area::new(x, y, 16.0, 16.0);
+        // A line around, for paint that is close to the ground's.
+        canvas.rect(square, 4.0, BOX, "");
+        canvas.rect(square, 4.0, &fill(owner), "");
         canvas.text((x + 22.0, y + 13.0), 13.0, INK, Anchor::Start, &text);
         x += wide;
     }
