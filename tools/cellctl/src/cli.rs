@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Status(MaybeName),
     /// Show exits by CPU and reason.
     Stats(Stats),
+    /// Print what the monitor counts, in Prometheus' text format.
+    Metrics,
     /// Show and use a cell's console.
     Console(Console),
     /// Show the monitor's log.

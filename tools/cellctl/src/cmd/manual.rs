@@ -42,7 +42,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 16] = [
+const EXAMPLES: [(&str, &[&str]); 17] = [
     (
         "cellctl",
         &[
@@ -73,6 +73,10 @@ const EXAMPLES: [(&str, &[&str]); 16] = [
     ),
     ("status", &["cellctl status", "cellctl show web"]),
     ("stats", &["cellctl stats web --interval 1"]),
+    (
+        "metrics",
+        &["cellctl metrics > /var/lib/prometheus/node-exporter/cellvisor.prom"],
+    ),
     (
         "console",
         &[

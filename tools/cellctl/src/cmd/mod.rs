@@ -7,6 +7,7 @@ mod check;
 mod console;
 mod generate;
 mod manual;
+mod metrics;
 mod planning;
 mod show;
 mod start;
@@ -69,6 +70,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),
+        Verb::Metrics => metrics::metrics(context),
         Verb::Console(options) => console::console(context, options),
         Verb::Log(options) => console::log(context, options),
         Verb::Check(options) => check::check(context, options),

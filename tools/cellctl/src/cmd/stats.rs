@@ -51,7 +51,7 @@ pub(super) fn stats(context: &Context<'_>, options: &cli::Stats) -> Result<()> {
 }
 
 /// CPUs in the order of the system plan.
-fn plan_cpus(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<u32>> {
+pub(super) fn plan_cpus(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<u32>> {
     if let Some(record) = context.state.monitor()? {
         return Ok(record.cpus.iter().map(|c: &Cpu| c.linux).collect());
     }
@@ -59,7 +59,7 @@ fn plan_cpus(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<u32>> {
 }
 
 /// Counters of each CPU of `owner`, with Linux's numbers of the CPUs.
-fn read_stats(
+pub(super) fn read_stats(
     driver: &dyn Driver,
     cpus: &[u32],
     owner: Option<CellId>,
