@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod agreement;
 pub mod cpuid;
 pub mod exit;
 pub mod icr;
@@ -16,15 +17,19 @@ pub mod insn;
 pub mod ioapic;
 pub mod iommu;
 pub mod kvmclock;
+pub mod life;
 pub mod msr;
 pub mod mtrr;
 pub mod own;
 pub mod pages;
 pub mod paging;
 pub mod pci;
+pub mod requests;
 pub mod ring;
 pub mod state;
 pub mod svm;
+pub mod target;
+pub mod touch;
 pub mod uart;
 pub mod vcpu;
 pub mod vmx;

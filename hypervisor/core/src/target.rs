@@ -1,0 +1,317 @@
+//! What a guest-physical address means to who touches it. Found once, and all that
+//! follows is told by it.
+
+use crate::addr::PAGE_SIZE;
+use crate::pci::Bdf;
+use cellvisor_abi::call::Owner;
+
+/// What the machine and its owners say about addresses.
+pub trait Map {
+    /// Page of the memory-mapped APIC registers, where the root uses them.
+    fn xapic(&self) -> Option<u64>;
+    /// First address that does not exist.
+    fn end(&self) -> u64;
+    /// Who owns the page of an address below [`Self::end`].
+    fn owner(&self, address: u64) -> Option<Owner>;
+    /// The function and the offset in its configuration space.
+    fn config(&self, address: u64) -> Option<(Bdf, u16)>;
+    /// True if the page has registers of an I/O APIC of the machine.
+    fn is_ioapic(&self, address: u64) -> bool;
+    /// True if the page has registers of an IOMMU.
+    fn is_iommu(&self, address: u64) -> bool;
+}
+
+/// An access that did not go through the second-level tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Address, in bytes.
+    pub address: u64,
+    /// Something is written.
+    pub write: bool,
+    /// An instruction is fetched.
+    pub execute: bool,
+}
+
+/// What the root touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootTarget {
+    /// A register of its own APIC, written.
+    Xapic,
+    /// Configuration space that is filtered.
+    Config(Bdf, u16),
+    /// A register of an I/O APIC that is emulated.
+    IoApic,
+    /// A register of an IOMMU that is emulated.
+    Iommu,
+    /// Memory: mapped if it is the root's, and denied if not.
+    Memory,
+}
+
+/// What an access of the root is to.
+pub fn of_root(touch: Touch, map: &impl Map) -> RootTarget {
+    let page = touch.address & !(PAGE_SIZE - 1);
+    if touch.write && map.xapic() == Some(page) {
+        return RootTarget::Xapic;
+    }
+    // Nothing is emulated for instruction fetches, and nothing that the root owns:
+    // that is mapped, and works.
+    if touch.execute || touch.address >= map.end() || map.owner(touch.address) == Some(Owner::Root)
+    {
+        return RootTarget::Memory;
+    }
+    if let Some((bdf, offset)) = map.config(touch.address) {
+        RootTarget::Config(bdf, offset)
+    } else if map.is_ioapic(touch.address) {
+        RootTarget::IoApic
+    } else if map.is_iommu(touch.address) {
+        RootTarget::Iommu
+    } else {
+        RootTarget::Memory
+    }
+}
+
+/// What a cell's guest is told to have.
+pub trait CellMap {
+    /// Page of its virtual I/O APIC, if it has one.
+    fn ioapic(&self) -> Option<u64>;
+    /// It has PCI functions, and so configuration space.
+    fn has_functions(&self) -> bool;
+    /// The function and the offset in its configuration space.
+    fn config(&self, address: u64) -> Option<(Bdf, u16)>;
+    /// True in guarded pages of an MSI-X table of its functions.
+    fn is_table(&self, address: u64) -> bool;
+}
+
+/// What a cell touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellTarget {
+    /// A register of its virtual I/O APIC.
+    IoApic,
+    /// Its configuration space.
+    Config(Bdf, u16),
+    /// The MSI-X table of one of its functions.
+    Table,
+    /// Nothing that it has: the cell fails.
+    Nothing,
+}
+
+/// What an access of a cell is to.
+pub fn of_cell(touch: Touch, map: &impl CellMap) -> CellTarget {
+    let page = touch.address & !(PAGE_SIZE - 1);
+    if touch.execute {
+        return CellTarget::Nothing;
+    }
+    if map.ioapic() == Some(page) {
+        return CellTarget::IoApic;
+    }
+    match map.config(touch.address) {
+        Some((bdf, offset)) if map.has_functions() => CellTarget::Config(bdf, offset),
+        _ if map.is_table(touch.address) => CellTarget::Table,
+        _ => CellTarget::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellvisor_abi::call::CellId;
+
+    const XAPIC: u64 = 0xfee0_0000;
+    const IOAPIC: u64 = 0xfec0_0000;
+    const IOMMU: u64 = 0xfed9_0000;
+    const CONFIG: u64 = 0xb000_0000;
+    const END: u64 = 1 << 40;
+    const BDF: Bdf = Bdf {
+        segment: 0,
+        requester: 0x18,
+    };
+
+    struct Machine {
+        xapic: bool,
+        /// Whose all devices are.
+        owner: Owner,
+    }
+
+    impl Map for Machine {
+        fn xapic(&self) -> Option<u64> {
+            self.xapic.then_some(XAPIC)
+        }
+        fn end(&self) -> u64 {
+            END
+        }
+        fn owner(&self, address: u64) -> Option<Owner> {
+            assert!(address < END, "nobody asks for what does not exist");
+            Some(if address < CONFIG {
+                Owner::Root
+            } else {
+                self.owner
+            })
+        }
+        fn config(&self, address: u64) -> Option<(Bdf, u16)> {
+            (address & !0xfff == CONFIG).then_some((BDF, (address & 0xfff) as u16))
+        }
+        fn is_ioapic(&self, address: u64) -> bool {
+            address & !0xfff == IOAPIC
+        }
+        fn is_iommu(&self, address: u64) -> bool {
+            address & !0xfff == IOMMU
+        }
+    }
+
+    const GUARDED: Machine = Machine {
+        xapic: true,
+        owner: Owner::Monitor,
+    };
+
+    fn read(address: u64) -> Touch {
+        Touch {
+            address,
+            write: false,
+            execute: false,
+        }
+    }
+
+    fn write(address: u64) -> Touch {
+        Touch {
+            write: true,
+            ..read(address)
+        }
+    }
+
+    fn fetch(address: u64) -> Touch {
+        Touch {
+            execute: true,
+            ..read(address)
+        }
+    }
+
+    #[test]
+    fn writes_to_the_own_apic_may_be_interrupt_commands() {
+        assert_eq!(of_root(write(XAPIC + 0x300), &GUARDED), RootTarget::Xapic);
+    }
+
+    #[test]
+    fn reads_of_the_own_apic_are_memory() {
+        assert_eq!(of_root(read(XAPIC + 0x300), &GUARDED), RootTarget::Memory);
+    }
+
+    #[test]
+    fn without_memory_mapped_registers_there_is_no_such_page() {
+        let x2apic = Machine {
+            xapic: false,
+            ..GUARDED
+        };
+        assert_eq!(of_root(write(XAPIC), &x2apic), RootTarget::Memory);
+    }
+
+    #[test]
+    fn the_page_behind_the_apic_is_not_the_apic() {
+        assert_eq!(of_root(write(XAPIC + 0x1000), &GUARDED), RootTarget::Memory);
+        assert_eq!(of_root(write(XAPIC - 1), &GUARDED), RootTarget::Memory);
+    }
+
+    #[test]
+    fn guarded_configuration_space_is_filtered() {
+        let want = RootTarget::Config(BDF, 0x44);
+        assert_eq!(of_root(read(CONFIG + 0x44), &GUARDED), want);
+        assert_eq!(of_root(write(CONFIG + 0x44), &GUARDED), want);
+    }
+
+    #[test]
+    fn guarded_chips_are_emulated() {
+        assert_eq!(of_root(read(IOAPIC + 0x10), &GUARDED), RootTarget::IoApic);
+        assert_eq!(of_root(write(IOMMU + 0xff8), &GUARDED), RootTarget::Iommu);
+    }
+
+    #[test]
+    fn what_the_root_owns_is_memory_whatever_it_is() {
+        let free = Machine {
+            xapic: true,
+            owner: Owner::Root,
+        };
+        for address in [CONFIG, IOAPIC, IOMMU, 0x1000] {
+            assert_eq!(of_root(write(address), &free), RootTarget::Memory);
+        }
+    }
+
+    #[test]
+    fn what_a_cell_owns_is_emulated_for_nobody_but_for_its_space() {
+        let of_cell = Machine {
+            xapic: true,
+            owner: Owner::Device(CellId(1)),
+        };
+        assert_eq!(of_root(read(CONFIG), &of_cell), RootTarget::Config(BDF, 0));
+        assert_eq!(of_root(read(0xf000_0000), &of_cell), RootTarget::Memory);
+    }
+
+    #[test]
+    fn code_is_fetched_from_no_device() {
+        for address in [CONFIG, IOAPIC, IOMMU, XAPIC] {
+            assert_eq!(of_root(fetch(address), &GUARDED), RootTarget::Memory);
+        }
+    }
+
+    #[test]
+    fn an_address_that_does_not_exist_has_no_owner() {
+        assert_eq!(of_root(read(END), &GUARDED), RootTarget::Memory);
+        assert_eq!(of_root(write(u64::MAX), &GUARDED), RootTarget::Memory);
+    }
+
+    struct Cell {
+        ioapic: bool,
+        functions: bool,
+    }
+
+    impl CellMap for Cell {
+        fn ioapic(&self) -> Option<u64> {
+            self.ioapic.then_some(IOAPIC)
+        }
+        fn has_functions(&self) -> bool {
+            self.functions
+        }
+        fn config(&self, address: u64) -> Option<(Bdf, u16)> {
+            GUARDED.config(address)
+        }
+        fn is_table(&self, address: u64) -> bool {
+            self.functions && address & !0xfff == 0xf000_0000
+        }
+    }
+
+    const RICH: Cell = Cell {
+        ioapic: true,
+        functions: true,
+    };
+    const POOR: Cell = Cell {
+        ioapic: false,
+        functions: false,
+    };
+
+    #[test]
+    fn a_cell_has_its_io_apic_and_its_functions() {
+        assert_eq!(of_cell(read(IOAPIC + 0x10), &RICH), CellTarget::IoApic);
+        let want = CellTarget::Config(BDF, 4);
+        assert_eq!(of_cell(write(CONFIG + 4), &RICH), want);
+        assert_eq!(of_cell(write(0xf000_0ff0), &RICH), CellTarget::Table);
+    }
+
+    #[test]
+    fn a_cell_without_them_fails_where_others_have_them() {
+        for address in [IOAPIC, CONFIG, 0xf000_0000] {
+            assert_eq!(of_cell(read(address), &POOR), CellTarget::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_cell_that_runs_code_on_a_device_fails() {
+        for address in [IOAPIC, CONFIG, 0xf000_0000] {
+            assert_eq!(of_cell(fetch(address), &RICH), CellTarget::Nothing);
+        }
+    }
+
+    #[test]
+    fn what_is_beside_a_cells_devices_is_nothing() {
+        for address in [IOAPIC + 0x1000, CONFIG - 1, XAPIC, IOMMU, 0, u64::MAX] {
+            assert_eq!(of_cell(write(address), &RICH), CellTarget::Nothing);
+        }
+    }
+}
