@@ -59,6 +59,21 @@ pub(crate) fn clippy(paths: &Paths) -> Result<()> {
     command.run(paths, "clippy-monitor").map(drop)
 }
 
+/// Builds the documentation of the monitor's source, private items as well,
+/// warnings being errors.
+///
+/// # Errors
+///
+/// The first broken link or other mistake, as rustdoc tells it.
+pub(crate) fn doc(paths: &Paths) -> Result<()> {
+    freestanding(paths)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .words("doc --no-deps --document-private-items")
+        .words(PROFILE)
+        .run(paths, "doc-monitor")
+        .map(drop)
+}
+
 /// Cargo with the flags of a freestanding program, in a folder of its own:
 /// other flags would build all dependencies again.
 fn freestanding(paths: &Paths) -> Cmd {

@@ -2,7 +2,7 @@
 //! the patched QEMU by itself.
 
 use super::pool::Load;
-use super::{Check, Verdict, passed, unit};
+use super::{Check, Verdict, passed, tools, unit};
 use crate::build::{self, cargo, monitor};
 use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
@@ -57,6 +57,11 @@ pub(super) fn all() -> Vec<Check> {
         Check::host("monitor-clippy", |paths, _| {
             monitor::clippy(paths).and_then(|()| passed())
         }),
+        Check::host("monitor-doc", |paths, _| {
+            monitor::doc(paths).and_then(|()| passed())
+        }),
+        Check::host("scripts", |paths, _| tools::scripts(paths)),
+        Check::host("dependencies", |paths, _| tools::dependencies(paths)),
         Check::host("cellctl-static", |paths, _| {
             let _alone = build::alone();
             build::cellctl::build(paths).and_then(|_| passed())

@@ -6,6 +6,7 @@ mod checks;
 mod kernels;
 mod pool;
 mod skips;
+mod tools;
 mod unit;
 
 use crate::paths::{Paths, make_dir};

@@ -1,6 +1,6 @@
 //! The one place that knows who owns which page and which port.
 //!
-//! CPUs tell their owner themselves ([`crate::percpu::CpuShared::owner`]).
+//! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
 use crate::mem::pool;
 use cellvisor_abi::PAGE_SIZE;
