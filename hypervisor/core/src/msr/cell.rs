@@ -6,7 +6,7 @@
 
 use super::Action::{Deny, Direct, Emulate};
 use super::Which::{
-    ApicBase, ArchCapabilities, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock,
+    ApicBase, ArchCapabilities, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock, Lvt,
     MicrocodeRevision, X2apicId, X2apicLdr, ZeroOnly,
 };
 use super::{Rule, constant, direct, emulate, read_only, rule};
@@ -51,9 +51,14 @@ pub(super) const COMMON: &[Rule] = &[
     rule(0x802, 0x802, Emulate(X2apicId), Deny),
     direct(0x803, 0x80c),
     rule(0x80d, 0x80d, Emulate(X2apicLdr), Deny),
-    direct(0x80e, 0x82f),
+    direct(0x80e, 0x82e),
+    // LVT of corrected machine checks
+    rule(0x82f, 0x82f, Direct, Emulate(Lvt)),
     emulate(0x830, Icr),
-    direct(0x831, 0x83f),
+    direct(0x831, 0x832),
+    // LVT of heat, counters, LINT0, LINT1: those with a delivery mode.
+    rule(0x833, 0x836, Direct, Emulate(Lvt)),
+    direct(0x837, 0x83f),
     // XSS: its components would let XRSTORS load MSRs that are denied here.
     rule(0xda0, 0xda0, Emulate(Constant(0)), Emulate(ZeroOnly)),
     // KVM's clock.

@@ -37,9 +37,12 @@ const CELL: &str = "
     802         X2APIC_APICID                   x2apic-id       gp
     803-80c     X2APIC_VERSION, TPR, PPR, EOI   hw              hw
     80d         X2APIC_LDR                      x2apic-ldr      gp
-    80e-82f     X2APIC_SIVR, ISR, TMR, IRR, ESR hw              hw
+    80e-82e     X2APIC_SIVR, ISR, TMR, IRR, ESR hw              hw
+    82f         X2APIC_LVT_CMCI                 hw              lvt
     830         X2APIC_ICR                      icr             icr
-    831-83f     X2APIC_LVT, timer, SELF_IPI     hw              hw
+    831-832     reserved, X2APIC_LVT_TIMER      hw              hw
+    833-836     X2APIC_LVT_THERMAL, _PMI, _LINT hw              lvt
+    837-83f     X2APIC_LVT_ERROR, timer, SELF_IPI hw            hw
     da0         XSS                             =0              zero
     4b564d00    KVM wall clock                  kvm-wall        kvm-wall
     4b564d01    KVM system time                 kvm-time        kvm-time
@@ -100,12 +103,12 @@ const ROOT: &str = "
     179-17b     MCG_CAP, MCG_STATUS, MCG_CTL    hw              hw
     1d9         DEBUGCTL                        hw              hw
     1db-1de     last branch, last exception     hw              hw
-    200-21f     MTRR_PHYSBASE, MTRR_PHYSMASK    hw              hw
-    250         MTRR_FIX64K_00000               hw              hw
-    258-259     MTRR_FIX16K_80000, _A0000       hw              hw
-    268-26f     MTRR_FIX4K_C0000 to _F8000      hw              hw
+    200-21f     MTRR_PHYSBASE, MTRR_PHYSMASK    hw              drop
+    250         MTRR_FIX64K_00000               hw              drop
+    258-259     MTRR_FIX16K_80000, _A0000       hw              drop
+    268-26f     MTRR_FIX4K_C0000 to _F8000      hw              drop
     277         PAT                             hw              hw
-    2ff         MTRR_DEF_TYPE                   hw              hw
+    2ff         MTRR_DEF_TYPE                   hw              drop
     400-47f     MCi_CTL, _STATUS, _ADDR, _MISC  hw              hw
     6a0-6a8     U_CET, S_CET, shadow stacks     hw              hw
     6e0-6e1     TSC_DEADLINE, PKRS              hw              hw
@@ -116,7 +119,7 @@ const ROOT: &str = "
     c8d-c8f     QM_EVTSEL, QM_CTR, PQR_ASSOC    hw              hw
     c90-cff     L3_QOS_MASK                     hw              hw
     d10-d5f     L2_QOS_MASK, MBA                hw              hw
-    da0         XSS                             hw              hw
+    da0         XSS                             hw              xss
     4b564d00-4b564d04 KVM's shared areas        hw              outer
     4b564d05-4b564d08 KVM's other MSRs          hw              hw
     c0000081-c0000084 STAR, LSTAR, CSTAR, FMASK hw              hw
@@ -144,7 +147,8 @@ const ROOT_INTEL: &str = "
     17f         ERROR_CONTROL                   hw              hw
     186-18d     PERFEVTSEL0 to 7                hw              hw
     198-19d     PERF_STATUS to THERM2_CTL       hw              hw
-    1a0-1ad     MISC_ENABLE to TURBO_RATIO_LIMIT hw             hw
+    1a0         MISC_ENABLE                     hw              misc-enable
+    1a1-1ad     MISC_PWR_MGMT to TURBO_RATIO_LIMIT hw           hw
     1b0-1b2     ENERGY_PERF_BIAS, PACKAGE_THERM hw              hw
     1c4-1c5     XFD, XFD_ERR                    hw              hw
     1c8-1c9     LBR_SELECT, LASTBRANCH_TOS      hw              hw
@@ -157,7 +161,8 @@ const ROOT_INTEL: &str = "
     38d-390     FIXED_CTR_CTRL, PERF_GLOBAL     hw              hw
     391-397     PERF_GLOBAL_STATUS_SET, uncore  hw              hw
     3b0-3b5     uncore counters                 hw              hw
-    3f1-3ff     PEBS_ENABLE, residencies        hw              hw
+    3f1         PEBS_ENABLE                     =0              drop
+    3f2-3ff     PEBS_DATA_CFG, residencies      hw              hw
     4c1-4c8     A_PMC0 to 7                     hw              hw
     500         SGX_SVN_STATUS                  hw              hw
     600         DS_AREA                         hw              hw
@@ -171,7 +176,8 @@ const ROOT_INTEL: &str = "
     14ce-14cf   LBR_CTL, LBR_DEPTH              hw              hw
     1500-151f   LBR_n_FROM_IP                   hw              hw
     1600-161f   LBR_n_TO_IP                     hw              hw
-    17d0-17d4   HW_FEEDBACK                     hw              hw
+    17d0-17d1   HW_FEEDBACK_PTR, _CONFIG        hw              drop
+    17d2-17d4   THREAD_FEEDBACK and others      hw              hw
     c0000080    EFER                            hw              hw
 ";
 
@@ -235,6 +241,9 @@ fn action(word: &str) -> Action {
         "microcode" => Which::MicrocodeRevision,
         "kvm-wall" => Which::KvmWallClock,
         "kvm-time" => Which::KvmSystemTime,
+        "xss" => Which::Xss,
+        "misc-enable" => Which::MiscEnable,
+        "lvt" => Which::Lvt,
         "outer" => Which::OuterArea,
         constant => {
             let hex = constant.strip_prefix('=').expect("a word of the list");

@@ -45,6 +45,12 @@ pub enum Which {
     ArchCapabilities,
     /// IA32_BIOS_SIGN_ID or the AMD patch level: the microcode's revision.
     MicrocodeRevision,
+    /// IA32_XSS: bits of [`ROOT_XSS`] reach the hardware, others give #GP.
+    Xss,
+    /// IA32_MISC_ENABLE: what a write leaves alone, [`misc_enable`] tells.
+    MiscEnable,
+    /// An entry of the local vector table with a delivery mode, see [`lvt`].
+    Lvt,
     /// KVM's wall clock: the guest writes an address.
     KvmWallClock,
     /// KVM's system time: the guest writes an address and an enable bit.
@@ -52,6 +58,41 @@ pub enum Which {
     /// An area that the root shares with an outer hypervisor: the hardware's
     /// MSR, once the address in it is seen to be the root's.
     OuterArea,
+}
+
+/// State components that the root may switch on in IA32_XSS: PASID, shadow
+/// stacks, last branches. With that of processor trace XRSTORS would set output
+/// addresses in physical memory, with that of user interrupts it would let
+/// programs interrupt any CPU.
+pub const ROOT_XSS: u64 = 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15;
+
+/// IA32_MISC_ENABLE: CPUID limited to leaf 3, no execute-disable. The monitor
+/// needs both off: with the second, a VM exit could not load its EFER.
+const MISC_ENABLE_KEPT: u64 = 1 << 22 | 1 << 34;
+
+/// What IA32_MISC_ENABLE becomes when the root, with `hardware` in it, writes
+/// `value`.
+#[must_use]
+pub const fn misc_enable(hardware: u64, value: u64) -> u64 {
+    hardware & MISC_ENABLE_KEPT | value & !MISC_ENABLE_KEPT
+}
+
+/// What an entry of the local vector table becomes when a cell writes `value`;
+/// `None` for #GP.
+///
+/// An SMI would take the CPU to the firmware, an INIT away from its owner. What
+/// comes by ExtINT is the interrupt controller's of old, which cells do not have:
+/// such an entry stays masked.
+///
+/// Spec: SDM 3A, "Local Vector Table".
+#[must_use]
+pub const fn lvt(value: u64) -> Option<u64> {
+    const MASKED: u64 = 1 << 16;
+    match value >> 8 & 7 {
+        0 | 4 => Some(value),
+        7 => Some(value | MASKED),
+        _ => None,
+    }
 }
 
 /// One line of a table: MSRs `first..=last`.

@@ -3,13 +3,13 @@
 //! the monitor.
 //!
 //! Kept from it: everything of VMX and SVM; SMM and the debug interface;
-//! processor trace, whose output goes to physical addresses; the memory map's
-//! switches; voltage and encryption settings; microcode, which would change
+//! processor trace, whose output goes to physical addresses, and precise sampling,
+//! whose records go to linear ones; memory types and the memory map's switches; voltage and encryption settings; microcode, which would change
 //! CPUs under running cells.
 
 use super::Action::{Deny, Direct, Emulate};
-use super::Which::{ApicBase, Constant, Efer, Icr, Ignore, OuterArea};
-use super::{Rule, direct, emulate, read_only, rule};
+use super::Which::{ApicBase, Constant, Efer, Icr, Ignore, MiscEnable, OuterArea, Xss};
+use super::{Rule, constant, direct, emulate, read_only, rule};
 
 /// FEATURE_CONTROL and the like where they shall read as written once and
 /// never again.
@@ -38,13 +38,14 @@ pub(super) const COMMON: &[Rule] = &[
     // DEBUGCTL, last branches and exceptions
     direct(0x1d9, 0x1d9),
     direct(0x1db, 0x1de),
-    // MTRRs, PAT
-    direct(0x200, 0x21f),
-    direct(0x250, 0x250),
-    direct(0x258, 0x259),
-    direct(0x268, 0x26f),
+    // MTRRs: memory has the types that it had, for cells and the monitor, too.
+    rule(0x200, 0x21f, Direct, Emulate(Ignore)),
+    rule(0x250, 0x250, Direct, Emulate(Ignore)),
+    rule(0x258, 0x259, Direct, Emulate(Ignore)),
+    rule(0x268, 0x26f, Direct, Emulate(Ignore)),
+    // PAT
     direct(0x277, 0x277),
-    direct(0x2ff, 0x2ff),
+    rule(0x2ff, 0x2ff, Direct, Emulate(Ignore)),
     // Machine-check banks; VMX's capabilities begin at 480H.
     direct(0x400, 0x47f),
     direct(0x6a0, 0x6a8),
@@ -58,7 +59,7 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0xc8d, 0xc8f),
     direct(0xc90, 0xcff),
     direct(0xd10, 0xd5f),
-    direct(0xda0, 0xda0),
+    rule(0xda0, 0xda0, Direct, Emulate(Xss)),
     // Areas shared with an outer KVM, to which it writes on its own.
     rule(0x4b56_4d00, 0x4b56_4d04, Direct, Emulate(OuterArea)),
     direct(0x4b56_4d05, 0x4b56_4d08),
@@ -96,7 +97,8 @@ pub(super) const INTEL: &[Rule] = &[
     // Event selects, performance and thermal control, energy bias
     direct(0x186, 0x18d),
     direct(0x198, 0x19d),
-    direct(0x1a0, 0x1ad),
+    rule(0x1a0, 0x1a0, Direct, Emulate(MiscEnable)),
+    direct(0x1a1, 0x1ad),
     direct(0x1b0, 0x1b2),
     direct(0x1c4, 0x1c5),
     direct(0x1c8, 0x1c9),
@@ -111,11 +113,13 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0x38d, 0x390),
     direct(0x391, 0x397),
     direct(0x3b0, 0x3b5),
-    direct(0x3f1, 0x3ff),
+    // PEBS_ENABLE: records would go to a linear address while the monitor runs.
+    constant(0x3f1, 0x3f1, 0),
+    direct(0x3f2, 0x3ff),
     // Full-width counters.
     direct(0x4c1, 0x4c8),
     direct(0x500, 0x500),
-    // DS_AREA
+    // DS_AREA, for branch traces: those end with the VM exit.
     direct(0x600, 0x600),
     // Power limits, energy, residencies, turbo ratios
     direct(0x601, 0x66f),
@@ -130,7 +134,10 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0x14ce, 0x14cf),
     direct(0x1500, 0x151f),
     direct(0x1600, 0x161f),
-    direct(0x17d0, 0x17d4),
+    // HW_FEEDBACK_PTR is a physical address; the monitor has switched the
+    // table off.
+    rule(0x17d0, 0x17d1, Direct, Emulate(Ignore)),
+    direct(0x17d2, 0x17d4),
     direct(0xc000_0080, 0xc000_0080),
 ];
 

@@ -162,3 +162,39 @@ fn cells_change_nothing_that_others_share() {
         }
     }
 }
+
+#[test]
+fn root_gets_no_component_that_reaches_beyond_it() {
+    // Processor trace, user interrupts, HDC, HWP.
+    for component in [8, 13, 14, 16] {
+        assert_eq!(ROOT_XSS >> component & 1, 0, "{component}");
+    }
+    // What Linux uses: PASID, shadow stacks of programs and of the kernel.
+    for component in [10, 11, 12] {
+        assert_eq!(ROOT_XSS >> component & 1, 1, "{component}");
+    }
+}
+
+#[test]
+fn misc_enable_keeps_what_the_monitor_needs() {
+    const XD_DISABLE: u64 = 1 << 34;
+    const LIMIT_CPUID: u64 = 1 << 22;
+    const TURBO_DISABLE: u64 = 1 << 38;
+    assert_eq!(misc_enable(1, u64::MAX) & (XD_DISABLE | LIMIT_CPUID), 0);
+    assert_eq!(misc_enable(XD_DISABLE, 0), XD_DISABLE);
+    assert_eq!(misc_enable(1, TURBO_DISABLE), TURBO_DISABLE);
+}
+
+#[test]
+fn vector_table_takes_interrupts_and_nmis_only() {
+    const MASKED: u64 = 1 << 16;
+    for mode in 0..8u64 {
+        let value = mode << 8 | 0x31;
+        let expected = match mode {
+            0 | 4 => Some(value),
+            7 => Some(value | MASKED),
+            _ => None,
+        };
+        assert_eq!(lvt(value), expected, "delivery mode {mode}");
+    }
+}

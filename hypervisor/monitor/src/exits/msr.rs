@@ -7,7 +7,7 @@ use cellvisor_abi::call::ExitKind;
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
 use cellvisor_core::kvmclock::{self, Request};
-use cellvisor_core::msr::{Action, Policy, Which};
+use cellvisor_core::msr::{self as policy, Action, Policy, Which};
 use cellvisor_core::vcpu::RCX;
 
 /// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
@@ -17,7 +17,7 @@ const BOOT_CPU: u64 = 1 << 8;
 
 const MICROCODE: u32 = 0x8b;
 
-fn policy(cpu: &Cpu<'_>) -> Policy {
+fn policy_of(cpu: &Cpu<'_>) -> Policy {
     if cpu.is_root() {
         cpu.vcpu.vendor().root_msrs
     } else {
@@ -28,7 +28,7 @@ fn policy(cpu: &Cpu<'_>) -> Policy {
 /// Handles RDMSR.
 pub(crate) fn read(cpu: &mut Cpu<'_>) {
     let index = cpu.regs.0[RCX] as u32;
-    let value = match policy(cpu).read(index) {
+    let value = match policy_of(cpu).read(index) {
         Action::Direct => msr::try_rdmsr(index),
         Action::Emulate(which) => emulated_read(cpu, which, index),
         Action::Deny => None,
@@ -46,10 +46,9 @@ pub(crate) fn read(cpu: &mut Cpu<'_>) {
 pub(crate) fn write(cpu: &mut Cpu<'_>) {
     let index = cpu.regs.0[RCX] as u32;
     let value = cpu.regs.edx_eax();
-    let done = match policy(cpu).write(index) {
-        // SAFETY: the policy lets the guest write this MSR itself; it exits
-        // only because the hardware's map does not cover it.
-        Action::Direct => unsafe { msr::try_wrmsr(index, value) },
+    let done = match policy_of(cpu).write(index) {
+        // It exits only because the hardware's map does not cover it.
+        Action::Direct => write_direct(index, value),
         Action::Emulate(which) => emulated_write(cpu, which, index, value),
         Action::Deny => false,
     };
@@ -58,6 +57,12 @@ pub(crate) fn write(cpu: &mut Cpu<'_>) {
     } else {
         refuse(cpu, "write", index, value);
     }
+}
+
+/// Writes an MSR for the guest; false if the CPU refuses.
+fn write_direct(index: u32, value: u64) -> bool {
+    // SAFETY: the policy lets the guest have this value in this MSR.
+    unsafe { msr::try_wrmsr(index, value) }
 }
 
 fn refuse(cpu: &mut Cpu<'_>, what: &str, index: u32, value: u64) {
@@ -84,7 +89,7 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
         Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
         Which::Efer => cpu.vcpu.state().efer,
-        Which::OuterArea => msr::try_rdmsr(index)?,
+        Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt => msr::try_rdmsr(index)?,
         Which::KvmWallClock | Which::KvmSystemTime => return None,
     })
 }
@@ -99,6 +104,10 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: u32, value: u64) -> bo
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
         Which::OuterArea => outer_area(index, value),
+        Which::Xss => value & !policy::ROOT_XSS == 0 && write_direct(index, value),
+        Which::MiscEnable => msr::try_rdmsr(index)
+            .is_some_and(|now| write_direct(index, policy::misc_enable(now, value))),
+        Which::Lvt => policy::lvt(value).is_some_and(|value| write_direct(index, value)),
         Which::Constant(_)
         | Which::ArchCapabilities
         | Which::X2apicId
