@@ -102,6 +102,15 @@ impl Exit {
     }
 }
 
+/// Where the guest goes on after `len` bytes at `rip`. Outside of 64-bit code
+/// there are 32 bits of it: behind the last byte below 4 GiB comes 0, and a VM
+/// entry with more would fail.
+#[must_use]
+pub const fn next_rip(rip: u64, len: u8, is_64_bit: bool) -> u64 {
+    let next = rip.wrapping_add(len as u64);
+    if is_64_bit { next } else { next & 0xffff_ffff }
+}
+
 /// All ones in the width of a port access: what an absent device answers.
 #[must_use]
 pub const fn ones(size: u8) -> u64 {
@@ -184,6 +193,14 @@ mod tests {
     #[test]
     fn absent_devices_answer_with_all_ones() {
         assert_eq!([1, 2, 4].map(ones), [0xff, 0xffff, 0xffff_ffff]);
+    }
+
+    #[test]
+    fn next_rip_wraps_at_4_gib_but_in_64_bit_code() {
+        assert_eq!(next_rip(0xffff_fffe, 2, false), 0);
+        assert_eq!(next_rip(0xffff_fffe, 2, true), 0x1_0000_0000);
+        assert_eq!(next_rip(0x1000, 15, false), 0x100f);
+        assert_eq!(next_rip(u64::MAX - 1, 2, true), 0);
     }
 
     #[test]

@@ -236,14 +236,16 @@ pub enum Event {
 }
 
 impl Event {
-    /// Vector, and whether the exception has an error code (always zero here).
+    /// Vector, and whether the exception has an error code (always zero here)
+    /// for a guest with this CR0: in real mode none has.
     #[must_use]
-    pub const fn vector(self) -> (u8, bool) {
+    pub const fn vector(self, cr0: u64) -> (u8, bool) {
+        let protected = cr0 & CR0_PE != 0;
         match self {
             Self::Debug => (1, false),
             Self::InvalidOpcode => (6, false),
-            Self::GeneralProtection => (13, true),
-            Self::AlignmentCheck => (17, true),
+            Self::GeneralProtection => (13, protected),
+            Self::AlignmentCheck => (17, protected),
             Self::MachineCheck => (18, false),
         }
     }
@@ -279,6 +281,14 @@ mod tests {
         );
         assert_eq!(state.efer & EFER_LMA, EFER_LMA);
         assert_eq!(state.cs.access & 0x2000, 0x2000, "64-bit code");
+    }
+
+    #[test]
+    fn exceptions_have_no_error_code_in_real_mode() {
+        assert_eq!(Event::GeneralProtection.vector(CR0_PE), (13, true));
+        assert_eq!(Event::GeneralProtection.vector(CR0_ET), (13, false));
+        assert_eq!(Event::AlignmentCheck.vector(CR0_ET), (17, false));
+        assert_eq!(Event::Debug.vector(CR0_PE), (1, false));
     }
 
     #[test]

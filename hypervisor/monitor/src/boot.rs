@@ -52,8 +52,6 @@ addresses! {
     host_nmi_address = host_nmi,
     /// The handler of interrupts that nobody wants any more.
     host_interrupt_address = host_interrupt,
-    /// The handler of INITs.
-    host_init_address = host_init,
     /// The first of the exception stubs, 16 bytes each.
     exception_stubs_address = exception_stubs,
 }

@@ -2,7 +2,7 @@
 
 use crate::cell::{self, Cell, code, count};
 use crate::cpu::percpu::{Activity, CpuShared};
-use crate::cpu::{exceptions, reset};
+use crate::cpu::reset::{self, Machine};
 use crate::log;
 use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
@@ -20,6 +20,8 @@ pub(crate) struct Cpu<'a> {
     pub(crate) window: Window,
     /// An NMI waits until the guest can take it.
     pub(crate) nmi_pending: bool,
+    /// MSRs as they were when the monitor came.
+    pub(crate) machine: Option<Machine>,
     /// High half of an xAPIC interrupt command, as last written by the guest.
     pub(crate) icr_high: u32,
 }
@@ -40,6 +42,7 @@ impl<'a> Cpu<'a> {
             cell,
             window,
             nmi_pending: false,
+            machine: None,
             icr_high: 0,
         }
     }
@@ -81,7 +84,8 @@ impl Cpu<'_> {
         self.vcpu.inject(Event::GeneralProtection);
     }
 
-    /// Ends the guest's run: a cell fails, the root cannot go on.
+    /// Ends the guest's run: a cell fails, a CPU of the root waits for a start-up
+    /// IPI and still does what other CPUs ask it for.
     pub(crate) fn fail(&mut self, reason: FailReason) {
         let state = self.vcpu.state();
         let mut general = self.regs.0;
@@ -106,7 +110,8 @@ impl Cpu<'_> {
             if reason == FailReason::TripleFault {
                 reset::reset_machine();
             }
-            exceptions::stop();
+            self.shared.set_activity(Activity::WaitForSipi);
+            return;
         }
         self.shared.set_activity(Activity::Stopped);
         self.cell.fail(reason, self.virtual_id(), regs);

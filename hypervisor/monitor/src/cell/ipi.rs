@@ -65,7 +65,7 @@ fn root_targets(cell: &Cell, dest: Dest, own_id: u32, send: &mut impl FnMut(&Cpu
 
 fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
     match kind {
-        Kind::Fixed(vector) | Kind::LowestPriority(vector) => {
+        Kind::Fixed(vector @ 16..) | Kind::LowestPriority(vector @ 16..) => {
             // SAFETY: `route` has found the target among the cell's CPUs.
             unsafe {
                 apic::send(
@@ -81,7 +81,8 @@ fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
             kick::send(target, request::SIPI);
         }
         Kind::Init { assert: false } => {}
-        Kind::Smi | Kind::ExtInt | Kind::Reserved => {
+        // An APIC sends no vectors below 16.
+        Kind::Fixed(_) | Kind::LowestPriority(_) | Kind::Smi | Kind::ExtInt | Kind::Reserved => {
             if count(&cell.denied.ipi) {
                 refused(cell, kind);
             }

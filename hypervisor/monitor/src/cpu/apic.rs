@@ -26,7 +26,18 @@ const ENABLED: u32 = 1 << 8;
 pub(crate) const ICR_LOW: u32 = 0x300;
 /// Interrupt command, high half (xAPIC only).
 pub(crate) const ICR_HIGH: u32 = 0x310;
+/// Version: how many entries the local vector table has, and whether there are
+/// AMD's further ones.
+const VERSION: u32 = 0x30;
+const VERSION_EXTENDED: u32 = 1 << 31;
 const LVT: [u32; 6] = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370];
+/// Entry of corrected machine checks, the seventh.
+const LVT_CMCI: u32 = 0x2f0;
+const CMCI: u32 = 6;
+/// AMD's features beyond, with the number of entries, and the first of these.
+const EXTENDED: u32 = 0x400;
+const EXTENDED_LVT: u32 = 0x500;
+const MOST_EXTENDED: u32 = 4;
 const TIMER_COUNT: u32 = 0x380;
 const MASKED: u32 = 1 << 16;
 const PENDING: u32 = 1 << 12;
@@ -168,6 +179,9 @@ pub(crate) fn hand_over(to: Mode, interruptible: impl FnOnce(fn())) {
         for entry in LVT {
             write(entry, MASKED);
         }
+        for entry in further_entries() {
+            write(entry, MASKED);
+        }
         write(TIMER_COUNT, 0);
         write(TPR, 0);
         write(SPURIOUS, ENABLED | 0xff);
@@ -180,9 +194,46 @@ pub(crate) fn hand_over(to: Mode, interruptible: impl FnOnce(fn())) {
     }
 }
 
+unsafe extern "C" {
+    fn drain_window();
+}
+
+/// Takes interrupts that are pending on this CPU, and forgets them. They stay in
+/// service.
+fn take_interrupts() {
+    // SAFETY: the monitor's interrupt table has handlers for all vectors that an
+    // interrupt can have; they change nothing.
+    unsafe { drain_window() };
+}
+
+/// Entries of the local vector table that only some CPUs have.
+fn further_entries() -> impl Iterator<Item = u32> {
+    let version = read(VERSION);
+    let cmci = (version >> 16 & 0xff >= CMCI).then_some(LVT_CMCI);
+    let extended = if version & VERSION_EXTENDED != 0 {
+        (read(EXTENDED) >> 16 & 0xff).min(MOST_EXTENDED)
+    } else {
+        0
+    };
+    let extended = (0..extended).map(|entry| EXTENDED_LVT + 16 * entry);
+    cmci.into_iter().chain(extended)
+}
+
 /// Acknowledges what is in service and takes what is requested: at most 240
-/// vectors each.
+/// vectors, each of which can be both.
 fn drain() {
+    const MOST: usize = 2 * 240;
+    for _ in 0..MOST {
+        while_in_service();
+        if !any(REQUESTED) {
+            break;
+        }
+        take_interrupts();
+    }
+    while_in_service();
+}
+
+fn while_in_service() {
     const MOST: usize = 240;
     for _ in 0..MOST {
         if !any(IN_SERVICE) {
@@ -190,13 +241,6 @@ fn drain() {
         }
         // SAFETY: an interrupt of the last owner, who will not acknowledge it.
         unsafe { write(EOI, 0) };
-    }
-    for _ in 0..MOST {
-        if !any(REQUESTED) {
-            break;
-        }
-        // SAFETY: `host_interrupt` acknowledges whatever comes.
-        unsafe { core::arch::asm!("sti", "nop", "nop", "cli", options(nostack)) };
     }
 }
 

@@ -19,13 +19,10 @@ pub(crate) const TSS: u16 = 0x40;
 const ENTRIES: usize = TSS as usize / 8 + 2;
 const CODE_SEGMENT: u64 = 0x00af_9b00_0000_ffff;
 const DATA_SEGMENT: u64 = 0x00cf_9300_0000_ffff;
-/// Vectors with an exception stub.
-const EXCEPTIONS: usize = 22;
-/// First vector of interrupts.
-const INTERRUPTS: usize = 32;
+/// Vectors with an exception stub. Of those from 16 on interrupts can come, too.
+const EXCEPTIONS: usize = 32;
 const VECTORS: usize = 256;
 const NMI: usize = 2;
-const SECURITY: usize = 30;
 const DOUBLE_FAULT: usize = 8;
 const PAGE_FAULT: usize = 14;
 /// In a gate: use the first entry of the interrupt stack table.
@@ -122,9 +119,8 @@ pub(crate) fn init(faults: FaultStack) {
             idt[vector].0 |= IST1;
         }
     }
-    idt[INTERRUPTS..].fill(gate(boot::host_interrupt_address()));
+    idt[EXCEPTIONS..].fill(gate(boot::host_interrupt_address()));
     idt[NMI] = gate(boot::host_nmi_address());
-    idt[SECURITY] = gate(boot::host_init_address());
     TABLES.set(DescriptorTables {
         gdt: Gdt::new(tss_base(), 103),
         idt,

@@ -31,6 +31,8 @@ pub(crate) mod request {
     pub(crate) const ASSIGN: u32 = 1 << 5;
     /// Start as the first CPU of the owner. Only while stopped or waiting.
     pub(crate) const BOOT: u32 = 1 << 6;
+    /// Those that come from the owner's other CPUs.
+    pub(crate) const OF_OWNER: u32 = NMI | INIT | SIPI;
 }
 
 /// What a CPU is doing, for others to see.
@@ -104,6 +106,12 @@ impl CpuShared {
     pub(crate) fn recount(&self, general: ExitKind, kind: ExitKind) {
         self.add(general, u64::MAX);
         self.add(kind, 1);
+    }
+
+    /// Exits of a kind since the CPU got its owner.
+    pub(crate) fn counted(&self, kind: ExitKind) -> u64 {
+        let counter = self.exits.get(kind as usize);
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     fn add(&self, kind: ExitKind, by: u64) {

@@ -1,11 +1,25 @@
 //! What a CPU carries from one owner to the next unless it is cleared: registers
 //! that no VM entry loads.
 
-use crate::cpu::msr::{try_wrmsr, try_xsetbv};
+use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
+use cellvisor_core::vcpu::{CR0_CD, CR0_NW};
 
-/// MSRs that guests write directly, and their values after a reset. Those that a
-/// CPU does not have refuse the write, which is fine.
-const CLEARED: [(u32, u64); 22] = [
+/// MSRs that guests write directly, or that the hardware fills for them, and
+/// their values after a reset. Those that a CPU does not have refuse the write,
+/// which is fine.
+const CLEARED: &[(u32, u64)] = &[
+    // Counters first: nothing is sampled or recorded any more.
+    (0x38f, 0),       // PERF_GLOBAL_CTRL
+    (0x3f1, 0),       // PEBS_ENABLE
+    (0x600, 0),       // DS_AREA
+    (0x38d, 0),       // FIXED_CTR_CTRL
+    (0x14ce, 0),      // LBR_CTL
+    (0x1c8, 0),       // LBR_SELECT
+    (0xc000_0301, 0), // AMD: PERF_CNTR_GLOBAL_CTL
+    (0xc000_010e, 0), // AMD: LBR_SELECT
+    (0xc000_010f, 0), // AMD: DBG_EXTN_CFG, the last branches of version 2
+    (0xc001_1030, 0), // AMD: IBS_FETCH_CTL
+    (0xc001_1033, 0), // AMD: IBS_OP_CTL
     (0xc000_0081, 0), // STAR
     (0xc000_0082, 0), // LSTAR
     (0xc000_0083, 0), // CSTAR
@@ -27,8 +41,65 @@ const CLEARED: [(u32, u64); 22] = [
     (0x6a8, 0),       // INTERRUPT_SSP_TABLE
     (0x6e0, 0),       // TSC_DEADLINE
     (0x6e1, 0),       // PKRS
+    (0xd90, 0),       // BNDCFGS
+    (0xd93, 0),       // PASID
     (0xda0, 0),       // XSS
 ];
+
+/// Counters and what selects their events: first MSR and how many.
+const COUNTERS: &[(u32, u32)] = &[
+    (0x186, 8),        // PERFEVTSEL
+    (0xc1, 8),         // PMC
+    (0x309, 4),        // FIXED_CTR
+    (0xc001_0000, 8),  // AMD: PERF_CTL and PERF_CTR, the first four
+    (0xc001_0200, 12), // AMD: those of the core, six pairs
+];
+
+/// MSRs in which a machine is set up as its firmware and its first kernel want
+/// it; an owner may change them for as long as it has the CPU.
+const KEPT: [u32; 9] = [
+    0x3b,        // TSC_ADJUST: the TSC goes back with it
+    0x122,       // TSX_CTRL
+    0x123,       // MCU_OPT_CTRL
+    0x140,       // MISC_FEATURES_ENABLES
+    0x19a,       // CLOCK_MODULATION
+    0x1a0,       // MISC_ENABLE
+    0xc001_0015, // AMD: HWCR
+    0xc001_1020, // AMD: LS_CFG
+    0xc001_1029, // AMD: DE_CFG
+];
+
+/// HW_FEEDBACK_CONFIG: the table's address is a physical one, and pages change
+/// their owners.
+const HW_FEEDBACK_CONFIG: u32 = 0x17d1;
+const PEBS_ENABLE: u32 = 0x3f1;
+
+/// This CPU's MSRs of [`KEPT`] as the monitor found them.
+pub(crate) struct Machine([Option<u64>; KEPT.len()]);
+
+impl Machine {
+    /// Notes them, and ends what writes to memory behind the monitor's back.
+    pub(crate) fn take() -> Self {
+        for index in [HW_FEEDBACK_CONFIG, PEBS_ENABLE] {
+            // SAFETY: nothing is written to memory any more; Linux loses a hint
+            // about its scheduling, and samples.
+            unsafe { try_wrmsr(index, 0) };
+        }
+        Self(KEPT.map(try_rdmsr))
+    }
+
+    /// Makes them so again.
+    pub(crate) fn restore(&self) {
+        for (index, value) in KEPT.iter().zip(self.0) {
+            if let Some(value) = value {
+                // SAFETY: with this value the monitor has run before.
+                unsafe { try_wrmsr(*index, value) };
+            }
+        }
+    }
+}
+
+const CR0_TS: u64 = 1 << 3;
 
 /// Legacy area and header of an XSAVE image: all components in their initial
 /// state, MXCSR as after a reset.
@@ -43,9 +114,11 @@ static INITIAL: Initial = {
 
 /// Clears what the last owner may have left in this CPU.
 pub(crate) fn clear_cpu() {
-    for (index, value) in CLEARED {
+    let counters = COUNTERS.iter();
+    let counters = counters.flat_map(|(first, count)| (*first..first + count).map(|msr| (msr, 0)));
+    for (index, value) in CLEARED.iter().copied().chain(counters) {
         // SAFETY: none of these matters to the monitor: it uses no SYSCALL, no
-        // shadow stacks, no deadline timer and no protection keys.
+        // shadow stacks, no deadline timer, no protection keys and no counters.
         unsafe { try_wrmsr(index, value) };
     }
     let features = raw_cpuid::CpuId::new();
@@ -53,8 +126,13 @@ pub(crate) fn clear_cpu() {
     // SAFETY: the monitor uses no extended state and no debug registers; the
     // image is aligned and complete for an XRSTOR of initial states.
     unsafe {
-        core::arch::asm!("clts", options(nostack));
+        // TS, and the caches' switches CD and NW, which no VM entry or exit loads.
+        core::arch::asm!("mov {0}, cr0", "and {0}, {1}", "mov cr0, {0}",
+            out(reg) _, in(reg) !(CR0_TS | CR0_CD | CR0_NW), options(nostack));
         if xsave {
+            // State in components that the last owner has switched off again
+            // would stay.
+            try_xsetbv(0, all_components());
             core::arch::asm!("xrstor [{}]", in(reg) &raw const INITIAL,
                 in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
             try_xsetbv(0, 1);
@@ -65,6 +143,12 @@ pub(crate) fn clear_cpu() {
             "mov dr6, {1}", "mov cr2, {0}", in(reg) 0u64, in(reg) 0xffff_0ff0u64,
             options(nostack));
     }
+}
+
+/// All components of XCR0 that the CPU has.
+fn all_components() -> u64 {
+    let leaf = raw_cpuid::cpuid!(0xd, 0);
+    u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
 }
 
 /// Page-fault address of the guest: no VM exit touches it.

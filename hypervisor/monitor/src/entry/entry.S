@@ -360,65 +360,72 @@ host_nmi:
 3:  pop rax
     iretq
 
-# #SX: an INIT that AMD-V turned into an exception with an error code (VM_CR).
-# Nothing but another CPU's interrupt command, which is emulated, may reset a CPU.
-    .globl host_init
-host_init:
-    add rsp, 8
-    iretq
+# extern "C" fn drain_window(): takes the interrupts that are pending. They are
+# acknowledged by the caller.
+    .globl drain_window
+drain_window:
+    sti
+drain_open:
+    nop
+    nop
+    cli
+drain_closed:
+    ret
 
-# Interrupts that a CPU's last owner left behind: acknowledged and forgotten
-# (apic::drain), in x2APIC mode.
+# Interrupts that a CPU's last owner left behind: forgotten here, acknowledged
+# behind drain_window. Nowhere else are interrupts open.
     .globl host_interrupt
 host_interrupt:
-    push rax
-    push rcx
-    push rdx
-    mov ecx, 0x80b
-    xor eax, eax
-    xor edx, edx
-    wrmsr
-    pop rdx
-    pop rcx
-    pop rax
     iretq
 
-# Exceptions of the monitor itself. Those of the three checked accesses become
-# their result 1; all others end in `fatal`, which does not return.
-    .macro exception vector, has_error
+# Exceptions of the monitor itself. The stack is aligned before the CPU pushes
+# five words, or six with an error code: the alignment tells which. Those of the
+# three checked accesses become their result 1; all others end in `fatal`, which
+# does not return.
+    .macro exception vector
     .align 16
-    .if \has_error == 0
+    test spl, 8
+    jz 1f
     push 0
-    .endif
-    push \vector
+1:  push \vector
     jmp exception_common
     .endm
 
     .align 16
     .globl exception_stubs
 exception_stubs:
-    exception 0, 0
-    exception 1, 0
-    exception 2, 0
-    exception 3, 0
-    exception 4, 0
-    exception 5, 0
-    exception 6, 0
-    exception 7, 0
-    exception 8, 1
-    exception 9, 0
-    exception 10, 1
-    exception 11, 1
-    exception 12, 1
-    exception 13, 1
-    exception 14, 1
-    exception 15, 0
-    exception 16, 0
-    exception 17, 1
-    exception 18, 0
-    exception 19, 0
-    exception 20, 0
-    exception 21, 1
+    exception 0
+    exception 1
+    exception 2
+    exception 3
+    exception 4
+    exception 5
+    exception 6
+    exception 7
+    exception 8
+    exception 9
+    exception 10
+    exception 11
+    exception 12
+    exception 13
+    exception 14
+    exception 15
+    exception 16
+    exception 17
+    exception 18
+    exception 19
+    exception 20
+    exception 21
+    exception 22
+    exception 23
+    exception 24
+    exception 25
+    exception 26
+    exception 27
+    exception 28
+    exception 29
+    exception 30
+    exception 31
 
 exception_common:
     cmp dword ptr [rsp], 13
@@ -440,7 +447,26 @@ exception_common:
     pop rax
     add rsp, 16
     iretq
-2:  mov rdi, [rsp]
+# Interrupts may have such vectors, too (some APICs take even those below 16).
+# They come in drain_window only, whose instructions have no exceptions.
+2:  push rax
+    lea rax, [rip + drain_open]
+    cmp [rsp + 24], rax
+    jb 3f
+    lea rax, [rip + drain_closed]
+    cmp [rsp + 24], rax
+    ja 3f
+    pop rax
+    add rsp, 16
+    iretq
+3:  pop rax
+# #SX: an INIT that AMD-V turned into an exception with an error code (VM_CR).
+# Nothing but another CPU's interrupt command, which is emulated, may reset a CPU.
+    cmp dword ptr [rsp], 30
+    jne 4f
+    add rsp, 16
+    iretq
+4:  mov rdi, [rsp]
     mov rsi, [rsp + 8]
     mov rdx, [rsp + 16]
     mov rcx, cr2

@@ -24,6 +24,9 @@ pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
             cpu.nmi_pending = false;
         }
         let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared);
+        // From the first exit on the monitor's own interrupt table is loaded, and
+        // an MSR that does not exist can be asked for.
+        cpu.machine.get_or_insert_with(reset::Machine::take);
         if let Some(kind) = exit.kind() {
             cpu.shared.count(kind);
         }
@@ -47,6 +50,11 @@ impl Cpu<'_> {
         }
         if asked(request::ASSIGN) {
             self.assign();
+            // Interrupts for the last owner are none for the new one.
+            self.shared
+                .requests
+                .fetch_and(!(requests | request::OF_OWNER), Ordering::AcqRel);
+            return;
         }
         if asked(request::INIT) && self.shared.activity() != Activity::Stopped {
             self.shared.set_activity(Activity::WaitForSipi);
@@ -87,6 +95,9 @@ impl Cpu<'_> {
         };
         apic::hand_over(mode, |work| self.vcpu.interruptible(work));
         reset::clear_cpu();
+        if let Some(machine) = &self.machine {
+            machine.restore();
+        }
         self.nmi_pending = false;
         self.icr_high = 0;
         self.vcpu.attach(&cell.attachment());

@@ -8,9 +8,11 @@ pub(crate) mod port;
 
 use crate::cell::cpu::Cpu;
 use crate::cpu::msr::try_xsetbv;
-use cellvisor_abi::call::FailReason;
+use crate::log;
+use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::exit::Exit;
 use cellvisor_core::vcpu::{Event, RSP};
+use log::log;
 
 impl Cpu<'_> {
     /// Carries out what an exit asks for.
@@ -37,8 +39,44 @@ impl Cpu<'_> {
             // elsewhere is for no guest.
             Exit::Signal => {}
             Exit::TripleFault => self.fail(FailReason::TripleFault),
-            Exit::EntryFailed(code) => self.fail(FailReason::EntryFailed(code)),
-            Exit::Unknown(code) => self.fail(FailReason::UnknownExit(code)),
+            Exit::EntryFailed(code) => self.entry_failed(code),
+            Exit::Unknown(code) => self.unknown(code),
+        }
+    }
+
+    /// The guest has brought itself into a state that the CPU does not enter.
+    /// What it can have done without meaning it is mended, and it gets #GP; if
+    /// that is not enough, its run is over.
+    fn entry_failed(&mut self, code: u64) {
+        const LOGGED: u64 = 8;
+        self.vcpu.repair();
+        self.refuse();
+        let exit = self.vcpu.run(&mut self.regs, self.shared);
+        if let Exit::EntryFailed(_) = exit {
+            self.fail(FailReason::EntryFailed(code));
+            return;
+        }
+        if self.shared.counted(ExitKind::Other) <= LOGGED {
+            let name = self.cell.name.as_str();
+            log!("cell={name} entry failed code={code:#x}: mended");
+        }
+        if let Some(kind) = exit.kind() {
+            self.shared.count(kind);
+        }
+        self.handle(exit);
+    }
+
+    /// An exit that the back end does not know: an instruction that the root
+    /// does not have either, or the end of a cell.
+    fn unknown(&mut self, code: u64) {
+        if self.is_root() {
+            log!(
+                "root: unknown exit code={code:#x} rip={:#x}",
+                self.vcpu.rip()
+            );
+            self.vcpu.inject(Event::InvalidOpcode);
+        } else {
+            self.fail(FailReason::UnknownExit(code));
         }
     }
 

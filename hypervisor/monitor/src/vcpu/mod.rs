@@ -118,6 +118,10 @@ pub(crate) trait Vcpu {
     /// Delivers an exception with the next entry.
     fn inject(&mut self, event: Event);
 
+    /// Brings what a guest may have led astray of its own state (instruction
+    /// pointer, shadows, the event to deliver) back to where it can be entered.
+    fn repair(&mut self);
+
     /// Delivers an NMI with the next entry if the guest can take it; otherwise
     /// asks for [`Exit::NmiWindow`] and returns false.
     fn try_inject_nmi(&mut self) -> bool;

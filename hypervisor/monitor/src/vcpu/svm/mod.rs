@@ -20,7 +20,7 @@ use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::exit::Exit;
+use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::svm::{self, EFER_SVME, EVENT_HAS_CODE, EVENT_VALID, TYPE_EXCEPTION};
@@ -257,12 +257,30 @@ impl Vcpu for Svm {
 
     fn advance_by(&mut self, len: u8) {
         let rip = self.vmcb.read(RIP);
-        self.vmcb.write(RIP, rip.wrapping_add(u64::from(len)));
+        let next = rip.wrapping_add(u64::from(len));
+        // The width is asked for only where it makes a difference.
+        let crosses = next >> 32 != rip >> 32;
+        let next = if crosses {
+            next_rip(rip, len, self.code_width() == CpuMode::Bits64)
+        } else {
+            next
+        };
+        self.vmcb.write(RIP, next);
         self.vmcb.write(INTERRUPT_SHADOW, 0);
     }
 
+    fn repair(&mut self) {
+        if self.code_width() != CpuMode::Bits64 {
+            let rip = self.vmcb.read(RIP);
+            self.vmcb.write(RIP, next_rip(rip, 0, false));
+        }
+        self.vmcb.write(INTERRUPT_SHADOW, 0);
+        // SAFETY: nothing to deliver is always allowed.
+        unsafe { self.vmcb.control(ENTRY_EVENT, 0) };
+    }
+
     fn inject(&mut self, event: Event) {
-        let (vector, has_code) = event.vector();
+        let (vector, has_code) = event.vector(self.vmcb.read(CR0));
         let code = if has_code { EVENT_HAS_CODE } else { 0 };
         // SAFETY: an exception for the guest; nothing else is affected.
         unsafe {

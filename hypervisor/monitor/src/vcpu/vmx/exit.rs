@@ -72,6 +72,12 @@ fn requeue(vmcs: &mut Vmcs) -> bool {
     true
 }
 
+/// True if the #DB that just exited came by INT1.
+pub(super) fn came_by_int1(vmcs: &Vmcs) -> bool {
+    const TYPE_INT1: u32 = 5;
+    vmcs.info(EXIT_REASON) & 0xffff == 0 && vmcs.info(EXIT_EVENT) >> 8 & 7 == TYPE_INT1
+}
+
 fn exception(vmcs: &Vmcs) -> Exit {
     let event = vmcs.info(EXIT_EVENT);
     if event >> 8 & 7 == TYPE_NMI {

@@ -20,7 +20,7 @@ use caps::{Caps, NMI_WINDOW};
 use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::exit::Exit;
+use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::vcpu::{CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, Regs, Table};
@@ -34,6 +34,13 @@ const EVENT_VALID: u32 = 1 << 31;
 const EVENT_HAS_CODE: u32 = 1 << 11;
 const EVENT_NMI: u32 = EVENT_VALID | 2 << 8 | 2;
 const EVENT_EXCEPTION: u32 = EVENT_VALID | 3 << 8;
+/// A #DB that comes by INT1.
+const EVENT_INT1: u32 = EVENT_VALID | 5 << 8;
+/// Pending debug exception: a single step.
+const PENDING_STEP: u64 = 1 << 14;
+const RFLAGS_TF: u64 = 1 << 8;
+/// DEBUGCTL: single steps are branches.
+const DEBUGCTL_BTF: u64 = 1 << 1;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_SS: u64 = 3;
 const BLOCKED_BY_NMI: u64 = 1 << 3;
@@ -244,8 +251,10 @@ impl Vcpu for Vmx {
             unsafe { run::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) };
         match result {
             0 => {
-                self.launched = true;
-                exit::decode(&mut self.vmcs)
+                let exit = exit::decode(&mut self.vmcs);
+                // An entry that fails leaves the VMCS as it was.
+                self.launched |= !matches!(exit, Exit::EntryFailed(_));
+                exit
             }
             1 => Exit::Aborted,
             _ => Exit::EntryFailed(1 << 32 | u64::from(self.vmcs.info(INSTRUCTION_ERROR))),
@@ -264,7 +273,15 @@ impl Vcpu for Vmx {
 
     fn advance_by(&mut self, len: u8) {
         let rip = self.vmcs.read(GUEST_RIP);
-        self.vmcs.write(GUEST_RIP, rip.wrapping_add(u64::from(len)));
+        let next = rip.wrapping_add(u64::from(len));
+        // The width is asked for only where it makes a difference.
+        let crosses = next >> 32 != rip >> 32;
+        let next = if crosses {
+            next_rip(rip, len, self.code_width() == CpuMode::Bits64)
+        } else {
+            next
+        };
+        self.vmcs.write(GUEST_RIP, next);
         let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
         if blocked & BLOCKED_BY_STI_OR_SS != 0 {
             self.vmcs
@@ -273,16 +290,38 @@ impl Vcpu for Vmx {
     }
 
     fn inject(&mut self, event: Event) {
-        let (vector, has_code) = event.vector();
+        let (vector, has_code) = event.vector(self.vmcs.read(GUEST_CR0));
         let code = if has_code { EVENT_HAS_CODE } else { 0 };
+        let kind = if event == Event::Debug && exit::came_by_int1(&self.vmcs) {
+            // The guest goes on behind the instruction.
+            let len = self.vmcs.read(INSTRUCTION_LEN);
+            // SAFETY: the length that the CPU has reported.
+            unsafe { self.vmcs.control(ENTRY_INSTRUCTION_LEN, len) };
+            EVENT_INT1
+        } else {
+            EVENT_EXCEPTION
+        };
         // SAFETY: an exception for the guest; nothing else is affected.
         unsafe {
-            self.vmcs.control(
-                ENTRY_EVENT,
-                u64::from(EVENT_EXCEPTION | code | u32::from(vector)),
-            );
+            self.vmcs
+                .control(ENTRY_EVENT, u64::from(kind | code | u32::from(vector)));
             self.vmcs.control(ENTRY_ERROR_CODE, 0);
         }
+        self.settle_single_step();
+    }
+
+    fn repair(&mut self) {
+        if self.code_width() != CpuMode::Bits64 {
+            let rip = self.vmcs.read(GUEST_RIP);
+            self.vmcs.write(GUEST_RIP, next_rip(rip, 0, false));
+        }
+        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
+        self.vmcs
+            .write(GUEST_INTERRUPTIBILITY, blocked & BLOCKED_BY_NMI);
+        self.vmcs.write(GUEST_ACTIVITY, 0);
+        self.vmcs.write(GUEST_PENDING_DEBUG, 0);
+        // SAFETY: nothing to deliver is always allowed.
+        unsafe { self.vmcs.control(ENTRY_EVENT, 0) };
     }
 
     fn try_inject_nmi(&mut self) -> bool {
@@ -364,6 +403,25 @@ impl Vcpu for Vmx {
         } else {
             CpuMode::Bits16
         }
+    }
+}
+
+impl Vmx {
+    /// While STI or MOV SS hold exceptions back, an entry with TF wants to be told
+    /// that a single step waits, and one without TF that none does. An exit by a
+    /// debug exception has taken the step from the pending ones (SDM 3C, "Checks
+    /// on Guest Non-Register State").
+    fn settle_single_step(&mut self) {
+        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
+        if blocked & BLOCKED_BY_STI_OR_SS == 0 {
+            return;
+        }
+        let steps = self.vmcs.read(GUEST_RFLAGS) & RFLAGS_TF != 0
+            && self.vmcs.read(GUEST_DEBUGCTL) & DEBUGCTL_BTF == 0;
+        let pending = self.vmcs.read(GUEST_PENDING_DEBUG);
+        let step = if steps { PENDING_STEP } else { 0 };
+        self.vmcs
+            .write(GUEST_PENDING_DEBUG, pending & !PENDING_STEP | step);
     }
 }
 
