@@ -4,7 +4,7 @@ use crate::call::caller::Caller;
 use crate::call::give_back::filter_config_ports;
 use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
-use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim};
+use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, functions};
 use crate::dev::ioapic;
 use crate::dev::iommu::{self, Domain};
 use crate::dev::pci::Functions;
@@ -108,10 +108,14 @@ impl Parts {
         plan: &CellPlan<'_>,
     ) -> Result<(), Refusal> {
         let no_memory = || Refusal::from(CallStatus::NoMemory);
-        if iommu::units() != 0 {
-            exclude(id)?;
-        }
         claim::take_pages(&self.functions, Owner::Device(id))?;
+        if iommu::units() != 0 {
+            exclude(Owner::Cell(id))?;
+            exclude(Owner::Device(id))?;
+        }
+        if !functions::note(id, &self.functions) {
+            return Err(no_memory());
+        }
         ioapic::claim(id, self.functions.plans())?;
         hide_devices(caller, id, &self.functions)?;
         self.domain = claim::domain(plan, &self.functions, id)?;
@@ -148,9 +152,10 @@ impl Parts {
     }
 }
 
-/// Ends DMA of the root's functions to the cell's memory.
-fn exclude(id: CellId) -> Result<(), Refusal> {
-    for_each_run(Owner::Cell(id), &mut |start, size| {
+/// Ends DMA of the root's functions to what `owner` has: memory of a cell, and
+/// registers of its functions.
+fn exclude(owner: Owner) -> Result<(), Refusal> {
+    for_each_run(owner, &mut |start, size| {
         iommu::exclude(start, size).map_err(|_| ())
     })
     .map_err(|()| CallStatus::NoMemory.into())

@@ -7,6 +7,7 @@ use crate::call::give_back::{Guarded, recheck_interrupts, release};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
 use crate::cell::{self, Cell, Cpus, claim};
 use crate::cpu::percpu::{self, CpuShared};
+use crate::dev::pci;
 use crate::mem::owners;
 use crate::refusal::{Refusal, bad, taken};
 use crate::{log, machine};
@@ -133,7 +134,9 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
             u64::from(ports.first),
             u64::from(ports.first) + u64::from(ports.count),
         );
-        if ports.count == 0 || end > 1 << 16 {
+        let config = u64::from(pci::ADDRESS_PORT)..u64::from(pci::DATA_PORT) + 4;
+        let filtered = first < config.end && config.start < end;
+        if ports.count == 0 || end > 1 << 16 || filtered {
             return Err(bad(CallStatus::BadResource, Resource::Port(ports.first)));
         }
         let result = owners::with(|o| o.ports.transfer(first, end, Owner::Root, owner));

@@ -20,14 +20,13 @@ pub(super) type Guarded = heapless::Vec<u64, MAX_FUNCTIONS>;
 pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
     let Owner::Cell(id) = owner else { return };
     ioapic::release(window, id);
-    release_pages(owner, |run| {
-        if iommu::units() != 0
-            && iommu::include(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE).is_err()
-        {
-            log!("root's functions do not reach page={:#x}", run.start);
-        }
+    release_pages(owner, |run| include(run.start, run.end));
+    // Registers above were not there for the root's functions before.
+    let low = iommu::LOW_END / PAGE_SIZE;
+    release_pages(Owner::Device(id), |run| {
+        include(run.start, run.end.min(low));
     });
-    release_pages(Owner::Device(id), |_| {});
+    functions::forget(id);
     claim::release_guarded(guarded.iter().copied());
     filter_config_ports(functions::any());
     let root = cell::get(CellId::ROOT);
@@ -48,6 +47,16 @@ pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
             }
         }
     });
+}
+
+/// Lets DMA of the root's functions reach pages again.
+fn include(first: u64, end: u64) {
+    if first < end
+        && iommu::units() != 0
+        && iommu::include(first * PAGE_SIZE, (end - first) * PAGE_SIZE).is_err()
+    {
+        log!("root's functions do not reach page={first:#x}");
+    }
 }
 
 fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {

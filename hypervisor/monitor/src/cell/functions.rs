@@ -2,7 +2,7 @@
 
 use crate::cell::{self, Cell};
 use crate::dev::iommu;
-use crate::dev::pci::device::{Device, Written};
+use crate::dev::pci::device::Written;
 use crate::dev::pci::{Functions, config};
 use crate::mem::map::Window;
 use cellvisor_abi::call::CellId;
@@ -10,6 +10,7 @@ use cellvisor_core::exit::ones;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder};
+use spin::Mutex;
 
 /// Runs `f` with the functions of `cell`, if it has any.
 fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
@@ -17,9 +18,43 @@ fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
     (functions.len() != 0).then(|| f(&mut functions))
 }
 
+/// Most functions of all cells.
+const MAX_GIVEN: usize = 512;
+
+/// A function that a cell has.
+struct Given {
+    bdf: Bdf,
+    pf: Option<u32>,
+    cell: CellId,
+}
+
+/// All of them. The root's accesses ask here while cells come and go: none may
+/// look into a cell, which only its own CPUs and hypercalls keep alive.
+static GIVEN: Mutex<heapless::Vec<Given, MAX_GIVEN>> = Mutex::new(heapless::Vec::new());
+
+/// Notes that `cell` has these functions. False if there is no room; then it is
+/// noted of none.
+pub(crate) fn note(cell: CellId, functions: &Functions) -> bool {
+    let mut given = GIVEN.lock();
+    let fits = given.len() + functions.len() <= MAX_GIVEN;
+    if fits {
+        given.extend(functions.all().iter().map(|device| Given {
+            bdf: device.bdf(),
+            pf: device.plan.pf,
+            cell,
+        }));
+    }
+    fits
+}
+
+/// Forgets the functions of `cell`.
+pub(crate) fn forget(cell: CellId) {
+    GIVEN.lock().retain(|given| given.cell != cell);
+}
+
 /// True if a cell has functions: the root's accesses are filtered then.
 pub(crate) fn any() -> bool {
-    cell::all().any(|cell| with(cell, |_| ()).is_some())
+    !GIVEN.lock().is_empty()
 }
 
 /// The cell reads configuration space.
@@ -92,18 +127,14 @@ pub(crate) fn is_table(cell: &Cell, gpa: u64) -> bool {
 
 /// The cell that owns the function at `bdf`.
 pub(crate) fn owner(bdf: Bdf) -> Option<CellId> {
-    let has = |functions: &mut Functions| functions.all().iter().any(|d| d.bdf() == bdf);
-    let mut cells = cell::all();
-    cells
-        .find(|cell| with(cell, has) == Some(true))
-        .map(|cell| cell.id)
+    let given = GIVEN.lock();
+    given.iter().find(|given| given.bdf == bdf).map(|g| g.cell)
 }
 
 /// True if a cell owns a virtual function of `pf`.
 pub(crate) fn has_virtual(pf: Bdf) -> bool {
-    let of_pf = |device: &Device| device.plan.pf == Some(pf.to_plan());
-    let has = |functions: &mut Functions| functions.all().iter().any(of_pf);
-    cell::all().any(|cell| with(cell, has) == Some(true))
+    let pf = Some(pf.to_plan());
+    GIVEN.lock().iter().any(|given| given.pf == pf)
 }
 
 /// The root reads four bytes of configuration space that is guarded.
@@ -146,7 +177,7 @@ pub(crate) fn root_port_write(window: &mut Window, port: u16, size: u8, value: u
 /// Counts the faults that the units have recorded, for the functions and cells
 /// that caused them.
 pub(crate) fn count_faults() {
-    iommu::for_each_fault(|segment, fault| {
+    for (segment, fault) in iommu::take_faults() {
         let bdf = Bdf {
             segment,
             requester: fault.source,
@@ -171,5 +202,5 @@ pub(crate) fn count_faults() {
                 "cell={name} denied dma function={bdf} {what}={at:#x}"
             ));
         }
-    });
+    }
 }

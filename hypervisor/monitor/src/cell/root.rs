@@ -15,6 +15,10 @@ use spin::Mutex;
 /// Ports of a 16550.
 const UART_PORTS: u64 = 8;
 
+/// Where messages to CPUs are written, the registers of local APICs among them.
+const INTERRUPTS: u64 = 0xfee0_0000;
+const INTERRUPTS_SIZE: u64 = 1 << 20;
+
 /// Makes the root cell: ownership of the monitor's own things, tables with all
 /// RAM, bitmaps. `None` if the pool is too small.
 pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()> {
@@ -72,7 +76,11 @@ fn own_monitor(plan: &SystemPlan<'_>) -> Option<()> {
         chunks
             .iter()
             .try_for_each(|chunk| take(*chunk, CHUNK_SIZE))?;
-        take(apic, PAGE_SIZE)?;
+        // All addresses that mean interrupts: a write there may be one.
+        take(INTERRUPTS, INTERRUPTS_SIZE)?;
+        if !(INTERRUPTS..INTERRUPTS + INTERRUPTS_SIZE).contains(&apic) {
+            take(apic, PAGE_SIZE)?;
+        }
         if plan.log_port != 0 {
             let first = u64::from(plan.log_port);
             owners

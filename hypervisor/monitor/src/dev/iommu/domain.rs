@@ -20,7 +20,7 @@ use heapless::Vec;
 const ROOT_DOMAIN: u16 = 1;
 /// What the root's functions reach beside RAM: firmware's reserved memory and
 /// devices below 4 GiB.
-const LOW_END: u64 = 1 << 32;
+pub(crate) const LOW_END: u64 = 1 << 32;
 /// Entries of a root table: one for each bus.
 const BUSES: u64 = 256;
 

@@ -19,7 +19,7 @@ use cellvisor_core::iommu::vtd::{Effect, FaultRecord, Irte, Mode, registers};
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::pci::Bdf;
 use domain::Contexts;
-pub(crate) use domain::Domain;
+pub(crate) use domain::{Domain, LOW_END};
 use heapless::Vec;
 use log::log;
 use root::RootView;
@@ -291,14 +291,21 @@ pub(crate) fn mode() -> Mode {
     with(|iommu| Ok(iommu.units.first().map_or(Mode::X2apic, Unit::mode))).unwrap_or(Mode::X2apic)
 }
 
-/// Calls `f` with each fault since the last call: segment and record.
-pub(crate) fn for_each_fault(mut f: impl FnMut(u16, FaultRecord)) {
+/// Faults that are taken at once.
+const MANY_FAULTS: usize = 32;
+
+/// Takes faults since the last call: segment and record, [`MANY_FAULTS`] at most.
+/// Whose they are is found out by the caller, without the units' lock: it comes
+/// after that of a cell's functions.
+pub(crate) fn take_faults() -> Vec<(u16, FaultRecord), MANY_FAULTS> {
+    let mut faults = Vec::new();
     let _off = with(|iommu| {
         for unit in &iommu.units {
-            unit.for_each_fault(|fault| f(unit.segment, fault));
+            unit.for_each_fault(|fault| faults.push((unit.segment, fault)).is_ok());
         }
         Ok(())
     });
+    faults
 }
 
 /// The root reads a unit's register; `None` if the page is no unit's.

@@ -335,21 +335,25 @@ impl Unit {
         Ok(())
     }
 
-    /// Calls `f` with each recorded fault, and forgets it.
-    pub(super) fn for_each_fault(&self, mut f: impl FnMut(FaultRecord)) {
+    /// Calls `f` with each recorded fault, and forgets it, until `f` says that it
+    /// has enough by false; that fault is lost, later ones stay.
+    pub(super) fn for_each_fault(&self, mut f: impl FnMut(FaultRecord) -> bool) {
         let (_, count) = self.caps.fault_records();
         for record in 0..u64::from(count) {
             let at = self.faults + record * ENTRY;
             if let Some(fault) = FaultRecord::decode(read64(at), read64(at + 8)) {
-                f(fault);
+                let more = f(fault);
                 write32(at + 12, FaultRecord::CLEAR);
+                if !more {
+                    break;
+                }
             }
         }
         write32(self.regs + regs::FSTS, regs::FAULT_OVERFLOW);
     }
 
     fn clear_faults(&self) {
-        self.for_each_fault(|_| {});
+        self.for_each_fault(|_| true);
     }
 }
 
