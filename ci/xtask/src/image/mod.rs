@@ -195,6 +195,11 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<
             Mode::Plain,
         )?;
     }
+    for source in &scenario.cells.payloads {
+        let payload = program::build_payload(paths, source)?;
+        let name = format!("{CELLS}/{}", payload.name);
+        image.file(&name, &payload.content, Mode::Plain)?;
+    }
     for slice in &scenario.cells.slices {
         let path = paths.repo(slice);
         let name = path

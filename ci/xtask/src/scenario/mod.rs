@@ -160,6 +160,9 @@ pub(crate) struct Cells {
     pub(crate) modules: Vec<String>,
     /// C programs for their `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
+    /// C payloads that need no kernel, by their paths in the repository; cells
+    /// boot them by their names without ending.
+    pub(crate) payloads: Vec<String>,
     /// Configs, by their paths in the repository.
     pub(crate) slices: Vec<String>,
 }
