@@ -2,6 +2,7 @@
 
 mod exits;
 mod io;
+mod life;
 
 use crate::build;
 use crate::lane::Lane;
@@ -18,6 +19,9 @@ pub(crate) enum What {
     Io,
     /// The monitor's instructions for each kind of exit.
     Exits,
+    /// Cells made and destroyed, the monitor turned on and off: what a cycle
+    /// costs, and whether anything is lost.
+    Life,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -26,7 +30,7 @@ pub(crate) struct Options {
     /// What to measure.
     #[arg(value_enum)]
     what: What,
-    /// For `io` and `exits`: the machine (default: the best one that can be had).
+    /// For all but `plan`: the machine (default: the best one that can be had).
     #[arg(long, value_enum)]
     lane: Option<Lane>,
     /// Show the serial consoles while they run.
@@ -44,6 +48,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         What::Plan => plan(paths),
         What::Io => io::main(paths, options),
         What::Exits => exits::main(paths, options),
+        What::Life => life::main(paths, options),
     }
 }
 
