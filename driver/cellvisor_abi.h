@@ -11,7 +11,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define CV_ABI_VERSION 2
+#define CV_ABI_VERSION 3
 #define CV_PAGE_SIZE 4096ULL
 #define CV_CHUNK_SIZE 0x200000ULL
 
@@ -96,7 +96,7 @@ _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 #define CV_IOC_UNPIN _IO('V', 4)
 #define CV_IOC_CALL _IOWR('V', 5, struct cv_call)
 
-#define CV_CODE_LEAVE 2
+#define CV_CODE_LEAVE 1129709570
 
 #define CV_ENTER_OK 0
 #define CV_ENTER_ABI_MISMATCH 1
@@ -119,6 +119,8 @@ _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 #define CV_ENTER_CPUS_OFFLINE 18
 #define CV_ENTER_DRIVER 19
 #define CV_ENTER_BAD_IMAGE 20
+#define CV_ENTER_TSC_RATE 21
+#define CV_ENTER_LATE 22
 
 #define CV_CALL_OK 0
 #define CV_CALL_AGAIN 1

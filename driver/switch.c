@@ -62,6 +62,8 @@ static const char * const reasons[] = {
 	[CV_ENTER_APIC_MODE] = "the APICs are off or in different modes",
 	[CV_ENTER_CPUS_OFFLINE] = "CPUs that entered are offline; the detail is how many. Bring them online first",
 	[CV_ENTER_DRIVER] = "the driver cannot do its part; the detail is an errno value",
+	[CV_ENTER_TSC_RATE] = "Linux could not calibrate the TSC; the detail is what it says in kHz. Boot with tsc_early_khz=KHZ",
+	[CV_ENTER_LATE] = "not all CPUs were ready in time; the detail is how many were",
 	[CV_ENTER_BAD_IMAGE] = "the image is no monitor; the detail is the offset of the wrong field of its header",
 };
 

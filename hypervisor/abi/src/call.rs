@@ -13,53 +13,60 @@ use crate::plan;
 use serde::{Deserialize, Serialize};
 pub use stats::{ExitKind, Stats, StatsRequest};
 
+/// Numbers of calls begin behind this: a hypervisor around the machine has its
+/// own from 1 on, which a root goes on making.
+const FIRST: u32 = 0x4356_0000;
+
 /// Hypercall numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Code {
     /// `()` → [`Info`].
-    Info = 1,
+    Info = FIRST + 1,
     /// Driver only, on every CPU with interrupts off: leave the monitor. RDI =
     /// bridge CR3; returns [`crate::status::EnterStatus`] as the entry does,
     /// under the bridge tables if it left.
-    Leave = 2,
+    Leave = FIRST + 2,
     /// Framed [`plan::CellPlan`] → [`CellId`]. The cell is loadable.
-    CellCreate = 3,
+    CellCreate = FIRST + 3,
     /// [`Start`] → `()`. Needs a loadable cell; the root loses its view of it.
-    CellStart = 4,
+    CellStart = FIRST + 4,
     /// [`CellId`] → `()`. A running cell stops; its CPUs wait in the monitor.
-    CellStop = 5,
+    CellStop = FIRST + 5,
     /// [`CellId`] → [`Progress`]. A stopped or failed cell is scrubbed and
     /// becomes loadable; `Again` until it is.
-    CellReload = 6,
+    CellReload = FIRST + 6,
     /// [`CellId`] → [`Progress`]. A cell that does not run is scrubbed and
     /// returns everything to the root; `Again` until it is gone.
-    CellDestroy = 7,
+    CellDestroy = FIRST + 7,
     /// [`CellId`] → [`CellStatus`].
-    CellStatus = 8,
+    CellStatus = FIRST + 8,
     /// `()` → `Vec`-like sequence of [`CellId`] as a postcard byte slice of
     /// little-endian u32 (the monitor has no heap).
-    CellList = 9,
+    CellList = FIRST + 9,
     /// [`StatsRequest`] → [`Stats`].
-    Stats = 10,
+    Stats = FIRST + 10,
     /// [`ReadRequest`] → [`ReadResponse`]: the cell's console output.
-    ConsoleRead = 11,
+    ConsoleRead = FIRST + 11,
     /// [`ConsoleWrite`] → u32, bytes taken: the cell's console input.
-    ConsoleWrite = 12,
+    ConsoleWrite = FIRST + 12,
     /// [`ReadRequest`] (cell ignored) → [`ReadResponse`]: the monitor's log.
-    LogRead = 13,
+    LogRead = FIRST + 13,
     /// [`CellId`] → `(u32 count, bytes)`: physical APIC ids as little-endian
     /// u32, in the order of virtual ids.
-    CellCpus = 14,
+    CellCpus = FIRST + 14,
     /// [`FunctionRequest`] → [`FunctionStatus`].
-    CellFunction = 15,
+    CellFunction = FIRST + 15,
 }
 
 impl Code {
     /// The call with this number.
     #[must_use]
     pub const fn from_code(code: u64) -> Option<Self> {
-        Some(match code {
+        let Some(number) = code.checked_sub(FIRST as u64) else {
+            return None;
+        };
+        Some(match number {
             1 => Self::Info,
             2 => Self::Leave,
             3 => Self::CellCreate,

@@ -24,13 +24,17 @@ pub struct SystemPlan<'a> {
     /// I/O APICs (MADT).
     #[serde(borrow)]
     pub io_apics: List<'a, IoApic>,
-    /// TSC frequency in kHz.
+    /// TSC frequency in kHz, one of [`TSC_KHZ`].
     pub tsc_khz: u32,
     /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
     pub log_port: u16,
     /// A failure to provoke, for tests of the roll-back.
     pub inject: Option<Inject>,
 }
+
+/// Frequencies in kHz that a TSC can have. Linux says another one, mostly 0, where
+/// it found no clock to measure the TSC by.
+pub const TSC_KHZ: core::ops::RangeInclusive<u32> = 100_000..=20_000_000;
 
 /// One logical processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

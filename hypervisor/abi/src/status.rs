@@ -58,7 +58,7 @@ codes! {
         UnknownCpu = 8,
         /// The monitor's memory is too small; detail: pages that were missing.
         NoMemory = 9,
-        /// Another CPU failed; that one says why.
+        /// Another CPU failed; that one says why. Never the only reason.
         OtherCpuFailed = 10,
         /// A VMX or SVM instruction failed; detail: VM-instruction error.
         InstructionFailed = 11,
@@ -83,6 +83,12 @@ codes! {
         Driver = 19,
         /// The image is none, or not for this ABI version.
         BadImage = 20,
+        /// The rate of the TSC is none that a machine can have; detail: what
+        /// Linux takes it for, in kHz.
+        TscRate = 21,
+        /// This CPU did not get ready as soon as others would wait, or waited in
+        /// vain itself; detail: how many were ready.
+        Late = 22,
     }
 }
 
@@ -134,6 +140,9 @@ codes! {
         PhysicalWidth = 4,
         /// Linux encrypts memory with AMD's SME.
         MemoryEncryption = 5,
+        /// The machine is virtual, and its hypervisor is one whose calls the
+        /// monitor does not know.
+        OuterHypervisor = 6,
     }
 }
 

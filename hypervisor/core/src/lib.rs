@@ -20,6 +20,7 @@ pub mod kvmclock;
 pub mod life;
 pub mod msr;
 pub mod mtrr;
+pub mod outer;
 pub mod own;
 pub mod pages;
 pub mod paging;

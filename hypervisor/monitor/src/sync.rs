@@ -25,7 +25,7 @@ impl<T> Once<T> {
 /// TSC ticks per microsecond; until the plan is known, a fast machine's.
 static TICKS_PER_US: AtomicU64 = AtomicU64::new(5_000);
 
-/// Sets the length of a microsecond.
+/// Sets the length of a microsecond. `khz` is one of `plan::TSC_KHZ`.
 pub(crate) fn set_tsc_khz(khz: u32) {
     TICKS_PER_US.store(u64::from(khz / 1000).max(1), Ordering::Relaxed);
 }

@@ -141,9 +141,10 @@ const LEAF1_EDX: u32 = bits(&[
     0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 15, 16, 17, 19, 23, 24, 25, 26, 27, 28,
 ]);
 
-/// Hidden: SGX, cache monitoring and allocation, MPX, processor trace.
+/// Hidden: TSC_ADJUST, which a cell may not shift and Linux would read once a
+/// second to see that nobody has; SGX, cache monitoring and allocation, MPX, processor trace.
 const LEAF7_EBX: u32 = bits(&[
-    0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 16, 17, 18, 19, 20, 21, 23, 24, 26, 27, 28, 29, 30, 31,
+    0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 16, 17, 18, 19, 20, 21, 23, 24, 26, 27, 28, 29, 30, 31,
 ]);
 /// Hidden: shadow stacks, memory encryption, key locker, bus-lock detection,
 /// ENQCMD, SGX launch control, supervisor protection keys.

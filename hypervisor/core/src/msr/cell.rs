@@ -33,6 +33,8 @@ pub(super) const COMMON: &[Rule] = &[
     read_only(0xe7, 0xe8),
     // MTRRCAP
     rule(0xfe, 0xfe, Emulate(Constant(0)), Deny),
+    // ARCH_CAPABILITIES, which hypervisors show on AMD's CPUs as well.
+    rule(0x10a, 0x10a, Emulate(ArchCapabilities), Deny),
     // SYSENTER
     direct(0x174, 0x176),
     // DEBUGCTL: branch tracing off.
@@ -86,7 +88,6 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0xe1, 0xe1),
     // PKG_CST_CONFIG_CONTROL: the package's sleep states are not a cell's.
     constant(0xe2, 0xe2, 0),
-    rule(0x10a, 0x10a, Emulate(ArchCapabilities), Deny),
     // FLUSH_CMD
     rule(0x10b, 0x10b, Deny, Direct),
     // TSX_CTRL, MCU_OPT_CTRL

@@ -27,6 +27,7 @@ const CELL: &str = "
     8b          BIOS_SIGN_ID, PATCH_LEVEL       microcode       drop
     e7-e8       MPERF, APERF                    hw              gp
     fe          MTRRCAP                         =0              gp
+    10a         ARCH_CAPABILITIES               arch-caps       gp
     174-176     SYSENTER_CS, _ESP, _EIP         hw              hw
     1d9         DEBUGCTL                        =0              zero
     277         PAT                             hw              hw
@@ -57,7 +58,6 @@ const CELL_INTEL: &str = "
     ce-cf       PLATFORM_INFO, CORE_CAPABILITIES =0             gp
     e1          UMWAIT_CONTROL                  hw              hw
     e2          PKG_CST_CONFIG_CONTROL          =0              drop
-    10a         ARCH_CAPABILITIES               arch-caps       gp
     10b         FLUSH_CMD                       gp              hw
     122-123     TSX_CTRL, MCU_OPT_CTRL          hw              hw
     140         MISC_FEATURES_ENABLES           =0              drop
@@ -99,6 +99,7 @@ const ROOT: &str = "
     c1-c8       PMC0 to PMC7                    hw              hw
     e7-e8       MPERF, APERF                    hw              hw
     fe          MTRRCAP                         hw              gp
+    10a         ARCH_CAPABILITIES               hw              hw
     174-176     SYSENTER_CS, _ESP, _EIP         hw              hw
     179-17b     MCG_CAP, MCG_STATUS, MCG_CTL    hw              hw
     1d9         DEBUGCTL                        hw              hw
@@ -138,7 +139,7 @@ const ROOT_INTEL: &str = "
     cd-cf       FSB_FREQ, PLATFORM_INFO, CORE_CAPABILITIES hw   hw
     e1-e2       UMWAIT_CONTROL, PKG_CST_CONFIG_CONTROL hw       hw
     e4          PMG_IO_CAPTURE_BASE             hw              hw
-    10a-10b     ARCH_CAPABILITIES, FLUSH_CMD    hw              hw
+    10b         FLUSH_CMD                       hw              hw
     10f         TSX_FORCE_ABORT                 hw              hw
     119-11e     BBL_CR_CTL to BBL_CR_CTL3       hw              hw
     122-123     TSX_CTRL, MCU_OPT_CTRL          hw              hw
@@ -188,7 +189,7 @@ const ROOT_AMD: &str = "
     c0000104    TSC_RATIO                       hw              gp
     c000010e-c000010f LBR_SELECT, LBR_V2        hw              hw
     c0000300-c0000303 PERF_CNTR_GLOBAL          hw              hw
-    c0000400-c000040f old machine-check banks   hw              hw
+    c0000400-c0000410 old banks, MCA_INTR_CFG   hw              hw
     c0002000-c00023ff MCA banks                 hw              hw
     c0010000-c0010007 PERF_CTL0 to PERF_CTR3    hw              hw
     c0010010    SYS_CFG                         hw              drop

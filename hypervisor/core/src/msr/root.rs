@@ -32,6 +32,8 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0xc1, 0xc8),
     direct(0xe7, 0xe8),
     read_only(0xfe, 0xfe),
+    // ARCH_CAPABILITIES
+    direct(0x10a, 0x10a),
     direct(0x174, 0x176),
     // Machine check: capabilities, status, control.
     direct(0x179, 0x17b),
@@ -86,8 +88,8 @@ pub(super) const INTEL: &[Rule] = &[
     // UMWAIT, C-state control and I/O base
     direct(0xe1, 0xe2),
     direct(0xe4, 0xe4),
-    // ARCH_CAPABILITIES, FLUSH_CMD, TSX_CTRL, MCU_OPT_CTRL
-    direct(0x10a, 0x10b),
+    // FLUSH_CMD, TSX_CTRL, MCU_OPT_CTRL
+    direct(0x10b, 0x10b),
     direct(0x10f, 0x10f),
     direct(0x119, 0x11e),
     direct(0x122, 0x123),

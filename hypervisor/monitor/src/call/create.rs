@@ -6,6 +6,7 @@ use crate::call::caller::Caller;
 use crate::call::give_back::{Guarded, recheck_interrupts, release};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
 use crate::cell::{self, Cell, Cpus, claim};
+use crate::cpu::outer;
 use crate::cpu::percpu::{self, CpuShared};
 use crate::dev::pci;
 use crate::mem::owners;
@@ -101,6 +102,10 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
                 OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(memory.hpa)),
                 OwnError::Full => CallStatus::NoMemory.into(),
             })?;
+        // From now on nobody names such an area any more.
+        if let Some(area) = outer::first_area_in(first, end) {
+            return Err(taken(Resource::Page(area & !(PAGE_SIZE - 1)), Owner::Root));
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::cell;
 use crate::cell::cpu::Cpu;
-use crate::cpu::percpu;
+use crate::cpu::{outer, percpu};
 use crate::mem::map;
 use crate::switch::frame::{self, LeaveFrame};
 use crate::switch::together;
@@ -25,6 +25,7 @@ pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     if elsewhere != 0 || !together::all_leave(&mut cpu.window) {
         return refuse(EnterStatus::CpusOffline, elsewhere);
     }
+    outer::leave(cpu.shared);
     cpu.regs.0[RAX] = u64::from(EnterStatus::Ok.code());
     cpu.advance();
     let state = cpu.vcpu.state();

@@ -12,9 +12,9 @@ use core::sync::atomic::Ordering;
 /// Interrupt command: fixed delivery, asserted.
 const FIXED: u32 = 1 << 14;
 
-/// A CPU writes an interrupt command.
-pub(crate) fn command(cpu: &mut Cpu<'_>, ipi: Ipi) {
-    route(cpu.cell, ipi, Some(cpu.shared));
+/// A CPU gives an interrupt command; true if it reached anybody.
+pub(crate) fn command(cpu: &mut Cpu<'_>, ipi: Ipi) -> bool {
+    route(cpu.cell, ipi, Some(cpu.shared)) != 0
 }
 
 /// A virtual device interrupts its cell.
@@ -25,8 +25,8 @@ pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
 }
 
 /// Sends to each CPU of `cell` that `ipi` means. What it means beside them is
-/// counted and dropped.
-fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) {
+/// counted and dropped. How many it meant.
+fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
     let own_id = sender.map_or(u32::MAX, |cpu| cpu.virtual_id.load(Ordering::Relaxed));
     let once = matches!(ipi.kind, Kind::LowestPriority(_));
     let mut reached = 0;
@@ -46,6 +46,7 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) {
     if must_reach && reached == 0 && count(&cell.denied.ipi) {
         refused(cell, ipi.kind);
     }
+    reached
 }
 
 /// The root's ids are the physical ones, with gaps where cells have CPUs.

@@ -7,6 +7,7 @@ pub(crate) mod exceptions;
 pub(crate) mod gdt;
 pub(crate) mod kick;
 pub(crate) mod msr;
+pub(crate) mod outer;
 pub(crate) mod percpu;
 pub(crate) mod reset;
 pub(crate) mod stack;

@@ -30,3 +30,18 @@ pub(crate) fn try_xsetbv(index: u32, value: u64) -> bool {
     // SAFETY: the monitor uses no extended state; #GP becomes a result.
     unsafe { xsetbv_checked(index, value) == 0 }
 }
+
+/// Sets DEBUGCTL unless it is so already: a KVM around the machine has none for
+/// guests on AMD's CPUs, and complains of every write.
+///
+/// # Safety
+///
+/// `value` is what the guest or Linux had there.
+pub(crate) unsafe fn set_debugctl(value: u64) {
+    // SAFETY: every CPU has it; the caller vouches for the value.
+    unsafe {
+        if x86::msr::rdmsr(x86::msr::IA32_DEBUGCTL) != value {
+            x86::msr::wrmsr(x86::msr::IA32_DEBUGCTL, value);
+        }
+    }
+}

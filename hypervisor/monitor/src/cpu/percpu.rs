@@ -75,6 +75,9 @@ pub(crate) struct CpuShared {
     pub(crate) next_virtual_id: AtomicU32,
     /// Logical destination register of an xAPIC, as last written.
     pub(crate) ldr: AtomicU32,
+    /// Areas of the root's memory that a hypervisor around the machine writes to
+    /// for this CPU, as the root has them in MSRs.
+    pub(crate) outer_areas: [AtomicU64; cellvisor_core::outer::LASTING],
     /// Exits by kind since the CPU got its owner; only this CPU writes them.
     pub(crate) exits: [AtomicU64; ExitKind::COUNT],
 }

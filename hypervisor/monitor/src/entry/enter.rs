@@ -7,7 +7,7 @@
 use crate::cell::cpu::Cpu;
 use crate::cell::{self, root};
 use crate::cpu::percpu::{self, Area};
-use crate::cpu::{apic, gdt, stack};
+use crate::cpu::{apic, gdt, outer, stack};
 use crate::dev::{ioapic, iommu, pci};
 use crate::entry::run;
 use crate::mem::map::{self, Window};
@@ -20,7 +20,7 @@ use crate::vcpu::svm::Svm;
 use crate::vcpu::vmx::Vmx;
 use crate::vcpu::{Backend, Vcpu, Vendor};
 use crate::{boot, log, machine};
-use cellvisor_abi::plan::Inject;
+use cellvisor_abi::plan::{Inject, TSC_KHZ};
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::vcpu::{CpuState, Regs};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -84,10 +84,10 @@ fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
         seen = SHARED.load(Ordering::Acquire);
         seen != 0
     });
-    if seen == 1 {
-        Ok(())
-    } else {
-        Err(EnterStatus::OtherCpuFailed.into())
+    match seen {
+        0 => Err(late()),
+        1 => Ok(()),
+        _ => Err(EnterStatus::OtherCpuFailed.into()),
     }
 }
 
@@ -111,7 +111,14 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
         });
     }
     let plan = machine::plan().ok_or(EnterStatus::BadPlan)?;
+    if !TSC_KHZ.contains(&plan.tsc_khz) {
+        return Err(EnterError {
+            status: EnterStatus::TscRate,
+            detail: plan.tsc_khz,
+        });
+    }
     sync::set_tsc_khz(plan.tsc_khz);
+    outer::init()?;
     gdt::init(vendor.fault_stack);
     let no_memory = EnterError {
         status: EnterStatus::NoMemory,
@@ -126,6 +133,14 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     ioapic::init(&plan);
     log::set_port(plan.log_port);
     Ok(())
+}
+
+/// Time is over for this CPU, of which it is to tell: nobody else may know.
+fn late() -> EnterError {
+    EnterError {
+        status: EnterStatus::Late,
+        detail: READY.load(Ordering::Acquire),
+    }
 }
 
 /// The part that each CPU does, and the decision.
@@ -146,9 +161,10 @@ fn prepare<'a>(
     {
         go(&mut cpu.window);
     }
-    if !wait_for(PATIENCE_US, || {
+    let decided = wait_for(PATIENCE_US, || {
         DECISION.load(Ordering::Acquire) != UNDECIDED
-    }) {
+    });
+    if !decided {
         decide(BACK);
     }
     let go = DECISION.load(Ordering::Acquire) == GO;
@@ -156,7 +172,11 @@ fn prepare<'a>(
         Ok(cpu) if go => Ok(cpu),
         Ok(cpu) => {
             cpu.vcpu.disable();
-            Err(EnterStatus::OtherCpuFailed.into())
+            Err(if decided {
+                EnterStatus::OtherCpuFailed.into()
+            } else {
+                late()
+            })
         }
         Err(error) => Err(error),
     }

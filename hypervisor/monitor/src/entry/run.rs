@@ -4,7 +4,7 @@
 use crate::cell;
 use crate::cell::cpu::Cpu;
 use crate::cpu::percpu::{Activity, request};
-use crate::cpu::{apic, reset};
+use crate::cpu::{apic, outer, reset};
 use crate::machine;
 use cellvisor_abi::call::{CellId, ExitKind};
 use cellvisor_core::vcpu::{CpuState, RDX, RSI, Regs};
@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering;
 /// Runs until the monitor is left.
 pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
     cpu.regs = regs;
+    outer::enter(cpu.shared);
     cpu.shared.set_activity(Activity::Running);
     loop {
         cpu.serve();
@@ -94,6 +95,7 @@ impl Cpu<'_> {
             apic::Mode::X2apic
         };
         apic::hand_over(mode, |work| self.vcpu.interruptible(work));
+        outer::clear(self.shared);
         reset::clear_cpu();
         if let Some(machine) = &self.machine {
             machine.restore();

@@ -1,12 +1,13 @@
-//! VMCALL and VMMCALL.
+//! VMCALL and VMMCALL: the monitor's calls, and those of a KVM around the
+//! machine.
 
 use crate::call;
 use crate::cell::cpu::Cpu;
-use cellvisor_core::vcpu::{Event, RAX};
-
-/// What a KVM host answers to a hypercall that it does not know: cells believe
-/// that they run under KVM, and ask for nothing that we announce.
-const KVM_UNKNOWN_CALL: u64 = -1000i64 as u64;
+use crate::cell::{count, ipi};
+use crate::cpu::outer;
+use cellvisor_abi::call::Code;
+use cellvisor_core::outer::{BAD_ARGUMENT, Call, Interrupts, UNKNOWN_CALL};
+use cellvisor_core::vcpu::{Event, RAX, RBX, RCX, RDX, RSI};
 
 /// Handles the exit.
 pub(crate) fn handle(cpu: &mut Cpu<'_>) {
@@ -14,11 +15,54 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
         cpu.vcpu.inject(Event::InvalidOpcode);
         return;
     }
-    let result = if cpu.is_root() {
+    let ours = Code::from_code(cpu.regs.0[RAX]).is_some() || !outer::is_kvm();
+    let result = if !cpu.is_root() {
+        // Cells believe that they run under KVM, and ask for nothing that we
+        // announce.
+        UNKNOWN_CALL
+    } else if ours {
         call::dispatch(cpu)
     } else {
-        KVM_UNKNOWN_CALL
+        outer_call(cpu)
     };
     cpu.regs.0[RAX] = result;
     cpu.advance();
+}
+
+/// A call of the root to the hypervisor around the machine. It may reach the
+/// root's own CPUs and memory.
+fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
+    let number = cpu.regs.0[RAX];
+    let args = [RBX, RCX, RDX, RSI].map(|register| cpu.regs.0[register]);
+    let backend = cpu.vcpu.vendor().kind;
+    // SAFETY: there is a KVM; each use below has seen whom the call reaches.
+    let pass_on = || unsafe { outer::call(backend, number, args) };
+    match cellvisor_core::outer::call(number, args) {
+        Call::Kick(id) | Call::Yield(id) if cpu.cell.cpu(id).is_some() => pass_on(),
+        Call::Kick(id) | Call::Yield(id) => {
+            if count(&cpu.cell.denied.ipi) {
+                crate::log::line(format_args!(
+                    "cell={} denied hypercall number={number} apic-id={id}",
+                    cpu.cell.name.as_str()
+                ));
+            }
+            // As KVM answers where no such CPU is.
+            0
+        }
+        Call::Interrupt(interrupts) => interrupt(cpu, interrupts),
+        Call::Unknown => UNKNOWN_CALL,
+    }
+}
+
+/// Interrupts CPUs as the interrupt command register would, one by one; how many
+/// of the root's there were.
+fn interrupt(cpu: &mut Cpu<'_>, interrupts: Interrupts) -> u64 {
+    let Some(each) = interrupts.each() else {
+        return BAD_ARGUMENT;
+    };
+    let mut sent = 0;
+    for interrupt in each {
+        sent += u64::from(ipi::command(cpu, interrupt));
+    }
+    sent
 }

@@ -211,7 +211,9 @@ fn xapic_write(cpu: &mut Cpu<'_>, access: MemoryAccess) {
         target.set(&mut cpu.regs.0, u64::from(apic::read(register)));
     }
     match register {
-        apic::ICR_LOW => ipi::command(cpu, icr::decode_xapic(cpu.icr_high, value)),
+        apic::ICR_LOW => {
+            ipi::command(cpu, icr::decode_xapic(cpu.icr_high, value));
+        }
         apic::ICR_HIGH => cpu.icr_high = value,
         _ => {
             if register == apic::LDR {

@@ -2,7 +2,7 @@
 
 use crate::cell::cpu::Cpu;
 use crate::cell::{ipi, memory};
-use crate::cpu::{apic, msr};
+use crate::cpu::{apic, msr, outer};
 use cellvisor_abi::call::ExitKind;
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
@@ -103,7 +103,7 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: u32, value: u64) -> bo
         Which::KvmWallClock => wall_clock(cpu, value),
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
-        Which::OuterArea => outer_area(index, value),
+        Which::OuterArea => outer::set_area(cpu.shared, index, value),
         Which::Xss => value & !policy::ROOT_XSS == 0 && write_direct(index, value),
         Which::MiscEnable => msr::try_rdmsr(index)
             .is_some_and(|now| write_direct(index, policy::misc_enable(now, value))),
@@ -169,19 +169,4 @@ fn write_guest(cpu: &mut Cpu<'_>, gpa: u64, bytes: &[u8]) -> bool {
     memory::write(cpu.cell, &mut cpu.window, gpa, first)
         && (second.is_empty()
             || memory::write(cpu.cell, &mut cpu.window, gpa + first.len() as u64, second))
-}
-
-/// The root shares a page with the hypervisor around it (kvmclock and the like
-/// when the machine itself is virtual). That hypervisor writes to physical
-/// memory, so the page must be the root's.
-fn outer_area(index: u32, value: u64) -> bool {
-    let page = value / cellvisor_abi::PAGE_SIZE;
-    let roots = crate::mem::owners::with(|owners| {
-        owners
-            .pages
-            .check(page, page + 1, cellvisor_abi::call::Owner::Root)
-            .is_ok()
-    });
-    // SAFETY: the area is the root's own memory.
-    roots == Some(true) && unsafe { msr::try_wrmsr(index, value) }
 }

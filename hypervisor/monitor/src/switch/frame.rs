@@ -204,7 +204,7 @@ pub(crate) fn restore_msrs(state: &CpuState) {
         msr::wrmsr(msr::IA32_SYSENTER_EIP, state.sysenter[2]);
         msr::wrmsr(msr::IA32_PAT, state.pat);
         msr::wrmsr(msr::IA32_EFER, state.efer);
-        msr::wrmsr(msr::IA32_DEBUGCTL, state.debugctl);
+        crate::cpu::msr::set_debugctl(state.debugctl);
         core::arch::asm!("mov dr7, {}", in(reg) state.dr7, options(nomem, nostack));
     }
 }

@@ -26,6 +26,10 @@ fn switch(what: &str, answer: &Enable) -> Error {
     Error::new(what, at, help)
 }
 
+/// What helps where Linux could not calibrate the TSC.
+pub(crate) const TSC_REMEDY: &str =
+    "tell Linux: boot with tsc_early_khz=KHZ; in a virtual machine on KVM, let it have kvmclock";
+
 /// Cause of an [`EnterStatus`].
 fn enter_why(status: EnterStatus, detail: u32) -> String {
     use EnterStatus as S;
@@ -45,6 +49,12 @@ fn enter_why(status: EnterStatus, detail: u32) -> String {
         }
         S::CellsExist => return format!("{detail} cells exist"),
         S::CpusOffline => return format!("{detail} CPUs that entered are offline"),
+        S::TscRate => {
+            return format!("Linux takes the TSC for {detail} kHz, which is no rate of a TSC");
+        }
+        S::Late => {
+            return format!("not all CPUs were ready in time, only {detail}");
+        }
         S::Driver => return format!("the driver could not pin or map what it needs ({detail})"),
         S::Ok => "nothing is wrong",
         S::AbiMismatch => "driver and image were built for different ABI versions",
@@ -82,6 +92,8 @@ fn enter_help(status: EnterStatus, detail: u32) -> &'static str {
         S::UnknownCpu => "bring all CPUs online, then turn the monitor on again",
         S::NoMemory => "give it more: cellctl enable --memory 16MiB",
         S::OtherCpuFailed | S::Driver => "its reason stands in `dmesg | grep cellvisor`",
+        S::TscRate => TSC_REMEDY,
+        S::Late => "let the machine do less meanwhile, and try again",
         S::InstructionFailed | S::EntryFailed => {
             "report it with the output of `cellctl check` and `dmesg`"
         }
@@ -139,6 +151,10 @@ fn unsupported(detail: u32) -> (String, &'static str) {
         Some(U::MemoryEncryption) => (
             "Linux encrypts memory (SME), which the monitor cannot carry".into(),
             "boot Linux with mem_encrypt=off",
+        ),
+        Some(U::OuterHypervisor) => (
+            "this machine is virtual, and its hypervisor is neither KVM nor QEMU: Linux makes calls to it that the monitor does not know".into(),
+            "use KVM, or a machine that is not virtual",
         ),
         None => (
             format!("Linux uses feature number {detail}, which the monitor cannot carry"),

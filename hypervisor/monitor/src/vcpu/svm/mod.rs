@@ -182,7 +182,7 @@ impl Vcpu for Svm {
         // even while the monitor runs, which has no branches to hide.
         unsafe {
             self.vmcb.control(ENTRY_EVENT, 0);
-            registers::wrmsr(registers::IA32_DEBUGCTL, state.debugctl);
+            crate::cpu::msr::set_debugctl(state.debugctl);
         }
         self.open_nmis();
         self.to_load = true;
