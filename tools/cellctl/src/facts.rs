@@ -72,7 +72,7 @@ impl Fact {
 /// `root`.
 pub(crate) fn machine(root: &Path, cpuid: Cpuid) -> Vec<Fact> {
     let machine = Machine { root };
-    let mut facts = vec![machine.virtualization(cpuid)];
+    let mut facts = vec![machine.virtualization(cpuid), cpu::hypervisor(cpuid.outer)];
     facts.extend(machine.nested_paging());
     facts.extend([
         machine.other_monitors(),

@@ -35,6 +35,7 @@ pub(crate) fn enable(
     let offset = system::plan_offset(&bytes, image)?;
     let host = read_host()?;
     system::check_ram(&host)?;
+    system::check_tsc(machine.driver.info()?.tsc_khz)?;
     let memory = system::memory_size(&host, choices)?;
     let mut record = MonitorRecord::new(image, Vec::new(), memory);
     let kept = record.clone();

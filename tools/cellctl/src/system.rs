@@ -3,8 +3,11 @@
 
 use crate::error::{Error, Result};
 use crate::output::size;
+use crate::sentences::TSC_REMEDY;
 use cellvisor_abi::image::{MAGIC, MAX_CHUNKS};
-use cellvisor_abi::plan::{Cpu, Ecam, Inject, IoApic, Iommu, IommuKind, Range, SystemPlan};
+use cellvisor_abi::plan::{
+    Cpu, Ecam, Inject, IoApic, Iommu, IommuKind, Range, SystemPlan, TSC_KHZ,
+};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_abi::{ABI_VERSION, CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_planner::host::{self, Host};
@@ -53,6 +56,18 @@ pub(crate) fn cpus(host: &Host) -> Vec<Cpu> {
         apic_id: c.apic_id,
     };
     host.cpus.iter().map(cpu).collect()
+}
+
+/// The monitor waits and cells count by the TSC: its rate must be one.
+pub(crate) fn check_tsc(khz: u32) -> Result<()> {
+    if TSC_KHZ.contains(&khz) {
+        return Ok(());
+    }
+    Err(Error::new(
+        "cannot turn the monitor on",
+        format!("Linux takes the TSC for {khz} kHz: it could not calibrate it"),
+        TSC_REMEDY,
+    ))
 }
 
 /// The sealed system plan.
@@ -295,6 +310,18 @@ mod tests {
             },
         ];
         assert_eq!(ram(&host()), expected);
+    }
+
+    #[test]
+    fn a_tsc_that_linux_could_not_calibrate_is_refused_with_the_remedy() {
+        assert!(check_tsc(2_000_000).is_ok());
+        for khz in [0, 1, 99_999, u32::MAX] {
+            let text = check_tsc(khz)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
+            assert!(text.contains(&format!("for {khz} kHz")) && text.contains("tsc_early_khz="));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a machine's CPUs offer, and who else may have hold of them.
 
 use super::{Fact, Machine};
+use cellvisor_core::outer::{self, Outer};
 
 /// What the CPU itself says; the kernel hides what the firmware locked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,6 +10,8 @@ pub(crate) struct Cpuid {
     pub(crate) vmx: bool,
     /// It has AMD-V.
     pub(crate) svm: bool,
+    /// Who virtualizes the machine.
+    pub(crate) outer: Outer,
 }
 
 /// Asks the CPU that this runs on.
@@ -19,6 +22,33 @@ pub(crate) fn cpuid() -> Cpuid {
         svm: cpuid
             .get_extended_processor_and_feature_identifiers()
             .is_some_and(|f| f.has_svm()),
+        outer: outer::detect(|leaf| {
+            let native = raw_cpuid::cpuid!(leaf);
+            [native.eax, native.ebx, native.ecx, native.edx]
+        }),
+    }
+}
+
+/// Who virtualizes the machine, and what that means.
+pub(super) fn hypervisor(outer: Outer) -> Fact {
+    let name = "hypervisor around this machine";
+    match outer {
+        Outer::None => Fact::good(name, "none"),
+        Outer::Tcg => Fact::good(name, "QEMU without KVM, which Linux asks for nothing"),
+        Outer::Kvm { features } => Fact::good(
+            name,
+            format!(
+                "KVM (features {features:#x}): the root goes on as its guest, cells do not see it"
+            ),
+        ),
+        Outer::Other(signature) => Fact::missing(
+            name,
+            format!(
+                "{}, whose calls the monitor does not know",
+                String::from_utf8_lossy(&signature).trim_end_matches('\0')
+            ),
+            "use KVM, or a machine that is not virtual",
+        ),
     }
 }
 
@@ -149,6 +179,7 @@ impl Machine<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::super::tests::{find, root};
     use super::*;
 
@@ -157,13 +188,27 @@ mod tests {
         let dir = root(&[("proc/cpuinfo", "flags : x2apic\n")]);
         let locked = Cpuid {
             vmx: true,
-            svm: false,
+            ..Cpuid::default()
         };
         let found = |cpuid| find(dir.path(), cpuid, "CPU virtualization").found;
         assert_eq!(found(locked), "the firmware locked it off");
         assert_eq!(
             found(Cpuid::default()),
             "the CPU has neither VT-x nor AMD-V"
+        );
+    }
+
+    #[test]
+    fn a_hypervisor_is_named_and_only_a_strange_one_is_in_the_way() {
+        let fact = |outer| hypervisor(outer);
+        let kvm = fact(Outer::Kvm { features: 0x7efb });
+        assert!(kvm.verdict == Verdict::Good && kvm.found.contains("KVM (features 0x7efb)"));
+        assert_eq!(fact(Outer::None).verdict, Verdict::Good);
+        let other = fact(Outer::Other(*b"VMwareVMware"));
+        assert_eq!(other.verdict, Verdict::Missing);
+        assert_eq!(
+            other.found,
+            "VMwareVMware, whose calls the monitor does not know"
         );
     }
 }
