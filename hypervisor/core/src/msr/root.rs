@@ -152,8 +152,8 @@ pub(super) const AMD: &[Rule] = &[
     direct(0xc000_010e, 0xc000_010f),
     // Performance counters, version 2
     direct(0xc000_0300, 0xc000_0303),
-    // Resource directors, old machine-check banks
-    direct(0xc000_0400, 0xc000_040f),
+    // Old machine-check banks, MCA_INTR_CFG: vectors of the CPU's own APIC
+    direct(0xc000_0400, 0xc000_0410),
     // Scalable machine check
     direct(0xc000_2000, 0xc000_23ff),
     direct(0xc001_0000, 0xc001_0007),
