@@ -87,7 +87,7 @@ codes! {
         /// Linux takes it for, in kHz.
         TscRate = 21,
         /// This CPU did not get ready as soon as others would wait, or waited in
-        /// vain itself; detail: how many were ready.
+        /// vain itself; detail: how many were ready, or 0 on the way out.
         Late = 22,
     }
 }

@@ -22,8 +22,11 @@ pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     let elsewhere = percpu::cpus()
         .filter(|cpu| cpu.owner() != CellId::ROOT)
         .count() as u32;
-    if elsewhere != 0 || !together::all_leave(&mut cpu.window) {
+    if elsewhere != 0 {
         return refuse(EnterStatus::CpusOffline, elsewhere);
+    }
+    if !together::all_leave(&mut cpu.window) {
+        return refuse(EnterStatus::Late, 0);
     }
     outer::leave(cpu.shared);
     cpu.regs.0[RAX] = u64::from(EnterStatus::Ok.code());

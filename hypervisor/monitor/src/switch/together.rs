@@ -8,7 +8,7 @@ use crate::sync::wait_for;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// How long CPUs wait for each other, in microseconds.
-pub(crate) const PATIENCE_US: u64 = 5_000_000;
+pub(crate) const PATIENCE_US: u64 = 15_000_000;
 
 pub(crate) static READY: AtomicU32 = AtomicU32::new(0);
 pub(crate) static DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);

@@ -52,6 +52,7 @@ fn enter_why(status: EnterStatus, detail: u32) -> String {
         S::TscRate => {
             return format!("Linux takes the TSC for {detail} kHz, which is no rate of a TSC");
         }
+        S::Late if detail == 0 => "not all CPUs were ready in time",
         S::Late => {
             return format!("not all CPUs were ready in time, only {detail}");
         }
