@@ -4,6 +4,10 @@ use cellvisor_planner::report::Report;
 use std::fmt;
 use std::path::Path;
 
+/// What helps where Linux could not calibrate the TSC.
+pub(crate) const TSC_REMEDY: &str =
+    "tell Linux: boot with tsc_early_khz=KHZ; in a virtual machine on KVM, let it have kvmclock";
+
 /// Result of everything here.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -1,9 +1,8 @@
 //! The machine as the monitor must know it: from the host model to the system
 //! plan, and the monitor's memory with image and plan in it.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TSC_REMEDY};
 use crate::output::size;
-use crate::sentences::TSC_REMEDY;
 use cellvisor_abi::image::{MAGIC, MAX_CHUNKS};
 use cellvisor_abi::plan::{
     Cpu, Ecam, Inject, IoApic, Iommu, IommuKind, Range, SystemPlan, TSC_KHZ,

@@ -1,6 +1,6 @@
 //! Why the monitor could not be turned on or off.
 
-use crate::error::Error;
+use crate::error::{Error, TSC_REMEDY};
 use cellvisor_abi::ioctl::Enable;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 
@@ -25,10 +25,6 @@ fn switch(what: &str, answer: &Enable) -> Error {
     let at = format!("{why} (seen on CPU {})", answer.cpu);
     Error::new(what, at, help)
 }
-
-/// What helps where Linux could not calibrate the TSC.
-pub(crate) const TSC_REMEDY: &str =
-    "tell Linux: boot with tsc_early_khz=KHZ; in a virtual machine on KVM, let it have kvmclock";
 
 /// Cause of an [`EnterStatus`].
 fn enter_why(status: EnterStatus, detail: u32) -> String {

@@ -4,7 +4,7 @@ mod call;
 mod enter;
 
 pub(crate) use call::call;
-pub(crate) use enter::{TSC_REMEDY, enter, leave};
+pub(crate) use enter::{enter, leave};
 
 use crate::output::size;
 use cellvisor_abi::call::{Denied, FailReason, Failure, State, StopReason};
