@@ -84,7 +84,7 @@ fn kernels_are_looked_into() {
     let mut narrow = kernel();
     narrow[0x236] = 0;
     folder.put("narrow", &narrow);
-    folder.put("cut", &kernel()[..3071]);
+    folder.put("cut", &kernel()[..3056]);
     folder.put("arm", b"\x7fELF\x01");
     folder.put("text", b"hello");
     let bzimage = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
@@ -102,7 +102,7 @@ fn kernels_are_looked_into() {
         (
             "cut",
             "cut is cut short",
-            " it has 3071 bytes, its header says 3072",
+            " it has 3056 bytes, its header says 3057",
             "copy it again",
         ),
         ("none", "the kernel none does not exist", "", advice),
@@ -216,7 +216,7 @@ fn command_lines_are_as_long_as_the_kernel_takes() {
 #[test]
 fn files_of_another_machine_are_not_called_good() {
     let folder = Folder::new("elsewhere");
-    folder.put("cut", &kernel()[..3071]);
+    folder.put("cut", &kernel()[..3056]);
     let expected = "\
 warning: the kernel none is not on this machine
  --> slice.toml:5:20

@@ -53,7 +53,8 @@ pub(super) fn header(head: &[u8]) -> Result<Option<Header>, Foreign> {
     };
     let alignment = number::<4>(head, 0x230).max(1);
     Ok(Some(Header {
-        length: (sectors + 1) * SECTOR + number::<4>(head, 0x1f4) * 16,
+        // Told in units of 16 bytes, of which the last may not be whole.
+        length: ((sectors + 1) * SECTOR + number::<4>(head, 0x1f4) * 16).saturating_sub(15),
         longest_line: number::<4>(head, 0x238),
         end: LOWEST.next_multiple_of(alignment) + number::<4>(head, 0x260),
     }))
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn headers_tell_length_line_and_room() {
         let told = Header {
-            length: 5 * 512 + 16384,
+            length: 5 * 512 + 16384 - 15,
             longest_line: 2047,
             end: 10 << 20,
         };
