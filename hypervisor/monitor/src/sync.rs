@@ -22,12 +22,23 @@ impl<T> Once<T> {
     }
 }
 
-/// TSC ticks per microsecond; until the plan is known, a fast machine's.
-static TICKS_PER_US: AtomicU64 = AtomicU64::new(5_000);
+/// TSC ticks per microsecond; 0 until the plan is known. Data that does not start
+/// as 0 would cost the image a page.
+static TICKS_PER_US: AtomicU64 = AtomicU64::new(0);
+
+/// Until the plan is known: a fast machine's, so that waits are rather too long.
+const FAST_TICKS_PER_US: u64 = 5_000;
 
 /// Sets the length of a microsecond. `khz` is one of `plan::TSC_KHZ`.
 pub(crate) fn set_tsc_khz(khz: u32) {
     TICKS_PER_US.store(u64::from(khz / 1000).max(1), Ordering::Relaxed);
+}
+
+fn ticks_per_us() -> u64 {
+    match TICKS_PER_US.load(Ordering::Relaxed) {
+        0 => FAST_TICKS_PER_US,
+        ticks => ticks,
+    }
 }
 
 /// The time stamp counter.
@@ -38,14 +49,14 @@ pub(crate) fn tsc() -> u64 {
 
 /// Microseconds since the TSC had the value `since`.
 pub(crate) fn elapsed_us(since: u64) -> u64 {
-    tsc().wrapping_sub(since) / TICKS_PER_US.load(Ordering::Relaxed)
+    tsc().wrapping_sub(since) / ticks_per_us()
 }
 
 /// Waits until `done` says so, at most `limit_us` microseconds; false if the
 /// time is up.
 pub(crate) fn wait_for(limit_us: u64, mut done: impl FnMut() -> bool) -> bool {
     let start = tsc();
-    let limit = limit_us.saturating_mul(TICKS_PER_US.load(Ordering::Relaxed));
+    let limit = limit_us.saturating_mul(ticks_per_us());
     loop {
         if done() {
             return true;
