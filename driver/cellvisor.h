@@ -17,7 +17,7 @@
  * struct cv_range - memory that is kept from Linux for the monitor or a cell
  * @node: place in the list of pins
  * @ref: one reference of the list or of the monitor, one of each mapping
- * @id: what the tools call it by
+ * @id: the number that whoever made it chose
  * @page_size: size of one page in bytes; each is physically contiguous
  * @count: how many pages
  * @pages: first struct page of each page, or NULL for a range reserved at boot
@@ -26,7 +26,7 @@
 struct cv_range {
 	struct list_head node;
 	struct kref ref;
-	u32 id;
+	u64 id;
 	u64 page_size;
 	u64 count;
 	struct page **pages;
@@ -38,8 +38,9 @@ u64 cv_range_phys(const struct cv_range *range, u64 index);
 struct cv_range *cv_range_pin(u64 address, u64 size, u64 page_size);
 struct cv_range *cv_range_claim(u64 start, u64 size, u64 page_size);
 void cv_range_put(struct cv_range *range);
-u32 cv_pins_add(struct cv_range *range);
-int cv_pins_drop(u32 id);
+int cv_pins_add(struct cv_range *range, u64 id);
+int cv_pins_drop(u64 id);
+void cv_pins_drop_all(void);
 u32 cv_pins_count(void);
 int cv_mmap(struct file *file, struct vm_area_struct *vma);
 
@@ -49,6 +50,7 @@ void cv_switch_exit(void);
 bool cv_switch_on(void);
 int cv_switch_enable(struct cv_enable *request);
 int cv_switch_disable(struct cv_enable *request);
+void cv_switch_end(void *buffer);
 int cv_switch_call(u32 code, void *buffer, u32 len, u32 capacity, u64 *result);
 
 /* entry.S */

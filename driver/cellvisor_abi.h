@@ -70,10 +70,11 @@ struct cv_pin {
 	__u64 size;
 	__u64 page_size;
 	__u64 addresses;
+	__u64 id;
 	__u32 flags;
-	__u32 id;
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct cv_pin) == 40, "cv_pin");
+_Static_assert(sizeof(struct cv_pin) == 48, "cv_pin");
 
 struct cv_call {
 	__u64 buffer;
@@ -97,6 +98,7 @@ _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 #define CV_IOC_CALL _IOWR('V', 5, struct cv_call)
 
 #define CV_CODE_LEAVE 1129709570
+#define CV_CODE_CELLS_END 1129709584
 
 #define CV_ENTER_OK 0
 #define CV_ENTER_ABI_MISMATCH 1

@@ -28,6 +28,9 @@ static DEFINE_MUTEX(lock);
 /* Requests and responses: the monitor wants one run of physical memory. */
 static void *call_buffer;
 
+/* This machine is on its way to sleep; guarded by the lock. */
+static bool falling_asleep;
+
 static long do_info(void __user *arg)
 {
 	struct cv_info info = {
@@ -65,7 +68,7 @@ static int put_addresses(const struct cv_range *range, u64 __user *to)
 	return 0;
 }
 
-static long do_pin(struct cv_pin __user *arg)
+static long do_pin(void __user *arg)
 {
 	struct cv_range *range;
 	struct cv_pin pin;
@@ -73,7 +76,7 @@ static long do_pin(struct cv_pin __user *arg)
 
 	if (copy_from_user(&pin, arg, sizeof(pin)))
 		return -EFAULT;
-	if (pin.flags & ~CV_PIN_RESERVED)
+	if (pin.flags & ~CV_PIN_RESERVED || pin.reserved || !pin.id)
 		return -EINVAL;
 	if (pin.flags & CV_PIN_RESERVED)
 		range = cv_range_claim(pin.address, pin.size, pin.page_size);
@@ -83,16 +86,20 @@ static long do_pin(struct cv_pin __user *arg)
 		return PTR_ERR(range);
 	if (!(pin.flags & CV_PIN_RESERVED))
 		err = put_addresses(range, u64_to_user_ptr(pin.addresses));
-	if (err) {
+	if (!err)
+		err = cv_pins_add(range, pin.id);
+	if (err)
 		cv_range_put(range);
-		return err;
+	return err;
+}
+
+static long do_enable(void __user *arg)
+{
+	if (falling_asleep) {
+		pr_err("this machine is about to be suspended\n");
+		return -EAGAIN;
 	}
-	pin.id = cv_pins_add(range);
-	if (put_user(pin.id, &arg->id)) {
-		cv_pins_drop(pin.id);
-		return -EFAULT;
-	}
-	return 0;
+	return do_switch(arg, cv_switch_enable);
 }
 
 static long do_call(void __user *arg)
@@ -131,13 +138,14 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case CV_IOC_PIN:
 		return do_pin(user);
 	case CV_IOC_UNPIN:
-		return arg && arg <= U32_MAX ? cv_pins_drop(arg) : -ENOENT;
+		return cv_pins_drop(arg);
 	}
-	if (mutex_lock_interruptible(&lock))
-		return -ERESTARTSYS;
+	/* A stop by Ctrl-Z takes effect afterwards. */
+	if (mutex_lock_killable(&lock))
+		return -EINTR;
 	switch (request) {
 	case CV_IOC_ENABLE:
-		result = do_switch(user, cv_switch_enable);
+		result = do_enable(user);
 		break;
 	case CV_IOC_DISABLE:
 		result = do_switch(user, cv_switch_disable);
@@ -171,14 +179,21 @@ static struct miscdevice cv_device = {
 	.mode = 0600,
 };
 
-/* The next kernel must find the machine as the firmware left it. */
+/*
+ * Restart, power-off and kexec: the next kernel must find the machine as the
+ * firmware left it. Linux asks nobody whether it may, so cells that are left end
+ * here.
+ */
 static int on_reboot(struct notifier_block *block, unsigned long event, void *data)
 {
 	struct cv_enable request = {};
 
 	mutex_lock(&lock);
-	if (cv_switch_on() && (cv_switch_disable(&request) || cv_switch_on()))
-		pr_warn("the monitor stays on while this machine restarts\n");
+	if (cv_switch_on()) {
+		cv_switch_end(call_buffer);
+		if (cv_switch_disable(&request) || cv_switch_on())
+			pr_warn("the monitor stays on while this machine goes down\n");
+	}
 	mutex_unlock(&lock);
 	return NOTIFY_DONE;
 }
@@ -190,13 +205,28 @@ static struct notifier_block reboot_block = {
 /* Suspend loses the CPUs' virtualization state, and cells cannot sleep. */
 static int on_suspend(struct notifier_block *block, unsigned long event, void *data)
 {
-	if (event != PM_SUSPEND_PREPARE && event != PM_HIBERNATION_PREPARE &&
-	    event != PM_RESTORE_PREPARE)
-		return NOTIFY_DONE;
-	if (!cv_switch_on())
-		return NOTIFY_DONE;
-	pr_err("this machine cannot be suspended while the monitor is on: disable it first\n");
-	return NOTIFY_BAD;
+	int result = NOTIFY_DONE;
+
+	mutex_lock(&lock);
+	switch (event) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		/* From here on nobody may turn the monitor on until it is over. */
+		falling_asleep = !cv_switch_on();
+		if (falling_asleep)
+			break;
+		pr_err("this machine cannot be suspended while the monitor is on: disable it first\n");
+		result = NOTIFY_BAD;
+		break;
+	case PM_POST_SUSPEND:
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		falling_asleep = false;
+		break;
+	}
+	mutex_unlock(&lock);
+	return result;
 }
 
 static struct notifier_block suspend_block = {
@@ -241,7 +271,7 @@ static void __exit cv_exit(void)
 	misc_deregister(&cv_device);
 	unregister_pm_notifier(&suspend_block);
 	unregister_reboot_notifier(&reboot_block);
-	cv_pins_drop(0);
+	cv_pins_drop_all();
 	cv_switch_exit();
 	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
 }

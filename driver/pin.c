@@ -4,6 +4,7 @@
 
 #include <linux/io.h>
 #include <linux/ioport.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
@@ -12,9 +13,8 @@
 
 static LIST_HEAD(pins);
 static u32 pins_count;
-static u32 last_id;
 /*
- * Guards the three above. Taken under mmap_lock by cv_mmap(), so nothing that
+ * Guards both. Taken under mmap_lock by cv_mmap(), so nothing that
  * can fault in user memory may run while it is held.
  */
 static DEFINE_MUTEX(pins_lock);
@@ -90,13 +90,18 @@ struct cv_range *cv_range_pin(u64 address, u64 size, u64 page_size)
 	if (IS_ERR(range))
 		return range;
 	total = div64_u64(size, page_size);
+	if (total > div64_u64((u64)totalram_pages() << PAGE_SHIFT, page_size)) {
+		kfree(range);
+		return ERR_PTR(-ENOMEM);
+	}
 	range->pages = kvmalloc_array(total, sizeof(*range->pages), GFP_KERNEL_ACCOUNT);
 	if (!range->pages) {
 		kfree(range);
 		return ERR_PTR(-ENOMEM);
 	}
 	for (i = 0; i < total && !err; i++) {
-		err = signal_pending(current) ? -EINTR :
+		/* Ctrl-Z is no reason to fail: only who dies is not waited for. */
+		err = fatal_signal_pending(current) ? -EINTR :
 		      pin_huge_page(address + i * page_size, page_size, &range->pages[i]);
 		if (!err)
 			range->count++;
@@ -144,50 +149,73 @@ static int compare_pages(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
-/*
- * Lists @range, which takes the caller's reference, and returns its id. From
- * here on its pages are in the order of their addresses, so that one mapping
- * can hold all neighbours.
- */
-u32 cv_pins_add(struct cv_range *range)
+static struct cv_range *pins_by_id(u64 id)
 {
-	u32 id;
+	struct cv_range *range;
+
+	lockdep_assert_held(&pins_lock);
+	list_for_each_entry(range, &pins, node) {
+		if (range->id == id)
+			return range;
+	}
+	return NULL;
+}
+
+/*
+ * Lists @range as @id, which takes the caller's reference unless that number is
+ * taken. From here on its pages are in the order of their addresses, so that one
+ * mapping can hold all neighbours.
+ */
+int cv_pins_add(struct cv_range *range, u64 id)
+{
+	int err = -EEXIST;
 
 	if (range->pages)
 		sort(range->pages, range->count, sizeof(*range->pages), compare_pages, NULL);
 	mutex_lock(&pins_lock);
-	if (!++last_id)
-		++last_id;
-	id = last_id;
-	range->id = id;
-	list_add_tail(&range->node, &pins);
-	pins_count++;
+	if (!pins_by_id(id)) {
+		range->id = id;
+		list_add_tail(&range->node, &pins);
+		pins_count++;
+		err = 0;
+	}
 	mutex_unlock(&pins_lock);
-	return id;
+	return err;
 }
 
 /*
- * Drops the pin with this id, or all if it is 0. Memory that is still mapped is
- * given back when its last mapping goes.
+ * Drops the pin with this number. Memory that is still mapped is given back when
+ * its last mapping goes.
  */
-int cv_pins_drop(u32 id)
+int cv_pins_drop(u64 id)
+{
+	struct cv_range *range;
+
+	mutex_lock(&pins_lock);
+	range = pins_by_id(id);
+	if (range) {
+		list_del(&range->node);
+		pins_count--;
+	}
+	mutex_unlock(&pins_lock);
+	if (!range)
+		return -ENOENT;
+	cv_range_put(range);
+	return 0;
+}
+
+/* As cv_pins_drop(), for all that there are. */
+void cv_pins_drop_all(void)
 {
 	struct cv_range *range, *next;
 	LIST_HEAD(gone);
 
 	mutex_lock(&pins_lock);
-	list_for_each_entry_safe(range, next, &pins, node) {
-		if (id && range->id != id)
-			continue;
-		list_move(&range->node, &gone);
-		pins_count--;
-	}
+	list_splice_init(&pins, &gone);
+	pins_count = 0;
 	mutex_unlock(&pins_lock);
-	if (list_empty(&gone))
-		return -ENOENT;
 	list_for_each_entry_safe(range, next, &gone, node)
 		cv_range_put(range);
-	return 0;
 }
 
 u32 cv_pins_count(void)

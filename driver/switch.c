@@ -5,6 +5,7 @@
 #include <linux/cc_platform.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
@@ -256,7 +257,11 @@ static int enter_all(struct cv_enable *request, struct cv_range *mem)
 	struct passage in = { .cpus = cpu_online_mask };
 	int wrong;
 
-	if (!cpumask_equal(cpu_present_mask, cpu_online_mask))
+	/*
+	 * A CPU that stays offline (a sibling under nosmt=) stays outside, and the
+	 * monitor does not let Linux start it later. Which may, the caller decides.
+	 */
+	if (request->cpus != num_online_cpus())
 		return refuse(request, CV_ENTER_CPUS_MISSING, num_online_cpus(),
 			      cpumask_next_zero(-1, cpu_online_mask));
 	/* A copy, as the caller can still write to the original. */
@@ -348,7 +353,7 @@ int cv_switch_disable(struct cv_enable *request)
 		return 0;
 	cv_range_put(memory);
 	memory = NULL;
-	cv_pins_drop(0);
+	cv_pins_drop_all();
 	module_put(THIS_MODULE);
 	pr_info("off\n");
 	return 0;
@@ -368,6 +373,37 @@ int cv_switch_call(u32 code, void *buffer, u32 len, u32 capacity, u64 *result)
 		*result = cv_entry_call(__pa(buffer), len, capacity, code);
 	put_cpu();
 	return *result == CV_NO_MONITOR ? -EIO : 0;
+}
+
+/*
+ * Ends all cells and brings their CPUs back, as the monitor can only be left
+ * with all of them. A cell's memory is scrubbed before Linux, or what comes after
+ * it, sees it again, which takes as long as it takes; a machine that goes down
+ * waits for that, but not for ever.
+ */
+void cv_switch_end(void *buffer)
+{
+	const unsigned long limit = jiffies + 300 * HZ;
+	u32 status = CV_CALL_AGAIN, cpu;
+	bool any = false;
+	u64 result;
+
+	while (status == CV_CALL_AGAIN || status == CV_CALL_BUSY) {
+		if (time_after(jiffies, limit) ||
+		    cv_switch_call(CV_CODE_CELLS_END, buffer, 0, CV_CALL_BUFFER, &result))
+			break;
+		status = lower_32_bits(result);
+		if (!any && status == CV_CALL_AGAIN)
+			pr_warn("this machine goes down: the cells end\n");
+		any |= status == CV_CALL_AGAIN;
+		cond_resched();
+	}
+	if (status != CV_CALL_OK)
+		pr_err("not all cells could be ended (status %u)\n", status);
+	for_each_cpu(cpu, &entered) {
+		if (!cpu_online(cpu) && add_cpu(cpu))
+			pr_err("CPU %u does not come back\n", cpu);
+	}
 }
 
 bool cv_switch_on(void)

@@ -16,6 +16,9 @@
 #define FAKE_MARK_AT CV_CHUNK_SIZE
 #define FAKE_MARK 0x6b72616dU
 
+#define FAKE_TEXT_(number) #number
+#define FAKE_TEXT(number) FAKE_TEXT_(number)
+
 /*
  * Returns CV_ENTER_INJECTED with a mask of what was wrong: 1 wrong CR3, 2 stack
  * not aligned, 4 interrupts on, 8 wrong boot info, 16 second chunk not mapped.
@@ -44,7 +47,7 @@ asm(".pushsection .rodata\n"
     "	test	$0x200, %eax\n"
     "	jz	3f\n"
     "	or	$4, %edx\n"
-    "3:	cmpl	$1, 0x2000(%rcx)\n"
+    "3:	cmpl	$" FAKE_TEXT(CV_ABI_VERSION) ", 0x2000(%rcx)\n"
     "	jne	4f\n"
     "	cmpl	$2, 0x2008(%rcx)\n"
     "	je	5f\n"

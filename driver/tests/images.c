@@ -33,6 +33,7 @@ static long enable(char *memory, struct cv_enable *result)
 	*result = (struct cv_enable){
 		.address = (__u64)memory, .size = 2 * MIB2,
 		.plan_offset = FAKE_MEMORY, .plan_len = 64,
+		.cpus = sysconf(_SC_NPROCESSORS_CONF),
 	};
 	return ask(CV_IOC_ENABLE, result);
 }
@@ -59,8 +60,8 @@ void test_bad_images(void)
 
 	broken_header("image without magic", 0, 0, CV_ENTER_BAD_IMAGE, 0);
 	broken_header("image of another ABI", 8, 56ULL << 32 | 9, CV_ENTER_ABI_MISMATCH, 9);
-	broken_header("image with a longer header", 8, 64ULL << 32 | 1, CV_ENTER_BAD_IMAGE,
-		      FIELD(header_size));
+	broken_header("image with a longer header", 8, 64ULL << 32 | CV_ABI_VERSION,
+		      CV_ENTER_BAD_IMAGE, FIELD(header_size));
 	broken_header("image larger than its memory", FIELD(memory_size), 1ULL << 40,
 		      CV_ENTER_BAD_IMAGE, FIELD(memory_size));
 	broken_header("image with an odd size", FIELD(memory_size), FAKE_MEMORY - 8,
@@ -84,7 +85,8 @@ void test_bad_images(void)
 	check("  its detail", request.detail, EINVAL);
 	memory = image(fake_checks, fake_checks_end);
 	request = (struct cv_enable){ .address = (__u64)memory, .size = 2 * MIB2,
-				      .plan_offset = MIB2, .plan_len = 4 * MIB2 };
+				      .plan_offset = MIB2, .plan_len = 4 * MIB2,
+				      .cpus = sysconf(_SC_NPROCESSORS_CONF) };
 	check("plan beyond the memory", ask(CV_IOC_ENABLE, &request), -EINVAL);
 	request.plan_offset = FAKE_MEMORY - 64;
 	request.plan_len = 64;
@@ -132,6 +134,12 @@ void test_entries(void)
 	check("  its status", result.status, CV_ENTER_CPUS_MISSING);
 	check("  how many there are", result.detail, cpus - 1);
 	check("  which one is not", result.cpu, 1);
+	result = (struct cv_enable){
+		.address = (__u64)memory, .size = 2 * MIB2,
+		.plan_offset = FAKE_MEMORY, .plan_len = 64, .cpus = cpus - 1,
+	};
+	check("ENABLE that knows of it", ask(CV_IOC_ENABLE, &result), 0);
+	check("  all that were there are asked", result.status, CV_ENTER_OTHER_CPU_FAILED);
 	check("it comes back", write_text(cpu1, "1"), 0);
 	munmap(memory, 2 * MIB2);
 }

@@ -9,8 +9,15 @@ refused() {
     echo "refused: $(tr '\n' ' ' < /tmp/refusal)"
 }
 
-step injected
+step driver
 run insmod /lib/modules/cellvisor.ko
+echo 8 > /proc/sys/vm/nr_hugepages
+driver-tests > /tmp/driver || fail "the driver's test: $(grep FAIL /tmp/driver)"
+grep -e 'stopped' -e '^driver test' /tmp/driver
+echo "driver: $(grep -c '^ok' /tmp/driver) checks"
+echo 0 > /proc/sys/vm/nr_hugepages
+
+step injected
 resources
 refused cellctl enable --log-port 0x2f8 --inject fail-cpu=2
 resources

@@ -57,6 +57,10 @@ pub enum Code {
     CellCpus = FIRST + 14,
     /// [`FunctionRequest`] → [`FunctionStatus`].
     CellFunction = FIRST + 15,
+    /// `()` → [`Progress`]: ends the cells one after the other, a step at a time,
+    /// for a root that goes down: each is stopped, scrubbed and destroyed. `Again`
+    /// until none is left. It asks for nothing that the driver would have to know.
+    CellsEnd = FIRST + 16,
 }
 
 impl Code {
@@ -82,6 +86,7 @@ impl Code {
             13 => Self::LogRead,
             14 => Self::CellCpus,
             15 => Self::CellFunction,
+            16 => Self::CellsEnd,
             _ => return None,
         })
     }

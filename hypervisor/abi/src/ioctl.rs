@@ -11,7 +11,7 @@
 //! | `ENABLE` | takes pinned memory with an image in it and enters on all CPUs |
 //! | `DISABLE` | leaves on all CPUs, then drops every pin that is left |
 //! | `PIN` | pins huge pages of the caller, or claims a range reserved at boot |
-//! | `UNPIN` | gives one of them back |
+//! | `UNPIN` | gives one of them back, by the number that its maker gave it |
 //! | `CALL` | passes one hypercall to the monitor |
 //!
 //! `mmap` of the device at offset = host-physical address maps memory that is
@@ -49,7 +49,8 @@ pub struct Enable {
     pub plan_len: u64,
     /// Out: longest time that a CPU was away from Linux, in nanoseconds.
     pub pause_ns: u64,
-    /// Out: CPUs that entered (or left).
+    /// In: CPUs that the plan names, all of which must be online, and no others;
+    /// unused by `DISABLE`. Out: CPUs that entered (or left).
     pub cpus: u32,
     /// Out: [`crate::status::EnterStatus`]; 0 is success.
     pub status: u32,
@@ -73,10 +74,15 @@ pub struct Pin {
     /// In: user address of `size / page_size` u64, which receive the
     /// host-physical addresses. Unused with [`PIN_RESERVED`].
     pub addresses: u64,
+    /// In: the pin's number, chosen by the caller: never 0, and never that of
+    /// another pin, also not of one that is gone. Who does not know it cannot
+    /// give the memory back, and whoever noted it before the call can, even if
+    /// it did not live to see the call's end.
+    pub id: u64,
     /// In: [`PIN_RESERVED`] or 0.
     pub flags: u32,
-    /// Out: the pin's id, never 0.
-    pub id: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// [`Pin::flags`]: the range was reserved at boot (`memmap=`).
@@ -116,12 +122,12 @@ pub const ENABLE: u8 = 1;
 pub const DISABLE: u8 = 2;
 /// Number of `PIN` (read and write, [`Pin`]).
 pub const PIN: u8 = 3;
-/// Number of `UNPIN` (no structure: the argument is the id itself).
+/// Number of `UNPIN` (no structure: the argument is [`Pin::id`] itself).
 pub const UNPIN: u8 = 4;
 /// Number of `CALL` (read and write, [`Call`]).
 pub const CALL: u8 = 5;
 
 const _: () = assert!(size_of::<Info>() == 16);
 const _: () = assert!(size_of::<Enable>() == 56);
-const _: () = assert!(size_of::<Pin>() == 40);
+const _: () = assert!(size_of::<Pin>() == 48);
 const _: () = assert!(size_of::<Call>() == 32);

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::functions::{self, Around};
 use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
 use crate::loader::layout;
+use crate::raw;
 use crate::state::{CellRecord, StateDir};
 use crate::tables;
 use cellvisor_abi::CHUNK_SIZE;
@@ -105,9 +106,10 @@ fn take_memory(
         }
         MemoryShare::Reserved { base, size, .. } => {
             let range = Range { start: base, size };
-            journal.take(Step::Pin { id: None }, || {
-                let id = machine.driver.pin_reserved(base, size, CHUNK_SIZE)?;
-                Ok((Step::Pin { id: Some(id) }, vec![range]))
+            let id = raw::fresh_number();
+            journal.take(Step::Pin { id }, || {
+                machine.driver.pin_reserved(base, size, CHUNK_SIZE, id)?;
+                Ok((Step::Pin { id }, vec![range]))
             })
         }
     }
@@ -123,12 +125,13 @@ fn take_pages(
 ) -> Result<Vec<Range>> {
     let (node, pages) = (Some(node), bytes.div_ceil(page_size));
     reserve_pages(journal, machine.linux, node, page_size, pages)?;
-    journal.take(Step::Pin { id: None }, || {
+    let id = raw::fresh_number();
+    journal.take(Step::Pin { id }, || {
         // The driver's pin keeps the pages when this mapping goes.
         let mapping = machine.linux.map_huge(node, page_size, pages)?;
-        let (id, addresses) = machine.driver.pin(&mapping, page_size)?;
+        let addresses = machine.driver.pin(&mapping, page_size, id)?;
         let ranges = layout::pages_to_ranges(&addresses, page_size);
-        Ok((Step::Pin { id: Some(id) }, ranges))
+        Ok((Step::Pin { id }, ranges))
     })
 }
 

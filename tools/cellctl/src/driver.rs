@@ -25,16 +25,23 @@ pub(crate) struct Reply {
 pub(crate) trait Driver {
     /// Versions and whether the monitor is on.
     fn info(&self) -> Result<Info>;
-    /// Enters the monitor whose image and plan lie in `memory`.
-    fn enable(&self, memory: &MmapRegion, plan_offset: u64, plan_len: u64) -> Result<Enable>;
+    /// Enters the monitor whose image and plan lie in `memory`; the plan names
+    /// `cpus` CPUs.
+    fn enable(
+        &self,
+        memory: &MmapRegion,
+        plan_offset: u64,
+        plan_len: u64,
+        cpus: u32,
+    ) -> Result<Enable>;
     /// Leaves the monitor.
     fn disable(&self) -> Result<Enable>;
-    /// Pins all of `memory`: the pin's id and the host address of each page.
-    fn pin(&self, memory: &MmapRegion, page_size: u64) -> Result<(u32, Vec<u64>)>;
-    /// Claims a range reserved at boot: the pin's id.
-    fn pin_reserved(&self, base: u64, size: u64, page_size: u64) -> Result<u32>;
-    /// Gives a pin or claim back.
-    fn unpin(&self, id: u32) -> Result<()>;
+    /// Pins all of `memory` under the number `id`: the host address of each page.
+    fn pin(&self, memory: &MmapRegion, page_size: u64, id: u64) -> Result<Vec<u64>>;
+    /// Claims a range reserved at boot under the number `id`.
+    fn pin_reserved(&self, base: u64, size: u64, page_size: u64, id: u64) -> Result<()>;
+    /// Gives a pin or claim back; does nothing if there is none.
+    fn unpin(&self, id: u64) -> Result<()>;
     /// Passes a hypercall.
     fn call(&self, code: Code, request: &[u8]) -> Result<Reply>;
     /// Maps a cell's memory at its guest-physical addresses.
@@ -103,6 +110,11 @@ fn refused(what: &str, error: &io::Error) -> Error {
             "the driver is busy or the monitor is on already",
             "see `cellctl status`; try again when no other cellctl is at work",
         ),
+        Some(libc::EAGAIN) => Error::new(
+            what,
+            "this machine is about to be suspended",
+            "try again when it is awake",
+        ),
         Some(libc::EPERM | libc::EACCES) => Error::new(
             what,
             "the driver did not allow it",
@@ -126,8 +138,14 @@ impl Driver for Device {
         raw::info(self.file.as_fd()).map_err(|e| refused("cannot ask the driver", &e))
     }
 
-    fn enable(&self, memory: &MmapRegion, plan_offset: u64, plan_len: u64) -> Result<Enable> {
-        raw::enable(self.file.as_fd(), memory, plan_offset, plan_len)
+    fn enable(
+        &self,
+        memory: &MmapRegion,
+        plan_offset: u64,
+        plan_len: u64,
+        cpus: u32,
+    ) -> Result<Enable> {
+        raw::enable(self.file.as_fd(), memory, plan_offset, plan_len, cpus)
             .map_err(|e| refused("cannot turn the monitor on", &e))
     }
 
@@ -135,17 +153,18 @@ impl Driver for Device {
         raw::disable(self.file.as_fd()).map_err(|e| refused("cannot turn the monitor off", &e))
     }
 
-    fn pin(&self, memory: &MmapRegion, page_size: u64) -> Result<(u32, Vec<u64>)> {
-        raw::pin(self.file.as_fd(), memory, page_size)
+    fn pin(&self, memory: &MmapRegion, page_size: u64, id: u64) -> Result<Vec<u64>> {
+        raw::pin(self.file.as_fd(), memory, page_size, id)
             .map_err(|e| refused("cannot pin huge pages", &e))
     }
 
-    fn pin_reserved(&self, base: u64, size: u64, page_size: u64) -> Result<u32> {
+    fn pin_reserved(&self, base: u64, size: u64, page_size: u64, id: u64) -> Result<()> {
         let what = format!("cannot claim the range {base:#x}..{:#x}", base + size);
-        raw::pin_reserved(self.file.as_fd(), base, size, page_size).map_err(|e| refused(&what, &e))
+        raw::pin_reserved(self.file.as_fd(), base, size, page_size, id)
+            .map_err(|e| refused(&what, &e))
     }
 
-    fn unpin(&self, id: u32) -> Result<()> {
+    fn unpin(&self, id: u64) -> Result<()> {
         match raw::unpin(self.file.as_fd(), id) {
             // Turning the monitor off drops all pins.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),

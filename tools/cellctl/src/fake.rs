@@ -31,7 +31,7 @@ pub(crate) struct Facts {
     /// Huge pages in the pool.
     pub(crate) pages: u64,
     /// Pages of each pin.
-    pub(crate) pins: BTreeMap<u32, u64>,
+    pub(crate) pins: BTreeMap<u64, u64>,
     /// Cells by name.
     pub(crate) cells: BTreeMap<String, State>,
     /// The monitor is on.
@@ -51,6 +51,8 @@ pub(crate) struct Fake {
     pub(crate) dead_from: Cell<Option<u32>>,
     /// Most huge pages that Linux can provide.
     pub(crate) most_pages: u64,
+    /// This CPU is a sibling, and stays offline.
+    pub(crate) nosmt: Option<u32>,
     script: RefCell<VecDeque<Reply>>,
 }
 
@@ -69,6 +71,7 @@ impl Default for Fake {
             fail_at: Cell::new(None),
             dead_from: Cell::new(None),
             most_pages: 100,
+            nosmt: None,
             script: RefCell::default(),
         }
     }
@@ -193,7 +196,7 @@ impl Driver for Fake {
         })
     }
 
-    fn enable(&self, _: &MmapRegion, _: u64, _: u64) -> Result<Enable> {
+    fn enable(&self, _: &MmapRegion, _: u64, _: u64, _: u32) -> Result<Enable> {
         self.change("enable")?;
         self.now.borrow_mut().on = true;
         Ok(Enable::default())
@@ -205,24 +208,23 @@ impl Driver for Fake {
         Ok(Enable::default())
     }
 
-    fn pin(&self, memory: &MmapRegion, page_size: u64) -> Result<(u32, Vec<u64>)> {
+    fn pin(&self, memory: &MmapRegion, page_size: u64, id: u64) -> Result<Vec<u64>> {
         self.change("pin")?;
         let pages = memory.size() as u64 / page_size;
-        let mut now = self.now.borrow_mut();
-        let id = now.pins.keys().last().copied().unwrap_or(0) + 1;
-        now.pins.insert(id, pages);
-        Ok((id, (0..pages).map(|n| (n + 8) * page_size).collect()))
+        let before = self.now.borrow_mut().pins.insert(id, pages);
+        assert_eq!(before, None, "no number is used twice");
+        Ok((0..pages).map(|n| (n + 8) * page_size).collect())
     }
 
-    fn pin_reserved(&self, _: u64, size: u64, page_size: u64) -> Result<u32> {
+    fn pin_reserved(&self, _: u64, size: u64, page_size: u64, id: u64) -> Result<()> {
         self.change("pin")?;
-        self.now.borrow_mut().pins.insert(99, size / page_size);
-        Ok(99)
+        self.now.borrow_mut().pins.insert(id, size / page_size);
+        Ok(())
     }
 
-    fn unpin(&self, id: u32) -> Result<()> {
+    fn unpin(&self, id: u64) -> Result<()> {
         self.change("unpin")?;
-        self.now.borrow_mut().pins.remove(&id).expect("pinned");
+        self.now.borrow_mut().pins.remove(&id);
         Ok(())
     }
 
@@ -266,6 +268,9 @@ impl Linux for Fake {
 
     fn set_cpu_online(&self, cpu: u32, online: bool) -> Result<()> {
         self.change("CPU")?;
+        if online && self.nosmt == Some(cpu) {
+            return Err(Error::new("CPU", "not permitted", ""));
+        }
         let mut now = self.now.borrow_mut();
         if online {
             now.offline.remove(&cpu);
@@ -273,6 +278,10 @@ impl Linux for Fake {
             now.offline.insert(cpu);
         }
         Ok(())
+    }
+
+    fn siblings_stay_offline(&self) -> bool {
+        self.nosmt.is_some()
     }
 
     fn huge_pages(&self, _: Node, _: u64) -> Result<Pool> {

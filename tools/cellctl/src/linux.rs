@@ -17,6 +17,8 @@ pub(crate) trait Linux {
     fn cpu_online(&self, cpu: u32) -> Result<bool>;
     /// Takes a CPU from Linux or gives it back; does nothing if it is so.
     fn set_cpu_online(&self, cpu: u32, online: bool) -> Result<()>;
+    /// True if Linux keeps the siblings of its CPUs offline (`nosmt`).
+    fn siblings_stay_offline(&self) -> bool;
     /// Huge pages of `page_size` bytes in the pool of `node`.
     fn huge_pages(&self, node: Node, page_size: u64) -> Result<Pool>;
     /// Sets the size of the pool in pages; returns what Linux made of it.
@@ -122,6 +124,11 @@ impl Linux for Sysfs {
         };
         fs::write(&path, if online { "1" } else { "0" })
             .map_err(|e| Error::new(format!("{what} CPU {cpu}"), e.to_string(), help))
+    }
+
+    fn siblings_stay_offline(&self) -> bool {
+        let control = fs::read_to_string(self.path("sys/devices/system/cpu/smt/control"));
+        control.is_ok_and(|text| matches!(text.trim(), "off" | "forceoff"))
     }
 
     fn huge_pages(&self, node: Node, page_size: u64) -> Result<Pool> {

@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
 use crate::functions::acs;
 use crate::journal::{self, Journal, Machine, Step, reserve_pages};
+use crate::output::warn;
 use crate::sentences;
 use crate::state::{MonitorRecord, StateDir};
 use crate::system::{self, Choices};
@@ -56,7 +57,11 @@ pub(crate) fn enable(
             memory,
             &[(0, &bytes), (offset, &plan)],
         )?;
-        let answer = machine.driver.enable(&region, offset, plan.len() as u64)?;
+        let cpus = u32::try_from(record.cpus.len())
+            .map_err(|e| Error::internal("cannot count the CPUs", e))?;
+        let answer = machine
+            .driver
+            .enable(&region, offset, plan.len() as u64, cpus)?;
         if answer.status == EnterStatus::Ok.code() {
             Ok(answer)
         } else {
@@ -80,8 +85,9 @@ pub(crate) fn enable(
     }
 }
 
-/// Brings every CPU online: the monitor takes all or none. Only CPUs that are
-/// online show their APIC ids, so the host is read again if one was not.
+/// Brings every CPU online that may be: what is not stays outside of the monitor.
+/// Under `nosmt` siblings stay offline, by Linux's word. Only CPUs that are online
+/// show their APIC ids, so the host is read again if one was not.
 fn all_online(
     journal: &mut Journal<'_>,
     machine: Machine<'_>,
@@ -97,7 +103,13 @@ fn all_online(
     for cpu in &offline {
         let step = Step::CpuOnline { cpu: *cpu };
         journal.take(step.clone(), || {
-            machine.linux.set_cpu_online(*cpu, true)?;
+            match machine.linux.set_cpu_online(*cpu, true) {
+                Err(_) if machine.linux.siblings_stay_offline() => warn(format!(
+                    "CPU {cpu} stays offline (SMT is off), and outside of the monitor: no cell \
+                     can have it, nor this Linux until the monitor is off"
+                )),
+                done => done?,
+            }
             Ok((step, ()))
         })?;
     }
@@ -279,6 +291,29 @@ mod tests {
         disable(fake.machine(), &state).expect("turns off");
         assert_eq!(*fake.now.borrow(), before);
         assert!(state.monitor().expect("reads").is_none());
+    }
+
+    #[test]
+    fn sibling_that_must_stay_offline_stays_outside() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let state = StateDir::new(dir.path().join("run"));
+        let mut fake = off();
+        fake.nosmt = Some(1);
+        fake.now.borrow_mut().offline.insert(1);
+        let before = fake.now.borrow().clone();
+        let image = image(dir.path());
+        let read = || {
+            let mut host = host();
+            host.cpus[1].online = false;
+            Ok(host)
+        };
+        let choices = Choices::default();
+        let (record, _) = enable(fake.machine(), &state, &read, &image, choices).expect("turns on");
+        let linux: Vec<_> = record.cpus.iter().map(|c| c.linux).collect();
+        assert_eq!(linux, [0], "the plan names what will arrive");
+        disable(fake.machine(), &state).expect("turns off");
+        assert_eq!(*fake.now.borrow(), before);
+        fake.nosmt = None;
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::pci::Admin;
 use cellvisor_abi::ioctl::{self, Call, Enable, Info, Pin};
 use rustix::ioctl::{Getter, IntegerSetter, Opcode, Updater, opcode};
 use rustix::mm::Advice;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use vm_memory::MmapRegion;
@@ -28,18 +29,20 @@ pub(crate) fn info(device: BorrowedFd<'_>) -> io::Result<Info> {
 }
 
 /// `ENABLE` with an image and its plan in `memory`; the plan lies at
-/// `plan_offset` and has `plan_len` bytes.
+/// `plan_offset`, has `plan_len` bytes and names `cpus` CPUs.
 pub(crate) fn enable(
     device: BorrowedFd<'_>,
     memory: &MmapRegion,
     plan_offset: u64,
     plan_len: u64,
+    cpus: u32,
 ) -> io::Result<Enable> {
     let mut argument = Enable {
         address: memory.as_ptr() as u64,
         size: memory.size() as u64,
         plan_offset,
         plan_len,
+        cpus,
         ..Enable::default()
     };
     // SAFETY: ENABLE reads and writes one `Enable` and pins `memory`, which is
@@ -58,12 +61,13 @@ pub(crate) fn disable(device: BorrowedFd<'_>) -> io::Result<Enable> {
 }
 
 /// `PIN` of all of `memory`, which consists of pages of `page_size` bytes.
-/// Returns the pin's id and the host-physical address of each page.
+/// The pin gets the number `id`. Returns the host-physical address of each page.
 pub(crate) fn pin(
     device: BorrowedFd<'_>,
     memory: &MmapRegion,
     page_size: u64,
-) -> io::Result<(u32, Vec<u64>)> {
+    id: u64,
+) -> io::Result<Vec<u64>> {
     let pages = memory.size() as u64 / page_size;
     let mut addresses = vec![0u64; usize::try_from(pages).map_err(io::Error::other)?];
     let mut argument = Pin {
@@ -71,38 +75,42 @@ pub(crate) fn pin(
         size: pages * page_size,
         page_size,
         addresses: addresses.as_mut_ptr() as u64,
+        id,
         ..Pin::default()
     };
     // SAFETY: PIN reads and writes one `Pin` and writes size / page_size u64 to
     // `addresses`, which has just that many; `memory` is mapped.
     unsafe { rustix::ioctl::ioctl(device, Updater::<PIN, Pin>::new(&mut argument)) }?;
-    Ok((argument.id, addresses))
+    Ok(addresses)
 }
 
-/// `PIN` of a range that was reserved at boot. Returns the pin's id.
+/// `PIN` of a range that was reserved at boot. The pin gets the number `id`.
 pub(crate) fn pin_reserved(
     device: BorrowedFd<'_>,
     base: u64,
     size: u64,
     page_size: u64,
-) -> io::Result<u32> {
+    id: u64,
+) -> io::Result<()> {
     let mut argument = Pin {
         address: base,
         size,
         page_size,
+        id,
         flags: ioctl::PIN_RESERVED,
         ..Pin::default()
     };
     // SAFETY: with PIN_RESERVED the driver uses no user address of `Pin`.
     unsafe { rustix::ioctl::ioctl(device, Updater::<PIN, Pin>::new(&mut argument)) }?;
-    Ok(argument.id)
+    Ok(())
 }
 
 /// `UNPIN`.
-pub(crate) fn unpin(device: BorrowedFd<'_>, id: u32) -> io::Result<()> {
+pub(crate) fn unpin(device: BorrowedFd<'_>, id: u64) -> io::Result<()> {
+    let id = usize::try_from(id).map_err(io::Error::other)?;
     // SAFETY: UNPIN takes a number and touches no memory of this process: what
     // it drops is a reference to pages that no mapping here depends on.
-    unsafe { rustix::ioctl::ioctl(device, IntegerSetter::<UNPIN>::new_usize(id as usize)) }?;
+    unsafe { rustix::ioctl::ioctl(device, IntegerSetter::<UNPIN>::new_usize(id)) }?;
     Ok(())
 }
 
@@ -228,6 +236,13 @@ pub(crate) fn nvme_admin(
         status,
         result: argument.result,
     })
+}
+
+/// A number that nobody had before and nobody has again: random, never 0, and
+/// exact in whatever reads JSON (53 bits).
+pub(crate) fn fresh_number() -> u64 {
+    let hasher = std::hash::RandomState::new().build_hasher();
+    (hasher.finish() >> 11) | 1 << 52
 }
 
 /// The time-stamp counter.

@@ -48,13 +48,14 @@ pub(crate) struct Choices {
     pub(crate) fail_cpu: Option<u32>,
 }
 
-/// CPUs of the host in the order of the system plan.
+/// CPUs of the host in the order of the system plan. One that is offline would
+/// not arrive.
 pub(crate) fn cpus(host: &Host) -> Vec<Cpu> {
     let cpu = |c: &host::Cpu| Cpu {
         linux: c.linux,
         apic_id: c.apic_id,
     };
-    host.cpus.iter().map(cpu).collect()
+    host.cpus.iter().filter(|c| c.online).map(cpu).collect()
 }
 
 /// The monitor waits and cells count by the TSC: its rate must be one.

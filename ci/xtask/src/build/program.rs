@@ -3,12 +3,13 @@
 use crate::paths::{Paths, make_dir, read};
 use crate::sh::Cmd;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A program that was built.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// The source's name without its ending.
+    /// The source's name without its ending; that of a folder with its parent's:
+    /// `driver-tests`.
     pub(crate) name: String,
     /// The executable.
     pub(crate) content: Vec<u8>,
@@ -26,7 +27,8 @@ const BARE: &str = "-ffreestanding -nostdlib -mgeneral-regs-only -fno-pic -no-pi
 const START: [&str; 2] = ["cells/bare/start.S", "cells/bare/bare.c"];
 const LINK: &str = "cells/bare/link.ld";
 
-/// Builds the program whose source is at `source` in the repository.
+/// Builds the program whose source is at `source` in the repository: a file, or a
+/// folder of files.
 ///
 /// # Errors
 ///
@@ -48,21 +50,41 @@ pub(crate) fn build_payload(paths: &Paths, source: &str) -> Result<Program> {
 }
 
 fn compile(paths: &Paths, source: &str, words: &[&str], others: &[&str]) -> Result<Program> {
-    let stem = Path::new(source).file_stem().and_then(|stem| stem.to_str());
-    let name = stem.with_context(|| format!("{source} is no C source"))?;
+    let at = paths.repo(source);
+    let (name, sources) = if at.is_dir() {
+        (source.replace('/', "-"), c_files(&at)?)
+    } else {
+        let stem = Path::new(source).file_stem().and_then(|stem| stem.to_str());
+        let name = stem.with_context(|| format!("{source} is no C source"))?;
+        (name.to_owned(), vec![at])
+    };
     let dir = paths.target.join("programs");
     make_dir(&dir)?;
-    let file = dir.join(name);
+    let file = dir.join(&name);
     Cmd::new("gcc")
         .words(CHECKED)
         .args(words)
         .arg("-o")
         .args([&file])
         .args(others.iter().map(|other| paths.repo(other)))
-        .args([&paths.repo(source)])
+        .args(&sources)
         .run(paths, &format!("program-{name}"))?;
     Ok(Program {
-        name: name.to_owned(),
+        name,
         content: read(&file)?,
     })
+}
+
+/// The C sources in a folder, in the order of their names.
+fn c_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("no folder {}", dir.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "c") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -124,6 +124,22 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     Ok((CallStatus::Ok, progress))
 }
 
+/// Goes on ending the first cell that is left; `Ok` when there is none.
+pub(super) fn end_next(caller: &mut Caller<'_>) -> Step {
+    let none = Progress { done: 0, total: 0 };
+    let Some(cell) = cell::all().find(|cell| cell.guest.is_some()) else {
+        return Ok((CallStatus::Ok, none));
+    };
+    // It may stop by itself at this moment, which is as good.
+    if let Err(refusal) = stop(cell)
+        && cell.state() == State::Running
+    {
+        return Err(refusal);
+    }
+    let (_, progress) = destroy(caller, cell)?;
+    Ok((CallStatus::Again, progress))
+}
+
 /// Ends what the cell's functions do, once; true when their resets are over.
 fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
     let Some(guest) = &cell.guest else {

@@ -152,6 +152,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             let (status, progress) = life::destroy(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))
         }
+        Code::CellsEnd => {
+            let (status, progress) = life::end_next(caller)?;
+            Ok((status, reply(buffer, &progress)?))
+        }
         Code::CellStatus => {
             let id: CellId = request(buffer, len)?;
             let cell = cell::get(id).ok_or(CallStatus::NoSuchCell)?;

@@ -103,8 +103,8 @@ pub(crate) enum Step {
     },
     /// The driver pinned or claimed memory.
     Pin {
-        /// The driver's id; `None` while it is not known.
-        id: Option<u32>,
+        /// Its number, which no other pin ever has.
+        id: u64,
     },
     /// The monitor made a cell.
     Cell {
@@ -242,8 +242,7 @@ fn undo_step(machine: Machine<'_>, entry: &Entry) -> Result<()> {
         | Step::Namespace { .. }
         | Step::Driver { .. }
         | Step::Enabled { .. } => functions::undo(machine, &entry.step),
-        Step::Pin { id: None } => Ok(()),
-        Step::Pin { id: Some(id) } => machine.driver.unpin(*id),
+        Step::Pin { id } => machine.driver.unpin(*id),
         Step::Cell { name, id } => destroy(machine.driver, name, *id),
         Step::HugePages {
             node,
