@@ -2,15 +2,16 @@
 //! the monitor's cell, with everything written down before it is done.
 
 use crate::calls::Monitor;
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::functions::{self, Around};
 use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
 use crate::loader::layout;
 use crate::raw;
-use crate::state::{CellRecord, StateDir};
+use crate::state::{CellJournal, CellRecord, StateDir};
 use crate::tables;
 use cellvisor_abi::CHUNK_SIZE;
-use cellvisor_abi::call::CellId;
+use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::plan::{CellPlan, Function, Ports, Range};
 use cellvisor_abi::wire::{ListBuf, seal};
@@ -30,65 +31,55 @@ pub(crate) fn create(
     mut record: CellRecord,
     around: &Around<'_>,
 ) -> Result<CellRecord> {
-    let others = state.cells()?;
-    let kept = record.clone();
-    let mut journal = Journal::new(Vec::new(), |steps| {
-        let mut now = kept.clone();
-        now.steps = steps.to_vec();
-        state.save_cell(&now)
-    });
-    match build(&mut journal, machine, &mut record, around, &others) {
-        Ok(()) => {
-            record.steps = journal.into_entries();
-            state.save_cell(&record)?;
-            Ok(record)
-        }
-        Err(error) => {
-            let mut leftovers = journal.undo(machine);
-            if leftovers.is_empty() {
-                leftovers.extend(state.forget_cell(&record.name).err());
-            }
-            Err(journal::with_leftovers(error, &leftovers))
-        }
+    let others = state.cells()?.whole()?;
+    refuse_stranger(machine.driver, &record.name)?;
+    let mut journal = Journal::new(machine, state, &mut record);
+    match build(&mut journal, around, &others) {
+        Ok(()) => Ok(record),
+        Err(error) => Err(journal::with_leftovers(error, &journal.undo())),
     }
+}
+
+/// A cell that the monitor knows by this name, and `state` does not, is another's:
+/// undoing a step that was only begun must not find it.
+fn refuse_stranger(driver: &dyn Driver, name: &str) -> Result<()> {
+    let cells = Monitor(driver).cells()?;
+    if cells.iter().all(|cell| cell.name.as_str() != name) {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!("cannot create cell \"{name}\""),
+        "the monitor has a cell of that name, of which nothing is noted here",
+        "choose another name; or turn the monitor off with the cellctl that made it",
+    ))
 }
 
 /// The steps of [`create`].
-fn build(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
-    record: &mut CellRecord,
-    around: &Around<'_>,
-    others: &[CellRecord],
-) -> Result<()> {
-    functions::take(journal, machine, record, around, others)?;
-    for cpu in &record.assignment.cpus {
-        take_cpu(journal, machine, cpu.linux)?;
+fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecord]) -> Result<()> {
+    functions::take(journal, around, others)?;
+    let assignment = journal.record.assignment.clone();
+    for cpu in &assignment.cpus {
+        take_cpu(journal, cpu.linux)?;
     }
     let mut host = Vec::new();
-    for share in &record.assignment.memory {
-        host.extend(take_memory(journal, machine, share)?);
+    for share in &assignment.memory {
+        host.extend(take_memory(journal, share)?);
     }
-    record.memory = layout::place(&host, &record.off_limits)?;
-    let frame = plan(record)?;
+    journal.record.memory = layout::place(&host, &journal.record.off_limits)?;
+    let frame = plan(journal.record)?;
+    let (name, driver) = (assignment.name, journal.machine().driver);
     let step = |id| Step::Cell {
-        name: record.name.clone(),
+        name: name.clone(),
         id,
     };
-    let id = journal.take(step(None), || {
-        let id = Monitor(machine.driver).create(&record.name, &frame)?;
-        Ok((step(Some(id)), id))
-    })?;
-    record.id = Some(id);
-    Ok(())
+    journal.take(step(None), || {
+        let id = Monitor(driver).create(&name, &frame)?;
+        Ok((step(Some(id)), ()))
+    })
 }
 
 /// Takes one share of memory and pins it.
-fn take_memory(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
-    share: &MemoryShare,
-) -> Result<Vec<Range>> {
+fn take_memory(journal: &mut CellJournal<'_>, share: &MemoryShare) -> Result<Vec<Range>> {
     match *share {
         MemoryShare::Pages {
             node,
@@ -96,19 +87,20 @@ fn take_memory(
             page_size,
             fixed,
         } => {
-            let taken = take_pages(journal, machine, node, page_size, bytes);
+            let taken = take_pages(journal, node, page_size, bytes);
             if taken.is_ok() || fixed || page_size == CHUNK_SIZE {
                 return taken;
             }
             // The planner chose large pages because they are faster; small
             // ones do as well.
-            take_pages(journal, machine, node, CHUNK_SIZE, bytes)
+            take_pages(journal, node, CHUNK_SIZE, bytes)
         }
         MemoryShare::Reserved { base, size, .. } => {
             let range = Range { start: base, size };
+            let driver = journal.machine().driver;
             let id = raw::fresh_number();
             journal.take(Step::Pin { id }, || {
-                machine.driver.pin_reserved(base, size, CHUNK_SIZE, id)?;
+                driver.pin_reserved(base, size, CHUNK_SIZE, id)?;
                 Ok((Step::Pin { id }, vec![range]))
             })
         }
@@ -117,19 +109,19 @@ fn take_memory(
 
 /// Takes huge pages of one size from one node and pins them.
 fn take_pages(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut CellJournal<'_>,
     node: u32,
     page_size: u64,
     bytes: u64,
 ) -> Result<Vec<Range>> {
     let (node, pages) = (Some(node), bytes.div_ceil(page_size));
-    reserve_pages(journal, machine.linux, node, page_size, pages)?;
+    reserve_pages(journal, node, page_size, pages)?;
+    let Machine { linux, driver, .. } = journal.machine();
     let id = raw::fresh_number();
     journal.take(Step::Pin { id }, || {
         // The driver's pin keeps the pages when this mapping goes.
-        let mapping = machine.linux.map_huge(node, page_size, pages)?;
-        let addresses = machine.driver.pin(&mapping, page_size, id)?;
+        let mapping = linux.map_huge(node, page_size, pages)?;
+        let addresses = driver.pin(&mapping, page_size, id)?;
         let ranges = layout::pages_to_ranges(&addresses, page_size);
         Ok((Step::Pin { id }, ranges))
     })
@@ -184,16 +176,14 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
 ///
 /// What could not be undone stays in the record, so that a second try goes on
 /// from there.
-pub(crate) fn destroy(machine: Machine<'_>, state: &StateDir, record: &CellRecord) -> Result<()> {
-    let kept = record.clone();
-    let mut journal = Journal::new(record.steps.clone(), |steps| {
-        let mut now = kept.clone();
-        now.steps = steps.to_vec();
-        state.save_cell(&now)
-    });
-    let mut errors = journal.undo(machine).into_iter();
+pub(crate) fn destroy(
+    machine: Machine<'_>,
+    state: &StateDir,
+    mut record: CellRecord,
+) -> Result<()> {
+    let mut errors = Journal::new(machine, state, &mut record).undo().into_iter();
     match errors.next() {
-        None => state.forget_cell(&record.name),
+        None => Ok(()),
         Some(first) => {
             let rest: Vec<_> = errors.collect();
             Err(journal::with_leftovers(first, &rest)
@@ -202,15 +192,54 @@ pub(crate) fn destroy(machine: Machine<'_>, state: &StateDir, record: &CellRecor
     }
 }
 
-/// The monitor's number for a cell that is there.
-pub(crate) fn id(record: &CellRecord) -> Result<CellId> {
-    record.id.ok_or_else(|| {
+/// Destroys a cell whose record cannot be read, as far as the monitor knows it,
+/// and puts the record aside.
+///
+/// # Errors
+///
+/// Always: nobody knows what else it had.
+pub(crate) fn destroy_unreadable(
+    machine: Machine<'_>,
+    state: &StateDir,
+    name: &str,
+    why: &Error,
+) -> Result<()> {
+    journal::destroy_cell(machine.driver, name, None)?;
+    let kept = state.set_aside(name)?;
+    Err(Error::new(
+        format!("cannot give back all that cell \"{name}\" had"),
+        why.cause(),
+        format!(
+            "the cell is gone; bring its CPUs online and shrink the pools of huge pages by hand \
+             (what is readable of its record is in {}); its pinned memory comes back with \
+             `cellctl disable`",
+            kept.display()
+        ),
+    ))
+}
+
+/// What the monitor says of the cell of a record.
+///
+/// # Errors
+///
+/// It was not created completely, or is gone: its number may be another's now.
+pub(crate) fn status(monitor: Monitor<'_>, record: &CellRecord) -> Result<CellStatus> {
+    let left_over = |why: &str| {
         Error::new(
             format!("cannot use cell \"{}\"", record.name),
-            "it was not created completely",
+            why,
             format!("remove what is left of it: cellctl destroy {}", record.name),
         )
-    })
+    };
+    let id = record
+        .id()
+        .ok_or_else(|| left_over("it was not created completely, or not destroyed completely"))?;
+    let gone = || left_over("the monitor does not have it any more");
+    let cells = monitor.cells()?;
+    let found = cells.into_iter().find(|cell| cell.cell == id);
+    found
+        .filter(|cell| cell.name.as_str() == record.name)
+        .ok_or_else(gone)
 }
 
 #[cfg(test)]
@@ -219,6 +248,7 @@ mod tests {
     use crate::fake::lines::alone;
     use crate::fake::{Fake, record};
     use crate::functions::Needed;
+    use cellvisor_abi::call::CellId;
 
     /// Creates a cell where change `fail_at` fails; returns what came of it.
     fn attempt(fake: &Fake, state: &StateDir, fail_at: Option<u32>) -> Result<CellRecord> {
@@ -235,7 +265,7 @@ mod tests {
         let before = fake.now.borrow().clone();
         attempt(&fake, &state, None).expect("creates");
         let steps = fake.changes.get();
-        destroy(fake.machine(), &state, &state.cell("a").expect("known")).expect("destroys");
+        destroy(fake.machine(), &state, state.cell("a").expect("known")).expect("destroys");
         assert_eq!(*fake.now.borrow(), before);
         assert!(steps >= 6, "two CPUs, pool, map, pin, create: {steps}");
 
@@ -255,7 +285,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let state = StateDir::new(dir.path());
         let made = attempt(&Fake::default(), &state, None).expect("creates");
-        assert_eq!(made.id, Some(CellId(1)));
+        assert_eq!(made.id(), Some(CellId(1)));
         assert_eq!(made.memory.first().map(|m| m.gpa), Some(0));
         assert_eq!(made.ram_bytes(), 64 << 20);
         assert_eq!(state.cell("a").expect("known").memory, made.memory);
@@ -269,14 +299,14 @@ mod tests {
         let before = fake.now.borrow().clone();
         attempt(&fake, &state, None).expect("creates");
         let steps = fake.changes.get();
-        destroy(fake.machine(), &state, &state.cell("a").expect("known")).expect("destroys");
+        destroy(fake.machine(), &state, state.cell("a").expect("known")).expect("destroys");
         for step in 1..=steps {
             fake.dead_from.set(Some(step));
             attempt(&fake, &state, None).expect_err("dead");
             fake.dead_from.set(None);
             // Nothing at all is noted only if nothing at all was done.
             if let Some(record) = state.find_cell("a").expect("reads") {
-                destroy(fake.machine(), &state, &record).expect("destroys");
+                destroy(fake.machine(), &state, record).expect("destroys");
             }
             assert_eq!(*fake.now.borrow(), before, "after a crash at step {step}");
         }
@@ -291,7 +321,7 @@ mod tests {
         attempt(&fake, &state, None).expect("creates");
         fake.changes.set(0);
         fake.fail_at.set(Some(2));
-        let error = destroy(fake.machine(), &state, &state.cell("a").expect("known"))
+        let error = destroy(fake.machine(), &state, state.cell("a").expect("known"))
             .expect_err("the second undo fails");
         assert!(
             error.to_string().contains("repeat `cellctl destroy`"),
@@ -300,7 +330,7 @@ mod tests {
         destroy(
             fake.machine(),
             &state,
-            &state.cell("a").expect("still known"),
+            state.cell("a").expect("still known"),
         )
         .expect("destroys");
         assert_eq!(*fake.now.borrow(), before);

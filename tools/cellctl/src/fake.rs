@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::journal;
 use crate::linux::{Linux, Node, Pool};
 use crate::state::{CellRecord, Payload, Policy};
-use cellvisor_abi::call::{CellId, CellStatus, Code, Denied, Name, State};
+use cellvisor_abi::call::{CellId, CellStatus, Code, Denied, Name, Progress, State, StopReason};
 use cellvisor_abi::ioctl::{Enable, Info};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
@@ -32,8 +32,8 @@ pub(crate) struct Facts {
     pub(crate) pages: u64,
     /// Pages of each pin.
     pub(crate) pins: BTreeMap<u64, u64>,
-    /// Cells by name.
-    pub(crate) cells: BTreeMap<String, State>,
+    /// Cells by number, which are used again.
+    pub(crate) cells: BTreeMap<u32, (String, State)>,
     /// The monitor is on.
     pub(crate) on: bool,
     /// PCI functions.
@@ -49,6 +49,8 @@ pub(crate) struct Fake {
     pub(crate) fail_at: Cell<Option<u32>>,
     /// The change from which on all fail, as after a crash.
     pub(crate) dead_from: Cell<Option<u32>>,
+    /// After this change a signal asks to end.
+    pub(crate) signal_after: Cell<Option<u32>>,
     /// Most huge pages that Linux can provide.
     pub(crate) most_pages: u64,
     /// This CPU is a sibling, and stays offline.
@@ -70,6 +72,7 @@ impl Default for Fake {
             changes: Cell::new(0),
             fail_at: Cell::new(None),
             dead_from: Cell::new(None),
+            signal_after: Cell::new(None),
             most_pages: 100,
             nosmt: None,
             script: RefCell::default(),
@@ -134,7 +137,7 @@ impl Fake {
     }
 
     /// Counts a change; the chosen one fails.
-    fn change(&self, what: &str) -> Result<()> {
+    pub(crate) fn change(&self, what: &str) -> Result<()> {
         let number = self.changes.get() + 1;
         self.changes.set(number);
         let dead = self.dead_from.get().is_some_and(|from| number >= from);
@@ -152,18 +155,20 @@ impl Fake {
         self.change("create")?;
         let plan: CellPlan<'_> =
             wire::decode(wire::open(request).expect("frame")).expect("cell plan");
-        self.now
-            .borrow_mut()
-            .cells
-            .insert(plan.name.to_owned(), State::Loadable);
-        Ok(ok(&CellId(1)))
+        let mut now = self.now.borrow_mut();
+        let used = |name: &str| now.cells.values().any(|(is, _)| is == name);
+        assert!(!used(plan.name), "names are nobody else's");
+        let id = (1..).find(|id| !now.cells.contains_key(id)).expect("free");
+        now.cells
+            .insert(id, (plan.name.to_owned(), State::Loadable));
+        Ok(ok(&CellId(id)))
     }
 
-    fn status(&self) -> CellStatus {
+    fn status(&self, id: CellId) -> CellStatus {
         let now = self.now.borrow();
-        let (name, state) = now.cells.first_key_value().expect("a cell");
+        let (name, state) = now.cells.get(&id.0).expect("a cell");
         CellStatus {
-            cell: CellId(1),
+            cell: id,
             name: Name::new(name).expect("name"),
             state: *state,
             cpus: 2,
@@ -177,6 +182,29 @@ impl Fake {
             failure: None,
         }
     }
+
+    /// Takes a cell from one state to the next.
+    fn life(&self, what: &str, id: CellId, from: fn(&State) -> bool, to: State) -> Result<()> {
+        self.change(what)?;
+        let mut now = self.now.borrow_mut();
+        let (_, state) = now.cells.get_mut(&id.0).expect("a cell");
+        assert!(from(state), "{what} of a cell that is {state:?}");
+        *state = to;
+        Ok(())
+    }
+
+    fn destroy(&self, id: CellId) -> Result<Reply> {
+        self.change("destroy")?;
+        let gone = self.now.borrow_mut().cells.remove(&id.0);
+        let (name, state) = gone.expect("a cell");
+        assert_ne!(state, State::Running, "{name} is stopped first");
+        Ok(ok(&Progress { done: 1, total: 1 }))
+    }
+}
+
+/// The number of a cell in a request.
+fn cell_of(request: &[u8]) -> CellId {
+    postcard::take_from_bytes(request).expect("a cell").0
 }
 
 fn ok<T: serde::Serialize>(value: &T) -> Reply {
@@ -204,7 +232,10 @@ impl Driver for Fake {
 
     fn disable(&self) -> Result<Enable> {
         self.change("disable")?;
-        self.now.borrow_mut().on = false;
+        let mut now = self.now.borrow_mut();
+        assert!(now.cells.is_empty(), "the monitor refuses it");
+        now.on = false;
+        now.pins.clear();
         Ok(Enable::default())
     }
 
@@ -235,19 +266,28 @@ impl Driver for Fake {
         match code {
             Code::CellCreate => self.create(request),
             Code::CellList => {
-                let ids: &[u8] = if self.now.borrow().cells.is_empty() {
-                    &[]
-                } else {
-                    &[1, 0, 0, 0]
-                };
+                let now = self.now.borrow();
+                let ids: Vec<u8> = now.cells.keys().flat_map(|id| id.to_le_bytes()).collect();
                 Ok(ok(&ids))
             }
-            Code::CellStatus => Ok(ok(&self.status())),
-            Code::CellDestroy => {
-                self.change("destroy")?;
-                self.now.borrow_mut().cells.clear();
-                Ok(ok(&cellvisor_abi::call::Progress { done: 1, total: 1 }))
+            Code::CellStatus => Ok(ok(&self.status(cell_of(request)))),
+            Code::CellStart => {
+                let is = |state: &State| *state == State::Loadable;
+                self.life("start", cell_of(request), is, State::Running)?;
+                Ok(ok(&()))
             }
+            Code::CellStop => {
+                let is = |state: &State| *state == State::Running;
+                let stopped = State::Stopped(StopReason::Root);
+                self.life("stop", cell_of(request), is, stopped)?;
+                Ok(ok(&()))
+            }
+            Code::CellReload => {
+                let is = |state: &State| matches!(state, State::Stopped(_));
+                self.life("reload", cell_of(request), is, State::Loadable)?;
+                Ok(ok(&Progress { done: 1, total: 1 }))
+            }
+            Code::CellDestroy => self.destroy(cell_of(request)),
             _ => Ok(ok(&())),
         }
     }
@@ -278,6 +318,12 @@ impl Linux for Fake {
             now.offline.insert(cpu);
         }
         Ok(())
+    }
+
+    fn interrupted(&self) -> Option<&'static str> {
+        let now = self.changes.get();
+        self.signal_after.get().filter(|after| now >= *after)?;
+        Some("Ctrl-C (SIGINT)")
     }
 
     fn siblings_stay_offline(&self) -> bool {

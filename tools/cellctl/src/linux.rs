@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::output::size;
 use crate::raw;
+use crate::signals;
 use std::fs;
 use std::path::{Path, PathBuf};
 use vm_memory::MmapRegion;
@@ -17,6 +18,8 @@ pub(crate) trait Linux {
     fn cpu_online(&self, cpu: u32) -> Result<bool>;
     /// Takes a CPU from Linux or gives it back; does nothing if it is so.
     fn set_cpu_online(&self, cpu: u32, online: bool) -> Result<()>;
+    /// The signal that asked this process to end, if one did.
+    fn interrupted(&self) -> Option<&'static str>;
     /// True if Linux keeps the siblings of its CPUs offline (`nosmt`).
     fn siblings_stay_offline(&self) -> bool;
     /// Huge pages of `page_size` bytes in the pool of `node`.
@@ -124,6 +127,10 @@ impl Linux for Sysfs {
         };
         fs::write(&path, if online { "1" } else { "0" })
             .map_err(|e| Error::new(format!("{what} CPU {cpu}"), e.to_string(), help))
+    }
+
+    fn interrupted(&self) -> Option<&'static str> {
+        signals::came()
     }
 
     fn siblings_stay_offline(&self) -> bool {

@@ -26,6 +26,7 @@ mod pci;
 mod power;
 mod raw;
 mod sentences;
+mod signals;
 mod state;
 mod system;
 mod tables;

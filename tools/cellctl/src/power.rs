@@ -38,50 +38,50 @@ pub(crate) fn enable(
     system::check_ram(&host)?;
     system::check_tsc(machine.driver.info()?.tsc_khz)?;
     let memory = system::memory_size(&host, choices)?;
+    // What a crash before has left goes first: its record makes room for ours.
+    undo_record(machine, state)?;
     let mut record = MonitorRecord::new(image, Vec::new(), memory);
-    let kept = record.clone();
-    let mut journal = Journal::new(Vec::new(), |steps| {
-        let mut now = kept.clone();
-        now.steps = steps.to_vec();
-        state.save_monitor(&now)
-    });
-    let entered = (|| {
-        let host = all_online(&mut journal, machine, host, read_host)?;
-        record.cpus = system::cpus(&host);
-        acs::take(&mut journal, machine, &host)?;
-        let plan = system::plan(&host, machine.driver.info()?.tsc_khz, choices)?;
-        system::check_fit(memory, offset, plan.len() as u64)?;
-        let region = place(
-            &mut journal,
-            machine,
-            memory,
-            &[(0, &bytes), (offset, &plan)],
-        )?;
-        let cpus = u32::try_from(record.cpus.len())
-            .map_err(|e| Error::internal("cannot count the CPUs", e))?;
-        let answer = machine
-            .driver
-            .enable(&region, offset, plan.len() as u64, cpus)?;
-        if answer.status == EnterStatus::Ok.code() {
-            Ok(answer)
-        } else {
-            Err(sentences::enter("cannot turn the monitor on", &answer))
-        }
-    })();
-    match entered {
+    let mut journal = Journal::new(machine, state, &mut record);
+    match enter(&mut journal, host, read_host, &bytes, offset, choices) {
         Ok(answer) => {
-            record.pause_ns = answer.pause_ns;
-            record.steps = journal.into_entries();
-            state.save_monitor(&record)?;
+            journal.record.pause_ns = answer.pause_ns;
+            // It is on, and how to get back is noted: this is but for `status`.
+            if let Err(error) = journal.note() {
+                warn(format!("the pause is not noted: {}", error.cause()));
+            }
             Ok((record, answer))
         }
-        Err(error) => {
-            let mut leftovers = journal.undo(machine);
-            if leftovers.is_empty() {
-                leftovers.extend(state.forget_monitor().err());
-            }
-            Err(journal::with_leftovers(error, &leftovers))
-        }
+        Err(error) => Err(journal::with_leftovers(error, &journal.undo())),
+    }
+}
+
+/// The steps of [`enable`]; the plan goes to `offset` in the monitor's memory.
+fn enter(
+    journal: &mut Journal<'_, MonitorRecord>,
+    host: Host,
+    read_host: &ReadHost<'_>,
+    image: &[u8],
+    offset: u64,
+    choices: Choices,
+) -> Result<Enable> {
+    let driver = journal.machine().driver;
+    let memory = journal.record.memory;
+    let host = all_online(journal, host, read_host)?;
+    journal.record.cpus = system::cpus(&host);
+    let cpus = u32::try_from(journal.record.cpus.len())
+        .map_err(|e| Error::internal("cannot count the CPUs", e))?;
+    acs::take(journal, &host)?;
+    let plan = system::plan(&host, driver.info()?.tsc_khz, choices)?;
+    let length = plan.len() as u64;
+    system::check_fit(memory, offset, length)?;
+    let region = place(journal, memory, &[(0, image), (offset, &plan)])?;
+    // A crash after the next line must find the CPUs noted.
+    journal.note()?;
+    let answer = driver.enable(&region, offset, length, cpus)?;
+    if answer.status == EnterStatus::Ok.code() {
+        Ok(answer)
+    } else {
+        Err(sentences::enter("cannot turn the monitor on", &answer))
     }
 }
 
@@ -89,8 +89,7 @@ pub(crate) fn enable(
 /// Under `nosmt` siblings stay offline, by Linux's word. Only CPUs that are online
 /// show their APIC ids, so the host is read again if one was not.
 fn all_online(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut Journal<'_, MonitorRecord>,
     host: Host,
     read_host: &ReadHost<'_>,
 ) -> Result<Host> {
@@ -100,11 +99,12 @@ fn all_online(
         .filter(|c| !c.online)
         .map(|c| c.linux)
         .collect();
+    let linux = journal.machine().linux;
     for cpu in &offline {
         let step = Step::CpuOnline { cpu: *cpu };
         journal.take(step.clone(), || {
-            match machine.linux.set_cpu_online(*cpu, true) {
-                Err(_) if machine.linux.siblings_stay_offline() => warn(format!(
+            match linux.set_cpu_online(*cpu, true) {
+                Err(_) if linux.siblings_stay_offline() => warn(format!(
                     "CPU {cpu} stays offline (SMT is off), and outside of the monitor: no cell \
                      can have it, nor this Linux until the monitor is off"
                 )),
@@ -121,16 +121,15 @@ fn all_online(
 
 /// Takes `memory` bytes in huge pages and puts each part at its offset.
 fn place(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut Journal<'_, MonitorRecord>,
     memory: u64,
     parts: &[(u64, &[u8])],
 ) -> Result<MmapRegion> {
     let pages = memory / CHUNK_SIZE;
     // Linux's boot node: the only one that every machine has.
     let node = None;
-    reserve_pages(journal, machine.linux, node, CHUNK_SIZE, pages)?;
-    let region = machine.linux.map_huge(node, CHUNK_SIZE, pages)?;
+    reserve_pages(journal, node, CHUNK_SIZE, pages)?;
+    let region = journal.machine().linux.map_huge(node, CHUNK_SIZE, pages)?;
     for (offset, bytes) in parts {
         let what = "cannot write the monitor's memory";
         let offset = usize::try_from(*offset).map_err(|e| Error::internal(what, e))?;
@@ -142,16 +141,18 @@ fn place(
     Ok(region)
 }
 
-/// Turns the monitor off and gives its memory back. No cell may exist.
+/// Turns the monitor off and gives its memory back. No cell may exist. `None` if
+/// it was off already, and only what a crash had left was to be given back.
 ///
 /// # Errors
 ///
 /// The monitor's reason; it stays on then.
-pub(crate) fn disable(machine: Machine<'_>, state: &StateDir) -> Result<Enable> {
+pub(crate) fn disable(machine: Machine<'_>, state: &StateDir) -> Result<Option<Enable>> {
     let what = "cannot turn the monitor off";
     if machine.driver.info()?.enabled == 0 {
-        // A crash may have left a record behind.
-        undo_record(machine, state)?;
+        if undo_record(machine, state)? {
+            return Ok(None);
+        }
         return Err(Error::new(what, "it is off", "nothing is to be done").kind(Kind::Absent));
     }
     let answer = machine.driver.disable()?;
@@ -159,23 +160,17 @@ pub(crate) fn disable(machine: Machine<'_>, state: &StateDir) -> Result<Enable> 
         return Err(sentences::leave(what, &answer));
     }
     undo_record(machine, state)?;
-    Ok(answer)
+    Ok(Some(answer))
 }
 
-/// Undoes what the monitor's record says, and forgets it.
-fn undo_record(machine: Machine<'_>, state: &StateDir) -> Result<()> {
-    let Some(record) = state.monitor()? else {
-        return Ok(());
+/// Undoes what the monitor's record says, and forgets it; false if there is none.
+fn undo_record(machine: Machine<'_>, state: &StateDir) -> Result<bool> {
+    let Some(mut record) = state.monitor()? else {
+        return Ok(false);
     };
-    let kept = record.clone();
-    let mut journal = Journal::new(record.steps, |steps| {
-        let mut now = kept.clone();
-        now.steps = steps.to_vec();
-        state.save_monitor(&now)
-    });
-    let mut errors = journal.undo(machine).into_iter();
+    let mut errors = Journal::new(machine, state, &mut record).undo().into_iter();
     match errors.next() {
-        None => state.forget_monitor(),
+        None => Ok(true),
         Some(first) => Err(journal::with_leftovers(first, &errors.collect::<Vec<_>>())
             .note("the monitor is off; repeat `cellctl disable` for what is left")),
     }
@@ -195,7 +190,7 @@ pub(crate) fn require_on(driver: &dyn Driver, what: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::fake::Fake;
     use crate::fake::pci::PORT;
@@ -230,7 +225,7 @@ mod tests {
         }
     }
 
-    fn host() -> Host {
+    pub(crate) fn host() -> Host {
         let cpu = |n| Cpu {
             linux: n,
             apic_id: n,
@@ -258,7 +253,7 @@ mod tests {
         }
     }
 
-    fn image(dir: &Path) -> std::path::PathBuf {
+    pub(crate) fn image(dir: &Path) -> std::path::PathBuf {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(ABI_VERSION.to_le_bytes());
         bytes.resize(32, 0);

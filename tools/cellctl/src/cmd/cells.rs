@@ -5,12 +5,13 @@ use crate::calls::Monitor;
 use crate::cli;
 use crate::create;
 use crate::driver::Driver;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::functions::{self, Around};
 use crate::journal;
 use crate::output::{self, say, size};
 use crate::power;
 use crate::sentences;
+use crate::signals;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
 use cellvisor_planner::config::{Isolation, OnFailure, OnReboot, Slice};
@@ -21,8 +22,10 @@ use std::path::{Path, PathBuf};
 /// `create`.
 pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()> {
     let slices = planning::slices(context, &options.files)?;
-    let _lock = context.state.lock()?;
-    let existing = context.state.cells()?;
+    let _machine = context.state.lock_machine()?;
+    let names = slices.iter().map(|slice| slice.name.as_str());
+    let _cells = context.state.lock_cells(names)?;
+    let existing = context.state.cells()?.whole()?;
     refuse_existing(&slices, &existing)?;
     let host = context.host()?;
     let plan = planning::checked(&host, &slices, &taken(&existing))?;
@@ -30,6 +33,7 @@ pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()>
 
     let driver = context.driver()?;
     let was_on = driver.info()?.enabled != 0;
+    signals::catch()?;
     if !was_on {
         switch::turn_on(context, &driver, &options.enable)?;
     }
@@ -79,7 +83,7 @@ fn create_all(
         match create::create(machine, &context.state, record, &around) {
             Ok(record) => made.push(record),
             Err(error) => {
-                let undone = made.iter().rev();
+                let undone = made.into_iter().rev();
                 let leftovers: Vec<_> = undone
                     .filter_map(|r| create::destroy(machine, &context.state, r).err())
                     .collect();
@@ -203,27 +207,41 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 /// `stop`.
 pub(super) fn stop(context: &Context<'_>, name: &str) -> Result<()> {
-    let _lock = context.state.lock()?;
+    // Not the machine's lock: a runaway cell need not wait for a slow create.
+    let _cell = context.state.lock_cell(name)?;
     let record = context.state.cell(name)?;
     let driver = context.driver()?;
-    Monitor(&driver).stop(name, create::id(&record)?)?;
+    let monitor = Monitor(&driver);
+    monitor.stop(name, create::status(monitor, &record)?.cell)?;
     say_unless_json(context, format!("cell \"{name}\" is stopped"));
     Ok(())
 }
 
 /// `destroy`.
 pub(super) fn destroy(context: &Context<'_>, names: &[String]) -> Result<()> {
-    let _lock = context.state.lock()?;
+    let _machine = context.state.lock_machine()?;
     let driver = context.driver()?;
+    signals::catch()?;
     for name in names {
-        let record = context.state.cell(name)?;
-        create::destroy(context.machine(&driver), &context.state, &record)?;
+        destroy_one(context, &driver, name)?;
         say_unless_json(
             context,
             format!("cell \"{name}\" is gone; its CPUs and memory are back"),
         );
     }
     Ok(())
+}
+
+/// Destroys a cell; the caller holds the machine's lock.
+pub(super) fn destroy_one(context: &Context<'_>, driver: &dyn Driver, name: &str) -> Result<()> {
+    let _cell = context.state.lock_cell(name)?;
+    let machine = context.machine(driver);
+    let state = &context.state;
+    match state.cell(name) {
+        Ok(record) => create::destroy(machine, state, record),
+        Err(absent) if absent.code() == Kind::Absent as u8 => Err(absent),
+        Err(why) => create::destroy_unreadable(machine, state, name, &why),
+    }
 }
 
 /// Tells people what was done; programs see the exit code.

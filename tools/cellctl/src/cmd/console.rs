@@ -27,11 +27,12 @@ pub(super) fn console(context: &Context<'_>, options: &cli::Console) -> Result<(
     let driver = context.driver()?;
     power::require_on(&driver, "cannot open a console")?;
     let record = context.state.cell(&options.name)?;
-    let cell = create::id(&record)?;
     let monitor = Monitor(&driver);
+    let status = create::status(monitor, &record)?;
+    let cell = status.cell;
     let from = match (options.all, options.new) {
         (true, _) => 0,
-        (false, true) => monitor.status(cell)?.console_written,
+        (false, true) => status.console_written,
         (false, false) => record.console_from,
     };
     let mut session = Session {

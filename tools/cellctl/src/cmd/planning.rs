@@ -28,7 +28,7 @@ pub(super) fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Grou
     let Some(path) = saved else {
         return Ok(Ground {
             host: context.host()?,
-            taken: cells::taken(&context.state.cells()?),
+            taken: cells::taken(&context.state.cells()?.whole()?),
             files: Files::Look,
         });
     };

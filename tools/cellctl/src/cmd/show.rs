@@ -8,7 +8,7 @@ use crate::driver::Driver;
 use crate::error::Result;
 use crate::output::{self, say, size, table};
 use crate::sentences;
-use crate::state::CellRecord;
+use crate::state::{CellRecord, Cells};
 use cellvisor_abi::call::{CellStatus, FunctionStatus, Info};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -63,7 +63,10 @@ fn without_name<S: Serializer>(
 
 /// Every cell that the monitor or the state folder knows.
 fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
-    let mut known = context.state.cells()?;
+    let Cells {
+        good: mut known,
+        bad,
+    } = context.state.cells()?;
     let running = if driver.info()?.enabled == 0 {
         Vec::new()
     } else {
@@ -71,7 +74,9 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
     };
     let mut shown = Vec::new();
     for status in running {
-        let place = known.iter().position(|r| r.id == Some(status.cell));
+        let place = known
+            .iter()
+            .position(|r| r.id() == Some(status.cell) && r.name.as_str() == status.name.as_str());
         let record = place.map(|i| known.remove(i));
         shown.push(Shown {
             id: Some(status.cell.0),
@@ -85,17 +90,37 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
             record,
         });
     }
-    shown.extend(known.into_iter().map(|record| Shown {
+    let left_over = |name: String, state, sentence, record: Option<CellRecord>| Shown {
         id: None,
-        name: record.name.clone(),
-        state: "left-over",
-        sentence: "left over",
-        cpus: linux_cpus(Some(&record)),
-        memory: record.ram_bytes(),
+        name,
+        state,
+        sentence,
+        cpus: linux_cpus(record.as_ref()),
+        memory: record.as_ref().map_or(0, CellRecord::ram_bytes),
         functions: Vec::new(),
         details: None,
-        record: Some(record),
-    }));
+        record,
+    };
+    for record in known {
+        shown.push(left_over(
+            record.name.clone(),
+            "left-over",
+            "left over",
+            Some(record),
+        ));
+    }
+    for (name, why) in bad {
+        output::warn(why.to_string());
+        // The monitor's word stands above, if it has the cell.
+        if !shown.iter().any(|cell| cell.name == name) {
+            shown.push(left_over(
+                name,
+                "unreadable",
+                "its record cannot be read",
+                None,
+            ));
+        }
+    }
     Ok(shown)
 }
 

@@ -24,12 +24,16 @@ const CLOCK_TRIES: usize = 5;
 
 /// `start`.
 pub(super) fn start(context: &Context<'_>, names: &[String]) -> Result<()> {
-    let _lock = context.state.lock()?;
     let driver = context.driver()?;
     power::require_on(&driver, "cannot start a cell")?;
-    let records = chosen(context, &driver, names)?;
-    for record in &records {
-        start_cell(context, &driver, record)?;
+    let names = match names {
+        [] => idle(context, &driver)?,
+        names => names.to_vec(),
+    };
+    let _cells = context.state.lock_cells(names.iter().map(String::as_str))?;
+    let records = names.iter().map(|name| context.state.cell(name));
+    for record in records.collect::<Result<Vec<_>>>()? {
+        start_cell(context, &driver, &record)?;
         say_unless_json(context, format!("cell \"{}\" is started", record.name));
     }
     Ok(())
@@ -37,25 +41,22 @@ pub(super) fn start(context: &Context<'_>, names: &[String]) -> Result<()> {
 
 /// `restart`.
 pub(super) fn restart(context: &Context<'_>, name: &str) -> Result<()> {
-    let _lock = context.state.lock()?;
+    let _cell = context.state.lock_cell(name)?;
     let driver = context.driver()?;
     let record = context.state.cell(name)?;
-    let id = create::id(&record)?;
     let monitor = Monitor(&driver);
-    if monitor.status(id)?.state == State::Running {
-        monitor.stop(name, id)?;
+    let status = create::status(monitor, &record)?;
+    if status.state == State::Running {
+        monitor.stop(name, status.cell)?;
     }
     start_cell(context, &driver, &record)?;
     say_unless_json(context, format!("cell \"{name}\" is started again"));
     Ok(())
 }
 
-/// The cells that are named; without names, all that do not run.
-fn chosen(context: &Context<'_>, driver: &dyn Driver, names: &[String]) -> Result<Vec<CellRecord>> {
-    if !names.is_empty() {
-        return names.iter().map(|n| context.state.cell(n)).collect();
-    }
-    let all = context.state.cells()?;
+/// Names of all cells that do not run.
+fn idle(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<String>> {
+    let known = context.state.cells()?.good;
     let states = Monitor(driver).cells()?;
     let ready = |state: State| {
         matches!(
@@ -63,13 +64,15 @@ fn chosen(context: &Context<'_>, driver: &dyn Driver, names: &[String]) -> Resul
             State::Loadable | State::Stopped(StopReason::Root | StopReason::PowerOff)
         )
     };
-    let idle: Vec<_> = all
-        .into_iter()
-        .filter(|r| {
-            states
-                .iter()
-                .any(|s| Some(s.cell) == r.id && ready(s.state))
+    let is_idle = |record: &CellRecord| {
+        states.iter().any(|s| {
+            Some(s.cell) == record.id() && s.name.as_str() == record.name && ready(s.state)
         })
+    };
+    let idle: Vec<_> = known
+        .into_iter()
+        .filter(is_idle)
+        .map(|record| record.name)
         .collect();
     if idle.is_empty() {
         return Err(Error::new(
@@ -89,11 +92,12 @@ pub(super) fn start_cell(
     record: &CellRecord,
 ) -> Result<()> {
     let name = &record.name;
-    let id = create::id(record)?;
     let monitor = Monitor(driver);
-    match monitor.status(id)?.state {
+    let status = create::status(monitor, record)?;
+    let cell = status.cell;
+    match status.state {
         State::Loadable => {}
-        State::Stopped(_) | State::Failed => monitor.reload(name, id)?,
+        State::Stopped(_) | State::Failed => monitor.reload(name, cell)?,
         State::Running => {
             return Err(Error::new(
                 format!("cannot start cell \"{name}\""),
@@ -104,20 +108,22 @@ pub(super) fn start_cell(
     }
     let boot = load(context, driver, record)?;
     context.state.save_cell(&CellRecord {
-        console_from: monitor.status(id)?.console_written,
+        console_from: status.console_written,
         ..record.clone()
     })?;
+    // First, so that no cell runs that should be watched and is not, whatever
+    // happens in between. It waits for the lock.
+    supervise::ensure(context, record)?;
     let (wall_ns, wall_tsc) = wall_clock()?;
     monitor.start(
         name,
         &Start {
-            cell: id,
+            cell,
             boot,
             wall_ns,
             wall_tsc,
         },
-    )?;
-    supervise::ensure(context, record)
+    )
 }
 
 /// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:

@@ -33,7 +33,10 @@ pub(super) fn stats(context: &Context<'_>, options: &cli::Stats) -> Result<()> {
     let owner = match options.name.as_deref() {
         None => None,
         Some("root") => Some(CellId::ROOT),
-        Some(name) => Some(create::id(&context.state.cell(name)?)?),
+        Some(name) => {
+            let record = context.state.cell(name)?;
+            Some(create::status(Monitor(&driver), &record)?.cell)
+        }
     };
     let cpus = plan_cpus(context, &driver)?;
     let mut now = read_stats(&driver, &cpus, owner)?;

@@ -131,15 +131,15 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
         // cell; what its state means is known afterwards. The device is open
         // only while the lock is held, so that the driver can be unloaded right
         // after whatever command.
-        let Some(lock) = context.state.try_lock()? else {
+        let Some(lock) = context.state.try_lock_cell(name)? else {
             continue;
         };
         let Some(record) = context.state.find_cell(name)? else {
             return Ok(());
         };
-        let state = Monitor(&context.driver()?)
-            .status(create::id(&record)?)?
-            .state;
+        let driver = context.driver()?;
+        let state = create::status(Monitor(&driver), &record)?.state;
+        drop(driver);
         match history.next(record.policy, state, Instant::now()) {
             Next::Wait => {}
             Next::End => {
@@ -163,12 +163,12 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
 
 /// Starts the cell again if nobody did anything with it meanwhile.
 fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
-    let _lock = context.state.lock()?;
+    let _cell = context.state.lock_cell(name)?;
     let Some(record) = context.state.find_cell(name)? else {
         return Ok(());
     };
     let driver = context.driver()?;
-    if Monitor(&driver).status(create::id(&record)?)?.state == state {
+    if create::status(Monitor(&driver), &record)?.state == state {
         start::start_cell(context, &driver, &record)?;
     }
     Ok(())

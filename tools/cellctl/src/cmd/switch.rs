@@ -1,12 +1,13 @@
 //! `enable` and `disable`.
 
 use super::Context;
+use super::cells::{self, say_unless_json};
 use crate::cli;
-use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::output::{self, duration, say, size};
 use crate::power;
+use crate::signals;
 use crate::system::Choices;
 use cellvisor_abi::ioctl;
 use serde::Serialize;
@@ -21,7 +22,7 @@ struct Switched {
 
 /// `enable`.
 pub(super) fn enable(context: &Context<'_>, options: &cli::Enable) -> Result<()> {
-    let _lock = context.state.lock()?;
+    let _machine = context.state.lock_machine()?;
     let driver = context.driver()?;
     if driver.info()?.enabled != 0 {
         return Err(Error::new(
@@ -30,6 +31,7 @@ pub(super) fn enable(context: &Context<'_>, options: &cli::Enable) -> Result<()>
             "see `cellctl status`; turn it off first: cellctl disable",
         ));
     }
+    signals::catch()?;
     let (memory, answer) = turn_on(context, &driver, options)?;
     if context.cli.json {
         return print(true, &answer, Some(memory));
@@ -67,22 +69,33 @@ pub(super) fn turn_on(
 
 /// `disable`.
 pub(super) fn disable(context: &Context<'_>, options: &cli::Disable) -> Result<()> {
-    let _lock = context.state.lock()?;
+    let _machine = context.state.lock_machine()?;
     let driver = context.driver()?;
-    let machine = context.machine(&driver);
     let cells = context.state.cells()?;
+    let good = cells.good.iter().map(|cell| &cell.name);
+    let names: Vec<&String> = good.chain(cells.bad.iter().map(|(name, _)| name)).collect();
+    signals::catch()?;
     if options.force {
-        for cell in &cells {
-            create::destroy(machine, &context.state, cell)?;
+        for name in names {
+            cells::destroy_one(context, &driver, name)?;
         }
-    } else if let Some(cell) = cells.first() {
+    } else if let Some(first) = names.first() {
         return Err(Error::new(
             "cannot turn the monitor off",
-            format!("{} cells exist, \"{}\" among them", cells.len(), cell.name),
+            match names.len() {
+                1 => format!("cell \"{first}\" exists"),
+                number => format!("{number} cells exist, \"{first}\" among them"),
+            },
             "destroy them first: cellctl destroy NAME, or cellctl disable --force",
         ));
     }
-    let answer = power::disable(machine, &context.state)?;
+    let Some(answer) = power::disable(context.machine(&driver), &context.state)? else {
+        say_unless_json(
+            context,
+            "monitor was off; what a crash had left of it is given back".into(),
+        );
+        return Ok(());
+    };
     if context.cli.json {
         return print(false, &answer, None);
     }

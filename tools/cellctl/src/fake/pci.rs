@@ -52,6 +52,8 @@ pub(crate) struct Functions {
     pub(crate) unallocated: Option<u64>,
     /// The namespace that a file system is on.
     pub(crate) mounted: u32,
+    /// Who uses a disk of the function without VFs.
+    pub(crate) user: Option<String>,
     /// How the port keeps its peers apart.
     pub(crate) acs: u16,
     /// Functions that are enabled without a driver.
@@ -82,6 +84,7 @@ impl Default for Functions {
             sizes: [(1, (1 << 20, 1)), (2, (1 << 20, 2))].into(),
             unallocated: Some(FREE),
             mounted: 0,
+            user: None,
             acs: 1,
             enabled: BTreeSet::new(),
             line: Some(line(&[])),
@@ -277,5 +280,10 @@ impl Pci for Fake {
 
     fn namespace_in_use(&self, _: Address, namespace: u32) -> Result<bool> {
         Ok(self.now.borrow().functions.mounted == namespace)
+    }
+
+    fn user_of_disks(&self, function: Address) -> Option<String> {
+        let user = self.now.borrow().functions.user.clone();
+        user.filter(|_| function == CARD)
     }
 }

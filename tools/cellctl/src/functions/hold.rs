@@ -1,8 +1,9 @@
 //! A function without a driver of Linux.
 
-use crate::error::Result;
-use crate::journal::{Journal, Machine, Step};
+use crate::error::{Error, Result};
+use crate::journal::Step;
 use crate::pci::{Binding, Pci};
+use crate::state::CellJournal;
 use cellvisor_planner::pci::Address;
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +26,17 @@ pub(super) fn is_held(binding: &Binding) -> bool {
 }
 
 /// Takes a function off its driver, and lets no other have it.
-pub(super) fn take(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
-    function: Address,
-) -> Result<()> {
-    let Binding { driver, wanted } = machine.pci.binding(function)?.unwrap_or_default();
+pub(super) fn take(journal: &mut CellJournal<'_>, function: Address) -> Result<()> {
+    let pci = journal.machine().pci;
+    if let Some(user) = pci.user_of_disks(function) {
+        return Err(Error::new(
+            format!("cannot give {function} to a cell"),
+            user,
+            "end that first (umount, swapoff, vgchange -an, mdadm --stop, zpool export, or the \
+             program), or choose another function",
+        ));
+    }
+    let Binding { driver, wanted } = pci.binding(function)?.unwrap_or_default();
     let step = Step::Driver {
         function,
         before: Before {
@@ -39,9 +45,9 @@ pub(super) fn take(
         },
     };
     journal.take(step.clone(), || {
-        machine.pci.set_wanted(function, Some(NAME))?;
+        pci.set_wanted(function, Some(NAME))?;
         if let Some(driver) = &driver {
-            machine.pci.unbind(function, driver)?;
+            pci.unbind(function, driver)?;
         }
         Ok((step, ()))
     })

@@ -3,9 +3,9 @@
 
 use super::Around;
 use crate::error::Result;
-use crate::journal::{Journal, Machine, Step};
+use crate::journal::Step;
 use crate::pci::{Line, Pci, Pin};
-use crate::state::CellRecord;
+use crate::state::{CellJournal, CellRecord};
 use cellvisor_abi::plan::{WIRE_GSIS, Wire};
 use cellvisor_planner::host::IoApic;
 use cellvisor_planner::pci::Address;
@@ -14,32 +14,31 @@ use cellvisor_planner::pci::Address;
 const REMAPPED: &str = "IR-IO-APIC";
 const PLAIN: &str = "IO-APIC";
 
-/// Wires the functions of a cell that may interrupt by their pin. One whose line
+/// Wires the functions of the journal's cell that may interrupt by their pin. One whose line
 /// the cell cannot have goes without; if it has no other way, its record tells
 /// why. No driver has them.
 pub(super) fn take(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
-    record: &mut CellRecord,
+    journal: &mut CellJournal<'_>,
     others: &[CellRecord],
     around: &Around<'_>,
 ) -> Result<()> {
-    for index in 0..record.functions.len() {
-        let Some(function) = record.assignment.functions.get(index) else {
+    let pci = journal.machine().pci;
+    for index in 0..journal.record.functions.len() {
+        let Some(function) = journal.record.assignment.functions.get(index) else {
             continue;
         };
         let address = function.address;
         if function.pf.is_some() {
             continue;
         }
-        let Some(pin) = machine.pci.pin(address)? else {
+        let Some(pin) = pci.pin(address)? else {
             continue;
         };
-        enable(journal, machine, address)?;
-        let line = machine.pci.line(address)?;
-        let found =
-            place(line.as_ref(), around).and_then(|place| Ok((place, gsi(place, record, others)?)));
-        if let Some(taken) = record.functions.get_mut(index) {
+        enable(journal, address)?;
+        let line = pci.line(address)?;
+        let found = place(line.as_ref(), around)
+            .and_then(|place| Ok((place, gsi(place, journal.record, others)?)));
+        if let Some(taken) = journal.record.functions.get_mut(index) {
             match found {
                 Ok(((io_apic, pin), gsi)) => taken.plan.wire = Some(Wire { io_apic, pin, gsi }),
                 Err(why) if pin == Pin::Only => taken.silent = Some(why),
@@ -51,12 +50,13 @@ pub(super) fn take(
 }
 
 /// Has Linux route the function's interrupt.
-fn enable(journal: &mut Journal<'_>, machine: Machine<'_>, function: Address) -> Result<()> {
-    let before = machine.pci.enabled(function)?;
+fn enable(journal: &mut CellJournal<'_>, function: Address) -> Result<()> {
+    let pci = journal.machine().pci;
+    let before = pci.enabled(function)?;
     let step = Step::Enabled { function, before };
     journal.take(step.clone(), || {
         if before == 0 {
-            machine.pci.set_enabled(function, true)?;
+            pci.set_enabled(function, true)?;
         }
         Ok((step, ()))
     })

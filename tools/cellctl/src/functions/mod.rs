@@ -17,9 +17,9 @@ pub(crate) use nvme::{Fresh, Namespace, Secondary};
 pub(crate) use vfs::Before as PfBefore;
 
 use crate::error::{Error, Result};
-use crate::journal::{Entry, Journal, Machine, Step};
+use crate::journal::{Entry, Machine, Step};
 use crate::pci::{Pci, Port};
-use crate::state::{CellRecord, PortRange};
+use crate::state::{CellJournal, CellRecord, PortRange};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_planner::host::{Bar, IoApic, Space};
 use cellvisor_planner::pci::Address;
@@ -57,45 +57,44 @@ pub(crate) fn needed<'c>(cells: impl Iterator<Item = &'c CellAssignment>) -> Nee
     needed
 }
 
-/// Takes all functions of a cell: afterwards no driver of Linux has them, and
-/// `record` knows the sizes of their BARs and where they interrupt. `others` are
-/// the cells that exist.
+/// Takes all functions of the journal's cell: afterwards no driver of Linux has
+/// them, and its record knows the sizes of their BARs and where they interrupt.
+/// `others` are the cells that exist.
 pub(crate) fn take(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
-    record: &mut CellRecord,
+    journal: &mut CellJournal<'_>,
     around: &Around<'_>,
     others: &[CellRecord],
 ) -> Result<()> {
-    for pf in self::needed([&record.assignment].into_iter()).into_keys() {
+    let pci = journal.machine().pci;
+    let assignment = journal.record.assignment.clone();
+    for pf in self::needed([&assignment].into_iter()).into_keys() {
         let number = around.vfs.get(&pf).copied().unwrap_or_default();
-        vfs::take(journal, machine, pf, number, inherited(others, pf))?;
+        vfs::take(journal, pf, number, inherited(others, pf))?;
     }
-    for function in &record.assignment.functions {
+    for function in &assignment.functions {
         if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
-            check_address(machine.pci, function, pf, vf)?;
+            check_address(pci, function, pf, vf)?;
         }
         // Nobody drives it while it is set up, nor when that is undone.
-        hold::take(journal, machine, function.address)?;
+        hold::take(journal, function.address)?;
         if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
-            match machine.pci.class(pf)? {
-                class if class >> 8 == NETWORK => port(journal, machine, function, pf, vf)?,
-                NVME => nvme::take(journal, machine, pf, vf, nvme::Wanted::of(function))?,
+            match pci.class(pf)? {
+                class if class >> 8 == NETWORK => port(journal, function, pf, vf)?,
+                NVME => nvme::take(journal, pf, vf, nvme::Wanted::of(function))?,
                 _ => {}
             }
         }
     }
-    for (function, taken) in record
-        .assignment
+    for (function, taken) in assignment
         .functions
         .iter()
-        .zip(&mut record.functions)
+        .zip(&mut journal.record.functions)
     {
-        let bars = machine.pci.bars(function.address)?;
+        let bars = pci.bars(function.address)?;
         taken.plan.bar_sizes = bar_sizes(function.address, &bars)?;
         taken.ports = ports(function.address, &bars)?;
     }
-    intx::take(journal, machine, record, others, around)
+    intx::take(journal, others, around)
 }
 
 /// Undoes a step that is about functions; others are none of its business.
@@ -132,8 +131,7 @@ fn inherited(others: &[CellRecord], pf: Address) -> Option<PfBefore> {
 
 /// Sets MAC address and VLAN of a network card's VF.
 fn port(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut CellJournal<'_>,
     function: &AssignedFunction,
     pf: Address,
     vf: u16,
@@ -141,7 +139,8 @@ fn port(
     if function.mac.is_none() && function.vlan.is_none() {
         return Ok(());
     }
-    let before = machine.pci.port(pf, vf)?;
+    let pci = journal.machine().pci;
+    let before = pci.port(pf, vf)?;
     let wanted = Port {
         mac: function.mac.map_or(before.mac, |mac| mac.0),
         vlan: function.vlan.unwrap_or(before.vlan),
@@ -151,7 +150,7 @@ fn port(
     }
     let step = Step::Port { pf, vf, before };
     journal.take(step.clone(), || {
-        machine.pci.set_port(pf, vf, wanted)?;
+        pci.set_port(pf, vf, wanted)?;
         Ok((step, ()))
     })
 }

@@ -5,6 +5,7 @@ use crate::create::{create, destroy};
 use crate::fake::lines::{alone, line};
 use crate::fake::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
 use crate::fake::{Fake, record};
+use crate::journal::Journal;
 use crate::pci::Pin;
 use crate::state::StateDir;
 use cellvisor_abi::plan::Wire;
@@ -25,7 +26,7 @@ fn make(fake: &Fake, state: &StateDir, record: CellRecord, vfs: u16) -> Result<C
 
 fn remove(fake: &Fake, state: &StateDir, name: &str) {
     let record = state.cell(name).expect("known");
-    destroy(fake.machine(), state, &record).expect("destroys");
+    destroy(fake.machine(), state, record).expect("destroys");
 }
 
 fn now(fake: &Fake) -> Functions {
@@ -110,7 +111,7 @@ fn failed_destroy_of_functions_goes_on_where_it_stopped() {
         fake.changes.set(0);
         fake.fail_at.set(Some(step));
         let record = state.cell("a").expect("known");
-        destroy(fake.machine(), &state, &record).expect_err("injected");
+        destroy(fake.machine(), &state, record).expect_err("injected");
         fake.fail_at.set(None);
         remove(&fake, &state, "a");
         assert_eq!(*fake.now.borrow(), before, "after step {step}");
@@ -263,7 +264,7 @@ fn namespace_of_unknown_origin_is_told_and_never_deleted() {
         serde_json::from_value(value).expect("is an entry")
     };
     record.steps = record.steps.iter().map(before_answer).collect();
-    let error = destroy(fake.machine(), &state, &record).expect_err("who knows?");
+    let error = destroy(fake.machine(), &state, record).expect_err("who knows?");
     let text = error.to_string();
     assert!(text.contains("whose namespace 3 of 0000:02:00.0"), "{text}");
     assert!(text.contains("nvme delete-ns --namespace-id=3"), "{text}");
@@ -387,10 +388,23 @@ fn functions_at_one_pin_share_it_within_a_cell_and_not_between_cells() {
     assert_eq!(wires, [wire(16), wire(16)]);
 
     let mut second = record_with_card("b");
-    let mut journal = Journal::new(Vec::new(), |_| Ok(()));
+    let mut journal = Journal::new(fake.machine(), &state, &mut second);
     let (vfs, others) = (Needed::new(), [made]);
     let around = alone(&vfs);
-    intx::take(&mut journal, fake.machine(), &mut second, &others, &around).expect("goes on");
+    intx::take(&mut journal, &others, &around).expect("goes on");
     let why = second.functions[0].silent.as_deref().expect("told");
     assert_eq!(why, "cell \"a\" has its line");
+}
+
+#[test]
+fn controller_whose_disk_this_linux_uses_stays_with_it() {
+    let (_dir, state) = state();
+    let fake = Fake::default();
+    let volume = Some("sda1 is part of vg0-home".to_owned());
+    fake.now.borrow_mut().functions.user = volume;
+    let before = fake.now.borrow().clone();
+    let error = make(&fake, &state, record_with_card("a"), 0).expect_err("it is in use");
+    let text = error.to_string();
+    assert!(text.contains("sda1 is part of vg0-home"), "{text}");
+    assert_eq!(*fake.now.borrow(), before);
 }

@@ -3,8 +3,9 @@
 
 use super::{NVME, hold, nvme};
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Machine, Step};
+use crate::journal::Step;
 use crate::pci::Pci;
+use crate::state::CellJournal;
 use cellvisor_planner::pci::Address;
 use serde::{Deserialize, Serialize};
 
@@ -40,15 +41,15 @@ impl Before {
 /// Makes sure that `pf` has at least `number` VFs that can work. `inherited` is
 /// what it was before other cells.
 pub(super) fn take(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut CellJournal<'_>,
     pf: Address,
     number: u16,
     inherited: Option<Before>,
 ) -> Result<()> {
-    let now = Before::read(machine.pci, pf)?;
+    let pci = journal.machine().pci;
+    let now = Before::read(pci, pf)?;
     if now.vfs < number {
-        refuse_users(machine.pci, pf, now.vfs, number)?;
+        refuse_users(pci, pf, now.vfs, number)?;
     } else if inherited.is_none() && now.link != Some(false) {
         return Ok(());
     }
@@ -57,7 +58,7 @@ pub(super) fn take(
         before: inherited.unwrap_or_else(|| now.clone()),
     };
     journal.take(step.clone(), || {
-        set_up(machine.pci, pf, &now, number)?;
+        set_up(pci, pf, &now, number)?;
         Ok((step, ()))
     })
 }

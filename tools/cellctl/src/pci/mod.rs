@@ -5,6 +5,7 @@ mod lines;
 mod netlink;
 mod nvme;
 mod sysfs;
+mod users;
 
 use crate::error::Result;
 use cellvisor_planner::host::Bar;
@@ -54,6 +55,9 @@ pub(crate) trait Pci: Lines {
     /// True if Linux uses this namespace of the controller, as a file system's
     /// for instance.
     fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool>;
+    /// Who of this Linux uses a disk of the function, as a sentence; `None` if
+    /// nobody does or it has none.
+    fn user_of_disks(&self, function: Address) -> Option<String>;
 }
 
 /// The VFs of a PF.

@@ -93,7 +93,7 @@ impl Sysfs {
 
 /// Name of the block device of a namespace, whose folder may name the path to
 /// it as well: `nvme0c1n2` is a path of `nvme0n2`.
-fn disk(name: &str) -> String {
+pub(super) fn disk(name: &str) -> String {
     let path = name.rfind('c').zip(name.rfind('n'));
     match path {
         Some((from, to)) if from < to => format!("{}{}", &name[..from], &name[to..]),
@@ -102,7 +102,7 @@ fn disk(name: &str) -> String {
 }
 
 /// True if Linux has claimed a block device for a file system or the like.
-fn busy(device: &Path) -> bool {
+pub(super) fn busy(device: &Path) -> bool {
     let opened = rustix::fs::open(device, OFlags::RDONLY | OFlags::EXCL, Mode::empty());
     opened.is_err_and(|e| e == rustix::io::Errno::BUSY)
 }

@@ -207,6 +207,10 @@ impl Pci for Sysfs {
     fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool> {
         self.nvme_in_use(controller, namespace)
     }
+
+    fn user_of_disks(&self, function: Address) -> Option<String> {
+        self.user_of(function)
+    }
 }
 
 /// Names in a folder, sorted; none if there is no folder.

@@ -11,8 +11,9 @@ pub(crate) use namespace::{Fresh, Namespace};
 pub(super) use namespace::{Wanted, undo_make, undo_take};
 
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Machine, Step};
+use crate::journal::Step;
 use crate::pci::Pci;
+use crate::state::CellJournal;
 use admin::{ALLOCATE, Controller, Flexible, Resource};
 use cellvisor_planner::pci::Address;
 use serde::{Deserialize, Serialize};
@@ -80,20 +81,17 @@ pub(super) fn set_primary(pci: &dyn Pci, pf: Address, wanted: Primary) -> Result
 /// Brings the secondary controller of a VF online, with the namespace that is
 /// wanted.
 pub(super) fn take(
-    journal: &mut Journal<'_>,
-    machine: Machine<'_>,
+    journal: &mut CellJournal<'_>,
     pf: Address,
     vf: u16,
     wanted: Wanted,
 ) -> Result<()> {
-    let controller = Controller {
-        pci: machine.pci,
-        pf,
-    };
+    let pci = journal.machine().pci;
+    let controller = Controller { pci, pf };
     if let Some((_, queues, interrupts)) = controller.capabilities()?
         && let Some(before) = controller.secondary(vf)?
     {
-        let number = machine.pci.vfs(pf)?.number;
+        let number = pci.vfs(pf)?.number;
         let now = Secondary {
             online: true,
             queues: queues.share(number, queues.primary),

@@ -4,9 +4,10 @@
 use super::super::hold;
 use super::admin::{Controller, Format, Mark};
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Step};
+use crate::journal::Step;
 use crate::output::size;
 use crate::pci::Pci;
+use crate::state::CellJournal;
 use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::AssignedFunction;
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,7 @@ struct Made {
 }
 
 /// Makes a namespace of `bytes` for a cell.
-pub(super) fn make(journal: &mut Journal<'_>, at: Controller<'_>, bytes: u64) -> Result<u32> {
+pub(super) fn make(journal: &mut CellJournal<'_>, at: Controller<'_>, bytes: u64) -> Result<u32> {
     let others = at.namespaces()?;
     let format = format_with_room(at, bytes, &others)?;
     let blocks = format.blocks(bytes);
@@ -155,7 +156,7 @@ pub(in crate::functions) fn undo_make(pci: &dyn Pci, pf: Address, fresh: &Fresh)
 
 /// Makes a namespace the only one of a controller, and that its only owner.
 pub(super) fn take(
-    journal: &mut Journal<'_>,
+    journal: &mut CellJournal<'_>,
     at: Controller<'_>,
     id: u16,
     namespace: u32,
@@ -240,12 +241,27 @@ pub(in crate::functions) fn undo_take(
         at.attach(namespace, id, false)?;
     }
     for owner in before.owners.iter().filter(|o| !now.contains(o)) {
-        at.attach(namespace, *owner, true)?;
+        if !is_of_missing_vf(at, *owner)? {
+            at.attach(namespace, *owner, true)?;
+        }
     }
     for other in &before.others {
-        if !at.owners(*other)?.contains(&id) {
+        if !at.owners(*other)?.contains(&id) && !is_of_missing_vf(at, id)? {
             at.attach(*other, id, true)?;
         }
     }
     Ok(())
+}
+
+/// True for the controller of a VF that does not exist: its namespaces came back to
+/// it before the VFs went, and who undoes a second time cannot reach it.
+fn is_of_missing_vf(at: Controller<'_>, id: u16) -> Result<bool> {
+    for vf in at.pci.vfs(at.pf)?.number.. {
+        match at.secondary(vf)? {
+            Some(secondary) if secondary.id == id => return Ok(true),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(false)
 }

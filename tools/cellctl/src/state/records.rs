@@ -1,0 +1,184 @@
+//! Records: what of the monitor and of each cell is remembered.
+
+use super::StateDir;
+use crate::error::Result;
+use crate::journal::{Entry, Journal, Record, Step};
+use cellvisor_abi::call::CellId;
+use cellvisor_abi::plan::{Cpu, Function, Memory, Range};
+use cellvisor_planner::plan::{CellAssignment, PortRange};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Version of the records; others are refused.
+pub(super) const VERSION: u32 = 2;
+
+/// The monitor, while it is on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MonitorRecord {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// File that the image came from.
+    pub(crate) image: PathBuf,
+    /// CPUs in the order of the system plan.
+    pub(crate) cpus: Vec<Cpu>,
+    /// Bytes of its memory.
+    pub(crate) memory: u64,
+    /// Longest time that a CPU was away from Linux when it was turned on, ns.
+    pub(crate) pause_ns: u64,
+    /// What to undo when it is off.
+    pub(crate) steps: Vec<Entry>,
+}
+
+/// What a cell boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Payload {
+    /// Kernel: a bzImage or an ELF file.
+    pub(crate) image: PathBuf,
+    /// Initial RAM disk.
+    pub(crate) initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub(crate) cmdline: String,
+}
+
+/// When a cell is started again without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    /// After it failed.
+    pub(crate) restart_on_failure: bool,
+    /// After it asked for a reset.
+    pub(crate) restart_on_reboot: bool,
+}
+
+impl Policy {
+    /// True if somebody must watch the cell.
+    pub(crate) const fn restarts(self) -> bool {
+        self.restart_on_failure || self.restart_on_reboot
+    }
+}
+
+/// A PCI function of a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CellFunction {
+    /// As the monitor knows it; sizes of BARs are known once it exists.
+    pub(crate) plan: Function,
+    /// What it is, in a word or two.
+    pub(crate) kind: String,
+    /// Why it has no interrupt, if it asks for one by its pin.
+    pub(crate) silent: Option<String>,
+    /// I/O ports among its BARs.
+    pub(crate) ports: Vec<PortRange>,
+}
+
+/// A cell: what it was made of, and what to undo.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CellRecord {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// The TOML file that describes it.
+    pub(crate) source: PathBuf,
+    /// CPUs, memory and functions as they were planned.
+    pub(crate) assignment: CellAssignment,
+    /// PCI functions, in the order of the assignment.
+    pub(crate) functions: Vec<CellFunction>,
+    /// Guest-physical addresses that its RAM keeps off.
+    pub(crate) off_limits: Vec<Range>,
+    /// Memory, guest-physical to host-physical.
+    pub(crate) memory: Vec<Memory>,
+    /// What it boots.
+    pub(crate) payload: Payload,
+    /// When it is started again.
+    pub(crate) policy: Policy,
+    /// Bytes that its console had said before its last start.
+    pub(crate) console_from: u64,
+    /// What to undo.
+    pub(crate) steps: Vec<Entry>,
+}
+
+impl CellRecord {
+    /// A cell of which nothing is done yet.
+    pub(crate) fn new(
+        source: &Path,
+        assignment: CellAssignment,
+        payload: Payload,
+        policy: Policy,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            name: assignment.name.clone(),
+            source: source.to_owned(),
+            assignment,
+            functions: Vec::new(),
+            off_limits: Vec::new(),
+            memory: Vec::new(),
+            payload,
+            policy,
+            console_from: 0,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The monitor's number for it; `None` until it is created, and again once it
+    /// is destroyed: the step knows.
+    pub(crate) fn id(&self) -> Option<CellId> {
+        self.steps.iter().find_map(|entry| match entry.step {
+            Step::Cell { id, .. } => id,
+            _ => None,
+        })
+    }
+
+    /// Bytes of RAM.
+    pub(crate) fn ram_bytes(&self) -> u64 {
+        self.memory.iter().map(|m| m.size).sum()
+    }
+}
+
+impl MonitorRecord {
+    /// A monitor of which nothing is done yet.
+    pub(crate) fn new(image: &Path, cpus: Vec<Cpu>, memory: u64) -> Self {
+        Self {
+            version: VERSION,
+            image: image.to_owned(),
+            cpus,
+            memory,
+            pause_ns: 0,
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// The journal of a cell.
+pub(crate) type CellJournal<'a> = Journal<'a, CellRecord>;
+
+impl Record for CellRecord {
+    type Store = StateDir;
+
+    fn steps(&mut self) -> &mut Vec<Entry> {
+        &mut self.steps
+    }
+
+    fn save(&self, state: &StateDir) -> Result<()> {
+        state.save_cell(self)
+    }
+
+    fn forget(&self, state: &StateDir) -> Result<()> {
+        state.forget_cell(&self.name)
+    }
+}
+
+impl Record for MonitorRecord {
+    type Store = StateDir;
+
+    fn steps(&mut self) -> &mut Vec<Entry> {
+        &mut self.steps
+    }
+
+    fn save(&self, state: &StateDir) -> Result<()> {
+        state.save_monitor(self)
+    }
+
+    fn forget(&self, state: &StateDir) -> Result<()> {
+        state.forget_monitor()
+    }
+}
