@@ -43,7 +43,7 @@ fn small() -> String {
     configs().join("hosts/small.toml").display().to_string()
 }
 
-const SLICE: &str = "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n\
+const SLICE: &str = "version = 1\ncell.name = \"a\"\ncpus.count = 2\nmemory.size = \"64MiB\"\n\
                      kernel.image = \"vmlinuz\"\n";
 
 /// `check -` of a text on the small host.
@@ -180,7 +180,7 @@ fn pictures_replace_nothing_but_pictures() {
     for _ in 0..2 {
         let output = run(&format!("plan {path} --host {host} --svg {picture}"));
         assert_eq!((code(&output), err(&output).as_str()), (0, ""));
-        let told = "a: CPU 3, 64 MiB of memory, 0 PCI functions\n";
+        let told = "a: CPUs 1,5, 64 MiB of memory, 0 PCI functions\n";
         assert!(out(&output).starts_with(told), "{}", out(&output));
     }
 }

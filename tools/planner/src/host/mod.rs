@@ -48,6 +48,9 @@ pub struct Host {
     /// Logical CPUs.
     #[serde(default)]
     pub cpus: Vec<Cpu>,
+    /// Linux keeps all but one CPU of each core offline (`nosmt`), and they stay so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub smt_off: bool,
     /// Caches that CPUs share.
     #[serde(default)]
     pub caches: Vec<Cache>,
@@ -78,6 +81,12 @@ pub struct Host {
     /// PCI functions.
     #[serde(default)]
     pub functions: Vec<Function>,
+}
+
+/// For fields that are left out if they are false.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Host {

@@ -107,8 +107,19 @@ fn siblings(pool: &mut Pool<'_>, slice: &Slice, mine: &BTreeSet<u32>) {
             "slice `{}` lists CPU {inside} without its sibling {outside}",
             slice.name
         );
-        let help = format!("list CPU {outside} too, or write `split-siblings = true`");
-        let cause = "the two share a core: its caches and execution units";
+        let asleep = pool.cpu(outside).is_some_and(|cpu| !cpu.online);
+        let (help, cause) = match asleep {
+            true => (
+                format!(
+                    "bring CPU {outside} online and list it too, or write `split-siblings = true`"
+                ),
+                format!("the two share a core, and CPU {outside} comes online with the monitor"),
+            ),
+            false => (
+                format!("list CPU {outside} too, or write `split-siblings = true`"),
+                "the two share a core: its caches and execution units".to_owned(),
+            ),
+        };
         pool.wrong(slice, "cpus.list", message, cause, help);
     }
 }

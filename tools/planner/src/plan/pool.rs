@@ -84,7 +84,7 @@ pub(super) struct NodeMemory {
 
 /// A physical core.
 pub(super) struct Core {
-    /// Its CPUs that run something, ascending.
+    /// Its CPUs that run something or may come to, ascending.
     pub(super) cpus: Vec<u32>,
     /// Its node.
     pub(super) node: u32,
@@ -204,7 +204,8 @@ impl<'a> Pool<'a> {
 
     /// True if a cell may have the CPU.
     pub(super) fn is_free(&self, linux: u32) -> bool {
-        !self.cpu_owners.contains_key(&linux)
+        let online = self.cpu(linux).is_some_and(|cpu| cpu.online);
+        online && !self.cpu_owners.contains_key(&linux)
     }
 
     /// Notes something wrong with a key of a slice, unless the key is known to
@@ -316,8 +317,9 @@ fn node_memory(node: &Node, keep: u64) -> NodeMemory {
     }
 }
 
-/// Physical cores in the order of their first CPUs. CPUs that are offline count
-/// if a cell has them; nobody runs on the others.
+/// Physical cores in the order of their first CPUs. One that is offline counts as
+/// well: it comes online with the monitor, and would be the root's beside a cell.
+/// Only where siblings stay offline nobody runs on them.
 fn cores(host: &Host, owners: &BTreeMap<u32, Owner>) -> Vec<Core> {
     let mut cache_of: BTreeMap<u32, usize> = BTreeMap::new();
     let last = host.caches.iter().map(|c| c.level).max().unwrap_or(0);
@@ -329,7 +331,7 @@ fn cores(host: &Host, owners: &BTreeMap<u32, Owner>) -> Vec<Core> {
     let used: BTreeMap<u32, &Cpu> = host
         .cpus
         .iter()
-        .filter(|c| c.online || owners.contains_key(&c.linux))
+        .filter(|c| c.online || !host.smt_off || owners.contains_key(&c.linux))
         .map(|c| (c.linux, c))
         .collect();
     let mut cores: Vec<Core> = Vec::new();

@@ -100,6 +100,12 @@ fn apic_ids(present: &BTreeSet<u32>, info: &CpuInfo, tables: &Tables) -> BTreeMa
     ids
 }
 
+/// True if Linux keeps siblings offline.
+pub(super) fn smt_off(tree: &Tree) -> bool {
+    let control = tree.text(&format!("{CPUS}/smt/control"));
+    matches!(control.as_deref(), Some("off" | "forceoff"))
+}
+
 /// Caches, each once.
 pub(super) fn caches(tree: &Tree) -> Vec<Cache> {
     let mut caches = BTreeSet::new();

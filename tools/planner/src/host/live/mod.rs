@@ -54,6 +54,7 @@ pub fn read(root: &Path, shifts: Shifts) -> Result<Host, Report> {
         ..Host::default()
     };
     host.cpus = cpus::cpus(&tree, &cpuinfo, &tables, shifts);
+    host.smt_off = cpus::smt_off(&tree);
     host.caches = cpus::caches(&tree);
     host.nodes = memory::nodes(&tree, &tables);
     host.functions = pci::functions(&tree);
