@@ -32,6 +32,56 @@ for mistake in bad-key too-much no-kernel; do
 done
 resources
 
+# All that `cellctl` can change here, in a few lines.
+machine() {
+    pages=/sys/kernel/mm/hugepages/hugepages-2048kB
+    cat /sys/devices/system/cpu/online $pages/nr_hugepages $pages/free_hugepages
+    cellctl status --json | grep '"pins"'
+    cellctl list
+    ls /run/cellvisor/cells | grep -v -e lock -e supervisor
+}
+
+# The machine is as it was; $1 is what happened.
+as_before() {
+    machine > /tmp/after 2>&1
+    cmp -s /tmp/before /tmp/after || fail "$1: $(diff /tmp/before /tmp/after)"
+}
+
+# Ends a create with the signal $1 after so many hundredths of a second.
+cut_off() {
+    cellctl create qemu.toml > /tmp/create 2>&1 &
+    pid=$!
+    sleep "0.$2"
+    kill "$1" $pid 2> /dev/null
+    wait $pid 2> /dev/null
+}
+
+step cuts
+machine > /tmp/before 2>&1
+record=/run/cellvisor/cells/cell0.json
+steps=0
+for after in 02 05 08 11 14 17 20 25 30 35 40 50 60 75; do
+    cut_off -9 $after
+    if [ -e $record ]; then
+        steps="$steps $(grep -c '"done"' $record)"
+        cellctl destroy cell0 > /tmp/destroy 2>&1 || fail "destroy: $(cat /tmp/destroy)"
+    fi
+    as_before "killed after 0.$after s"
+done
+echo "root: killed 14 times, with steps noted: $steps; nothing is left"
+for after in 05 10 15 20 30; do
+    cut_off -INT $after
+    [ ! -e $record ] || cellctl destroy cell0 > /tmp/destroy 2>&1
+    as_before "Ctrl-C after 0.$after s"
+done
+echo "root: Ctrl-C leaves nothing"
+dd if=/dev/zero of=/run/fill bs=64k 2> /dev/null
+refused cellctl create qemu.toml
+rm /run/fill
+[ ! -e $record ] || run cellctl destroy cell0
+as_before "no room in /run"
+echo "root: no room leaves nothing"
+
 step order
 refused cellctl start nothere
 run cellctl create qemu.toml
