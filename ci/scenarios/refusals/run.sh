@@ -38,7 +38,12 @@ machine() {
     cat /sys/devices/system/cpu/online $pages/nr_hugepages $pages/free_hugepages
     cellctl status --json | grep '"pins"'
     cellctl list
-    ls /run/cellvisor/cells | grep -v -e lock -e supervisor
+    for file in /run/cellvisor/cells/*; do
+        case $file in
+            *lock* | *supervisor*) ;;
+            *) echo "$file" ;;
+        esac
+    done
 }
 
 # The machine is as it was; $1 is what happened.
