@@ -12,7 +12,7 @@ use crate::raw;
 use crate::state::CellRecord;
 use crate::tables;
 use cellvisor_abi::call::{Start, State, StopReason};
-use cellvisor_abi::plan::Memory;
+use cellvisor_abi::plan::{Boot, Memory, Range};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Initial RAM disks up to this size are certain to go below 4 GiB, so that
@@ -46,6 +46,9 @@ pub(super) fn restart(context: &Context<'_>, name: &str) -> Result<()> {
     let record = context.state.cell(name)?;
     let monitor = Monitor(&driver);
     let status = create::status(monitor, &record)?;
+    let prepared = prepare(context, &record)?;
+    loader::look(prepared.ram(), &record.payload)
+        .map_err(|e| e.note(&format!("cell \"{name}\" was not touched")))?;
     if status.state == State::Running {
         monitor.stop(name, status.cell)?;
     }
@@ -95,6 +98,7 @@ pub(super) fn start_cell(
     let monitor = Monitor(driver);
     let status = create::status(monitor, record)?;
     let cell = status.cell;
+    let prepared = prepare(context, record)?;
     match status.state {
         State::Loadable => {}
         State::Stopped(_) | State::Failed => monitor.reload(name, cell)?,
@@ -106,7 +110,7 @@ pub(super) fn start_cell(
             ));
         }
     }
-    let boot = load(context, driver, record)?;
+    let boot = load(&prepared, driver, record)?;
     context.state.save_cell(&CellRecord {
         console_from: status.console_written,
         ..record.clone()
@@ -126,30 +130,49 @@ pub(super) fn start_cell(
     )
 }
 
-/// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
-/// a running cell's memory is out of the root's sight.
-fn load(
-    context: &Context<'_>,
-    driver: &dyn Driver,
-    record: &CellRecord,
-) -> Result<cellvisor_abi::plan::Boot> {
+/// What a cell's memory gets besides the files.
+struct Prepared {
+    /// ACPI tables, RSDP first.
+    acpi: Vec<u8>,
+    /// Where there is RAM.
+    ranges: Vec<Range>,
+    /// What the memory map calls reserved.
+    reserved: Vec<Range>,
+}
+
+impl Prepared {
+    fn ram(&self) -> Ram<'_> {
+        Ram {
+            ranges: &self.ranges,
+            reserved: &self.reserved,
+        }
+    }
+}
+
+/// Makes what [`load`] writes, without touching the cell.
+fn prepare(context: &Context<'_>, record: &CellRecord) -> Result<Prepared> {
     let cell = &record.assignment;
     let around = if tables::stands_alone(cell) {
         tables::Surroundings::default()
     } else {
         tables::Surroundings::of(cell, &context.host()?)?.wired(&record.functions)
     };
-    let acpi = tables::image(cell, &around)?;
+    Ok(Prepared {
+        acpi: tables::image(cell, &around)?,
+        ranges: layout::ranges(&record.memory),
+        reserved: around.configuration(),
+    })
+}
+
+/// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
+/// a running cell's memory is out of the root's sight.
+fn load(prepared: &Prepared, driver: &dyn Driver, record: &CellRecord) -> Result<Boot> {
     let disk = record.payload.initrd.as_ref();
     let disk_size = disk.and_then(|p| p.metadata().ok()).map_or(0, |m| m.len());
     let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE_END;
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;
-    let ram = Ram {
-        ranges: &layout::ranges(&record.memory),
-        reserved: &around.configuration(),
-    };
-    loader::load(&memory, ram, &record.payload, &acpi)
+    loader::load(&memory, prepared.ram(), &record.payload, &prepared.acpi)
 }
 
 /// Wall clock in nanoseconds since 1970 and the TSC at that moment: of several

@@ -22,6 +22,10 @@ const LEAST_VERSION: u16 = 0x020c;
 const XLF_KERNEL_64: u16 = 1;
 /// `xloadflags`: kernel and initrd may lie above 4 GiB.
 const XLF_ABOVE_4G: u16 = 2;
+/// Bytes of a sector of set-up code.
+const SECTOR: u64 = 512;
+/// Sectors of set-up code if the header says 0.
+const SECTORS: u64 = 4;
 /// The 64-bit entry, counted from where the kernel is loaded.
 const ENTRY_64: u64 = 0x200;
 /// `type_of_loader` of a loader without a number.
@@ -33,13 +37,10 @@ const NORMAL_VIDEO: u16 = 0xffff;
 pub(super) fn load<M: GuestMemoryBackend>(
     memory: &M,
     ram: Ram<'_>,
-    image: Vec<u8>,
+    image: &[u8],
     at: &str,
 ) -> Result<(Kernel, setup_header)> {
-    let header = header(&image).ok_or_else(|| {
-        let help = "the file may be cut short: copy it again";
-        Error::new(at, "its header is not whole", help)
-    })?;
+    let header = whole(image, at)?;
     let start = choose_address(&header, ram, at)?;
     let loaded = BzImage::load(
         memory,
@@ -82,6 +83,26 @@ pub(super) fn header_of_loader() -> setup_header {
         vid_mode: NORMAL_VIDEO,
         ..setup_header::default()
     }
+}
+
+/// The header of a kernel that is there to its end.
+fn whole(image: &[u8], at: &str) -> Result<setup_header> {
+    let header = header(image).ok_or_else(|| {
+        let help = "the file may be cut short: copy it again";
+        Error::new(at, "its header is not whole", help)
+    })?;
+    let sectors = match header.setup_sects {
+        0 => SECTORS,
+        sectors => u64::from(sectors),
+    };
+    let (has, length) = (image.len() as u64, u64::from(header.syssize));
+    // Told in units of 16 bytes, of which the last may not be whole.
+    let needs = ((sectors + 1) * SECTOR + length * 16).saturating_sub(15);
+    if has < needs {
+        let why = format!("the file is cut short: it has {has} bytes, its header says {needs}");
+        return Err(Error::new(at, why, "copy it again"));
+    }
+    Ok(header)
 }
 
 /// The set-up header, if this is a kernel with a 64-bit entry. What lies past

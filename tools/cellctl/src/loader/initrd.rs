@@ -5,8 +5,11 @@ use crate::error::{Error, Result};
 use crate::output::size;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::plan::Range;
+use std::fs::File;
 use std::path::Path;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+const HELP: &str = "check [kernel] initrd in the slice's TOML file";
 
 /// Loads the file and returns where it lies.
 pub(super) fn load<M: GuestMemoryBackend>(
@@ -15,35 +18,48 @@ pub(super) fn load<M: GuestMemoryBackend>(
     kernel: Kernel,
     path: &Path,
 ) -> Result<Range> {
-    let mut file = open(path)?;
-    let help = "check [kernel] initrd in the slice's TOML file";
-    let bytes = file
-        .metadata()
-        .map_err(|e| Error::file("cannot read", path, &e, help))?
-        .len();
-    let start = choose_address(ram, kernel, bytes).ok_or_else(|| {
-        let have = ram.low_end().saturating_sub(kernel.end);
-        Error::new(
-            format!("cannot load {}", path.display()),
-            format!(
-                "it has {}, and {} are left behind the kernel",
-                size(bytes),
-                size(have)
-            ),
-            "give the cell more memory ([memory] size), or make the initial RAM disk smaller",
-        )
-    })?;
+    let (mut file, bytes) = open_disk(path)?;
+    let start =
+        choose_address(ram, kernel, bytes).ok_or_else(|| too_large(ram, kernel, bytes, path))?;
     let length = usize::try_from(bytes).map_err(|e| Error::internal("cannot load a file", e))?;
     memory
         .read_exact_volatile_from(GuestAddress(start), &mut file, length)
         .map_err(|e| {
-            Error::new(
-                format!("cannot read {}", path.display()),
-                e.to_string(),
-                help,
-            )
+            let what = format!("cannot read {}", path.display());
+            Error::new(what, e.to_string(), HELP)
         })?;
     Ok(Range { start, size: bytes })
+}
+
+/// Whether the file is there and fits behind the kernel.
+pub(super) fn look(ram: Ram<'_>, kernel: Kernel, path: &Path) -> Result<()> {
+    let (_, bytes) = open_disk(path)?;
+    match choose_address(ram, kernel, bytes) {
+        Some(_) => Ok(()),
+        None => Err(too_large(ram, kernel, bytes, path)),
+    }
+}
+
+/// The file and its length in bytes.
+fn open_disk(path: &Path) -> Result<(File, u64)> {
+    let file = open(path)?;
+    match file.metadata() {
+        Ok(found) => Ok((file, found.len())),
+        Err(e) => Err(Error::file("cannot read", path, &e, HELP)),
+    }
+}
+
+fn too_large(ram: Ram<'_>, kernel: Kernel, bytes: u64, path: &Path) -> Error {
+    let have = ram.low_end().saturating_sub(kernel.end);
+    Error::new(
+        format!("cannot load {}", path.display()),
+        format!(
+            "it has {}, and {} are left behind the kernel",
+            size(bytes),
+            size(have)
+        ),
+        "give the cell more memory ([memory] size), or make the initial RAM disk smaller",
+    )
 }
 
 /// The highest page-aligned place below 4 GiB, or above where only that fits.

@@ -21,10 +21,12 @@ use crate::state::Payload;
 use cellvisor_abi::plan::Boot;
 use cellvisor_planner::check::{self, Foreign};
 pub(crate) use layout::Ram;
+use linux_loader::loader::bootparam::setup_header;
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Where the kernel lies and begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +61,7 @@ pub(crate) fn load<M: GuestMemoryBackend>(
     payload: &Payload,
     acpi: &[u8],
 ) -> Result<Boot> {
-    let image = read_file(&payload.image)?;
-    let at = format!("cannot load {}", payload.image.display());
-    if let Some(Foreign { what, help }) = check::foreign(&image) {
-        return Err(Error::new(at, format!("it {what}"), help));
-    }
-    let (kernel, header) = if image.starts_with(ELF_MAGIC) {
-        elf::load(memory, ram, &image, &at)?
-    } else {
-        bzimage::load(memory, ram, image, &at)?
-    };
+    let (kernel, header) = load_kernel(memory, ram, payload)?;
     let disk = match &payload.initrd {
         Some(path) => Some(initrd::load(memory, ram, kernel, path)?),
         None => None,
@@ -83,6 +76,54 @@ pub(crate) fn load<M: GuestMemoryBackend>(
         gdt: layout::GDT,
         gdt_limit: layout::GDT_LIMIT,
     })
+}
+
+/// Finds what [`load`] would refuse of kernel, initial RAM disk and command line,
+/// without a cell to load them into: whoever stops a cell to load it anew looks
+/// first. The kernel goes into memory of this process, as far as it is written.
+///
+/// # Errors
+///
+/// As [`load`].
+pub(crate) fn look(ram: Ram<'_>, payload: &Payload) -> Result<()> {
+    let (kernel, _) = load_kernel(&scratch(ram)?, ram, payload)?;
+    if let Some(path) = &payload.initrd {
+        initrd::look(ram, kernel, path)?;
+    }
+    params::look(kernel, &payload.cmdline)
+}
+
+/// Loads the kernel; returns where it lies, and the header of its parameters.
+fn load_kernel<M: GuestMemoryBackend>(
+    memory: &M,
+    ram: Ram<'_>,
+    payload: &Payload,
+) -> Result<(Kernel, setup_header)> {
+    let image = read_file(&payload.image)?;
+    let at = format!("cannot load {}", payload.image.display());
+    if let Some(Foreign { what, help }) = check::foreign(&image) {
+        return Err(Error::new(at, format!("it {what}"), help));
+    }
+    if image.starts_with(ELF_MAGIC) {
+        elf::load(memory, ram, &image, &at)
+    } else {
+        bzimage::load(memory, ram, &image, &at)
+    }
+}
+
+/// Memory like the part of a cell's below 4 GiB. A page of it is allocated when it
+/// is written: that of an anonymous mapping would be reserved beforehand where
+/// Linux never overcommits.
+fn scratch(ram: Ram<'_>) -> Result<GuestMemoryMmap> {
+    let what = "cannot look at a kernel";
+    let size = ram.low_end();
+    let file = memfd_create("look", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .map_err(|e| Error::internal(what, e))?;
+    file.set_len(size).map_err(|e| Error::internal(what, e))?;
+    let length = usize::try_from(size).map_err(|e| Error::internal(what, e))?;
+    let range = (GuestAddress(0), length, Some(FileOffset::new(file, 0)));
+    GuestMemoryMmap::from_ranges_with_files([range]).map_err(|e| Error::internal(what, e))
 }
 
 fn write_acpi<M: GuestMemoryBackend>(memory: &M, acpi: &[u8]) -> Result<()> {
@@ -115,5 +156,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 
 fn open(path: &Path) -> Result<File> {
     let help = "check [kernel] in the slice's TOML file; paths count from its folder";
-    File::open(path).map_err(|e| Error::file("cannot open", path, &e, help))
+    let failed = |e| Error::file("cannot open", path, &e, help);
+    let file = File::open(path).map_err(failed)?;
+    // A device may have no end.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::new(
+            format!("cannot open {}", path.display()),
+            "it is no ordinary file",
+            help,
+        ));
+    }
+    Ok(file)
 }

@@ -30,15 +30,7 @@ pub(super) fn write_params<M: GuestMemoryBackend>(
     disk: Option<Range>,
     cmdline: &str,
 ) -> Result<()> {
-    let length = cmdline.len() as u64;
-    let longest = kernel.cmdline_max.min(layout::CMDLINE_SIZE - 1);
-    if length > longest {
-        return Err(Error::new(
-            "cannot pass the kernel command line",
-            format!("it has {length} bytes, and the kernel takes {longest}"),
-            "shorten [kernel] cmdline",
-        ));
-    }
+    look(kernel, cmdline)?;
     let mut text = cmdline.as_bytes().to_vec();
     text.push(0);
     write(memory, &text, layout::CMDLINE)?;
@@ -63,6 +55,20 @@ pub(super) fn write_params<M: GuestMemoryBackend>(
     params.e820_table = table;
     params.e820_entries = u8::try_from(map.len()).unwrap_or(u8::MAX);
     write(memory, params.as_slice(), layout::BOOT_PARAMS)
+}
+
+/// Whether the kernel takes so long a command line.
+pub(super) fn look(kernel: Kernel, cmdline: &str) -> Result<()> {
+    let length = cmdline.len() as u64;
+    let longest = kernel.cmdline_max.min(layout::CMDLINE_SIZE - 1);
+    if length <= longest {
+        return Ok(());
+    }
+    Err(Error::new(
+        "cannot pass the kernel command line",
+        format!("it has {length} bytes, and the kernel takes {longest}"),
+        "shorten [kernel] cmdline",
+    ))
 }
 
 /// Writes identity page tables for the first 4 GiB, and the GDT.

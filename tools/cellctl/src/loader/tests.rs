@@ -300,3 +300,62 @@ fn tables_that_are_too_long_are_refused() {
         load(&memory, ram(64 * MIB), &made.payload, &vec![0; 0x2_0001]).expect_err("too long");
     assert!(error.to_string().contains("131072 fit"), "{error}");
 }
+
+#[test]
+fn a_look_finds_what_loading_would_refuse() {
+    let good = bzimage(b"kernel");
+    let mut cut = good.clone();
+    // Says that there are 16 KiB more.
+    cut[0x1f4..0x1f6].copy_from_slice(&1024u16.to_le_bytes());
+    let high = elf(b"program", 65 * MIB);
+    let long = "x".repeat(3000);
+    let large = vec![0; 50 << 20];
+    for (image, disk, line, why) in [
+        (&b"text"[..], &b"disk"[..], "", "it is no bzImage"),
+        (
+            &cut,
+            b"disk",
+            "",
+            "it has 1030 bytes, its header says 17393",
+        ),
+        (&high, b"disk", "", "is outside of its memory"),
+        (
+            &good,
+            b"disk",
+            &long,
+            "it has 3000 bytes, and the kernel takes 2047",
+        ),
+        (
+            &good,
+            &large,
+            "",
+            "it has 50 MiB, and 40 MiB are left behind the kernel",
+        ),
+    ] {
+        let made = files(image, Some(disk), line);
+        let error = look(ram(64 * MIB), &made.payload).expect_err(why);
+        assert!(error.to_string().contains(why), "{error}");
+        let memory = memory(64 * MIB);
+        let loading = load(&memory, ram(64 * MIB), &made.payload, b"").expect_err(why);
+        assert_eq!(loading.to_string(), error.to_string());
+    }
+    for good in [good, elf(b"program", 2 * MIB)] {
+        let made = files(&good, Some(b"disk"), "ro");
+        look(ram(64 * MIB), &made.payload).expect("nothing to refuse");
+    }
+}
+
+#[test]
+fn a_look_finds_files_that_are_gone_or_have_no_end() {
+    let made = files(&bzimage(b"kernel"), Some(b"disk"), "ro");
+    fs::remove_file(&made.payload.image).expect("removed");
+    let error = look(ram(64 * MIB), &made.payload).expect_err("no kernel");
+    assert!(error.to_string().contains("No such file"), "{error}");
+    let endless = Payload {
+        image: "/dev/zero".into(),
+        ..made.payload.clone()
+    };
+    let error = look(ram(64 * MIB), &endless).expect_err("a device");
+    let why = "it is no ordinary file";
+    assert!(error.to_string().contains(why), "{error}");
+}
