@@ -97,6 +97,22 @@ attack "msrs"
 fresh
 attack "ports"
 
+# Every CPU that the attacker had can start another one: its local APIC holds no
+# error of the attacker's. CPU 1 is what is started, or CPU 2 by CPU 1 itself.
+wakes_others() {
+    for cpu in 1 2 3; do
+        other=$((cpu == 1 ? 2 : 1))
+        for state in 0 1; do
+            taskset -c "$cpu" sh -c "echo $state > /sys/devices/system/cpu/cpu$other/online" ||
+                fail "CPU $cpu cannot bring CPU $other to state $state"
+        done
+    done
+    echo "root: CPUs 1 to 3 start others"
+}
+
 step off
-all_off mallory canary
+run cellctl destroy mallory
+run cellctl destroy canary
+wakes_others
+all_off
 pass

@@ -49,18 +49,24 @@ pub(super) const COMMON: &[Rule] = &[
     // PKRS
     direct(0x6e1, 0x6e1),
     // x2APIC. The ICR's last value shows a physical id, so that reads are
-    // played as well; SELF_IPI reaches nobody else.
+    // played as well; SELF_IPI reaches nobody else. What does not exist, or
+    // cannot be read, stays away from the hardware, which may note it for good.
     rule(0x802, 0x802, Emulate(X2apicId), Deny),
-    direct(0x803, 0x80c),
+    direct(0x803, 0x803),
+    direct(0x808, 0x808),
+    direct(0x80a, 0x80a),
+    rule(0x80b, 0x80b, Deny, Direct),
     rule(0x80d, 0x80d, Emulate(X2apicLdr), Deny),
-    direct(0x80e, 0x82e),
-    // LVT of corrected machine checks
-    rule(0x82f, 0x82f, Direct, Emulate(Lvt)),
+    direct(0x80f, 0x828),
+    // LVT of corrected machine checks, which not every CPU has.
+    emulate(0x82f, Lvt),
     emulate(0x830, Icr),
-    direct(0x831, 0x832),
+    direct(0x832, 0x832),
     // LVT of heat, counters, LINT0, LINT1: those with a delivery mode.
     rule(0x833, 0x836, Direct, Emulate(Lvt)),
-    direct(0x837, 0x83f),
+    direct(0x837, 0x839),
+    direct(0x83e, 0x83e),
+    rule(0x83f, 0x83f, Deny, Direct),
     // XSS: its components would let XRSTORS load MSRs that are denied here.
     rule(0xda0, 0xda0, Emulate(Constant(0)), Emulate(ZeroOnly)),
     // KVM's clock.

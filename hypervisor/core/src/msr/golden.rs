@@ -36,14 +36,19 @@ const CELL: &str = "
     6e0         TSC_DEADLINE                    hw              hw
     6e1         PKRS                            hw              hw
     802         X2APIC_APICID                   x2apic-id       gp
-    803-80c     X2APIC_VERSION, TPR, PPR, EOI   hw              hw
+    803         X2APIC_VERSION                  hw              hw
+    808         X2APIC_TPR                      hw              hw
+    80a         X2APIC_PPR                      hw              hw
+    80b         X2APIC_EOI                      gp              hw
     80d         X2APIC_LDR                      x2apic-ldr      gp
-    80e-82e     X2APIC_SIVR, ISR, TMR, IRR, ESR hw              hw
-    82f         X2APIC_LVT_CMCI                 hw              lvt
+    80f-828     X2APIC_SIVR, ISR, TMR, IRR, ESR hw              hw
+    82f         X2APIC_LVT_CMCI                 lvt             lvt
     830         X2APIC_ICR                      icr             icr
-    831-832     reserved, X2APIC_LVT_TIMER      hw              hw
+    832         X2APIC_LVT_TIMER                hw              hw
     833-836     X2APIC_LVT_THERMAL, _PMI, _LINT hw              lvt
-    837-83f     X2APIC_LVT_ERROR, timer, SELF_IPI hw            hw
+    837-839     X2APIC_LVT_ERROR, timer's counts hw             hw
+    83e         X2APIC_DIV_CONF                 hw              hw
+    83f         X2APIC_SELF_IPI                 gp              hw
     da0         XSS                             =0              zero
     4b564d00    KVM wall clock                  kvm-wall        kvm-wall
     4b564d01    KVM system time                 kvm-time        kvm-time

@@ -20,6 +20,7 @@ pub(crate) const LDR: u32 = 0xd0;
 const SPURIOUS: u32 = 0xf0;
 const IN_SERVICE: u32 = 0x100;
 const REQUESTED: u32 = 0x200;
+const ERROR_STATUS: u32 = 0x280;
 /// Software enable, in the spurious-interrupt register.
 const ENABLED: u32 = 1 << 8;
 /// Interrupt command, low half.
@@ -187,8 +188,13 @@ pub(crate) fn hand_over(to: Mode, interruptible: impl FnOnce(fn())) {
         write(SPURIOUS, ENABLED | 0xff);
     }
     interruptible(drain);
-    // SAFETY: as above.
-    unsafe { write(SPURIOUS, 0xff) };
+    // SAFETY: as above. The first write shows the errors since the last one, the
+    // second one none.
+    unsafe {
+        write(SPURIOUS, 0xff);
+        write(ERROR_STATUS, 0);
+        write(ERROR_STATUS, 0);
+    }
     if now != to && to == Mode::Xapic {
         set_mode(to);
     }
@@ -206,10 +212,20 @@ fn take_interrupts() {
     unsafe { drain_window() };
 }
 
+/// Whether this CPU has the entry of the local vector table with this MSR. An
+/// access to one that it does not have may show in its error status.
+pub(crate) fn has_entry(msr: u32) -> bool {
+    msr != X2APIC + LVT_CMCI / 16 || has_cmci(read(VERSION))
+}
+
+fn has_cmci(version: u32) -> bool {
+    version >> 16 & 0xff >= CMCI
+}
+
 /// Entries of the local vector table that only some CPUs have.
 fn further_entries() -> impl Iterator<Item = u32> {
     let version = read(VERSION);
-    let cmci = (version >> 16 & 0xff >= CMCI).then_some(LVT_CMCI);
+    let cmci = has_cmci(version).then_some(LVT_CMCI);
     let extended = if version & VERSION_EXTENDED != 0 {
         (read(EXTENDED) >> 16 & 0xff).min(MOST_EXTENDED)
     } else {

@@ -89,6 +89,7 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
         Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
         Which::Efer => cpu.vcpu.state().efer,
+        Which::Lvt if !apic::has_entry(index) => return None,
         Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt => msr::try_rdmsr(index)?,
         Which::KvmWallClock | Which::KvmSystemTime => return None,
     })
@@ -107,7 +108,10 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: u32, value: u64) -> bo
         Which::Xss => value & !policy::ROOT_XSS == 0 && write_direct(index, value),
         Which::MiscEnable => msr::try_rdmsr(index)
             .is_some_and(|now| write_direct(index, policy::misc_enable(now, value))),
-        Which::Lvt => policy::lvt(value).is_some_and(|value| write_direct(index, value)),
+        Which::Lvt => {
+            apic::has_entry(index)
+                && policy::lvt(value).is_some_and(|value| write_direct(index, value))
+        }
         Which::Constant(_)
         | Which::ArchCapabilities
         | Which::X2apicId
