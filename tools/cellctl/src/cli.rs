@@ -1,10 +1,12 @@
 //! The command line.
 
+use crate::complete::{cells, owners};
 use crate::state::DEFAULT_DIR;
 use cellvisor_abi::ioctl::DEVICE;
 use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use std::path::PathBuf;
 
 /// Where packages put the monitor's image.
@@ -80,7 +82,7 @@ pub(crate) enum Verb {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Write completions for a shell to standard output.
+    /// Write what makes a shell complete `cellctl` to standard output.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -122,35 +124,35 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct Name {
     /// The cell.
-    #[arg(value_parser = parse_name)]
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MaybeName {
     /// The cell; without it, the monitor.
-    #[arg(value_parser = parse_name)]
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Names {
     /// The cells.
-    #[arg(value_name = "NAME", value_parser = parse_name)]
+    #[arg(value_name = "NAME", value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SomeNames {
     /// The cells.
-    #[arg(value_name = "NAME", required = true, value_parser = parse_name)]
+    #[arg(value_name = "NAME", required = true, value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
     /// Only this cell's CPUs; `root` for this Linux.
-    #[arg(value_parser = parse_owner)]
+    #[arg(value_parser = parse_owner, add = ArgValueCandidates::new(owners))]
     pub(crate) name: Option<String>,
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
@@ -160,7 +162,7 @@ pub(crate) struct Stats {
 #[derive(Debug, Args)]
 pub(crate) struct Console {
     /// The cell.
-    #[arg(value_parser = parse_name)]
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: String,
     /// Print what was said so far and end.
     #[arg(long, conflicts_with_all = ["expect", "limit", "send"])]

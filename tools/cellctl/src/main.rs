@@ -11,6 +11,7 @@
 mod calls;
 mod cli;
 mod cmd;
+mod complete;
 mod create;
 mod driver;
 mod error;
@@ -37,6 +38,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cmd::completions::answer();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(wrong) => return usage(&wrong),

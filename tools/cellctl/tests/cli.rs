@@ -103,6 +103,39 @@ fn readers_that_go_away_are_no_error() {
 }
 
 #[test]
+fn shells_complete_verbs_options_and_the_cells_that_there_are() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("run");
+    fs::create_dir_all(state.join("cells")).expect("made");
+    fs::write(state.join("cells/web.json"), "{}").expect("written");
+    let state = state.display().to_string();
+    let complete = |words: &[&str]| {
+        let output = cellctl()
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", (words.len() + 2).to_string())
+            .env("_CLAP_IFS", " ")
+            .args(["--", "cellctl", "--state-dir", &state])
+            .args(words)
+            .output()
+            .expect("it runs");
+        out(&output)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for verb in ["start", "stop", "restart", "destroy", "status", "console"] {
+        assert_eq!(complete(&[verb, "w"]), ["web"], "{verb}");
+    }
+    assert_eq!(complete(&["stats", ""])[..2], ["web", "root"]);
+    assert_eq!(complete(&["dest"]), ["destroy"]);
+    assert_eq!(complete(&["create", "--log"]), ["--log-port"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = out(&run(&format!("completions {shell}")));
+        assert!(script.contains("cellctl"), "{script}");
+    }
+}
+
+#[test]
 fn files_without_end_and_large_ones_are_refused_soon() {
     let dir = tempfile::tempdir().expect("a folder");
     let large = dir.path().join("large.toml");

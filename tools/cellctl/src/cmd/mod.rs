@@ -4,8 +4,8 @@
 mod acpi;
 mod cells;
 mod check;
+pub(crate) mod completions;
 mod console;
-mod generate;
 mod manual;
 mod metrics;
 mod planning;
@@ -80,6 +80,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Host(options) => planning::host(context, options),
         Verb::Supervise(cell) => supervise::run(context, &cell.name),
         Verb::Man { dir } => manual::man(dir),
-        Verb::Completions { shell } => generate::completions(*shell),
+        Verb::Completions { shell } => completions::completions(*shell),
     }
 }
