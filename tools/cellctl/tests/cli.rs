@@ -142,6 +142,9 @@ fn files_without_end_and_large_ones_are_refused_soon() {
     File::create(&large)
         .and_then(|f| f.set_len(100 << 20))
         .expect("a file with a hole");
+    let output = run("host --host /dev/zero");
+    let told = "error: the file has more than 64MiB, no host file is so large\n";
+    assert!(err(&output).starts_with(told), "{}", err(&output));
     for path in [Path::new("/dev/zero"), &large] {
         let path = path.display();
         let start = Instant::now();
@@ -194,6 +197,37 @@ the file is good, with 1 warning
 ";
     assert_eq!(out(&output), told);
     assert_eq!(code(&output), 0);
+}
+
+#[test]
+fn saved_hosts_come_from_standard_input_in_either_form() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let slice = dir.path().join("slice.toml");
+    fs::write(&slice, SLICE).expect("written");
+    let json = run(&format!("host --json --host {}", small())).stdout;
+    let toml = fs::read(small()).expect("a host");
+    for host in [json, toml] {
+        let mut child = cellctl()
+            .arg("check")
+            .arg(&slice)
+            .args(["--host", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(&host).expect("it reads");
+        drop(input);
+        let output = child.wait_with_output().expect("it ends");
+        let told = out(&output);
+        assert!(
+            told.ends_with("the file is good, with 1 warning\n"),
+            "{told}"
+        );
+    }
+    let output = run("check - --host -");
+    let told = "error: cannot read standard input twice: two files are named `-`\n";
+    assert!(err(&output).starts_with(told), "{}", err(&output));
 }
 
 #[test]

@@ -17,4 +17,5 @@ pub mod pci;
 pub mod plan;
 pub mod report;
 pub mod size;
+mod text;
 pub mod words;

@@ -7,7 +7,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use line_index::{LineIndex, TextSize};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -32,9 +32,12 @@ pub enum Severity {
 pub struct Place {
     /// The file, as the user named it.
     pub file: PathBuf,
-    /// Line, from 1; 0 if the finding is about the file as a whole.
+    /// Line, from 1; 0 if the finding is about the file as a whole, which for
+    /// programs is `null`.
+    #[serde(serialize_with = "unless_zero")]
     pub line: usize,
     /// Column in characters, from 1; 0 as above.
+    #[serde(serialize_with = "unless_zero")]
     pub column: usize,
     /// The text of that line.
     #[serde(skip)]
@@ -45,6 +48,11 @@ pub struct Place {
     /// First of these bytes.
     #[serde(skip)]
     pub start: usize,
+}
+
+/// A number that is there if it is not 0.
+fn unless_zero<S: Serializer>(number: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(number).filter(|n| **n > 0).serialize(serializer)
 }
 
 impl Place {

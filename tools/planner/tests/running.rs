@@ -141,6 +141,10 @@ fn reports_are_json_for_programs() {
         "help": "list other CPUs; `cellctl plan` shows which are left",
     }]);
     assert_eq!(json, expected);
+    let whole = config::load(&["/none".into()]).expect_err("no file");
+    let json = serde_json::to_value(&whole).expect("JSON");
+    assert_eq!(json[0]["file"], "/none");
+    assert!(json[0]["line"].is_null() && json[0]["column"].is_null());
 }
 
 #[test]

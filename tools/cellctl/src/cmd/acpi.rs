@@ -14,7 +14,7 @@ use std::path::Path;
 /// `acpi`.
 pub(super) fn acpi(context: &Context<'_>, options: &cli::Acpi) -> Result<()> {
     let slices = config::load(&options.files)?;
-    let ground = planning::ground(context, options.host.as_deref())?;
+    let ground = planning::ground(context, &options.files, options.host.as_deref())?;
     let plan = plan::plan(&ground.host, &slices, &ground.taken)?;
     for cell in &plan.cells {
         let around = Surroundings::of(cell, &ground.host)?;

@@ -23,8 +23,21 @@ pub(super) struct Ground {
     files: Files,
 }
 
-/// This machine with its cells, or a saved one without.
-pub(super) fn ground(context: &Context<'_>, saved: Option<&Path>) -> Result<Ground> {
+/// This machine with its cells, or a saved one without, for the slice files
+/// `files`.
+pub(super) fn ground(
+    context: &Context<'_>,
+    files: &[PathBuf],
+    saved: Option<&Path>,
+) -> Result<Ground> {
+    let named = files.iter().map(PathBuf::as_path).chain(saved);
+    if named.filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::new(
+            "cannot read standard input twice",
+            "two files are named `-`",
+            "keep one of them in a file, and name that",
+        ));
+    }
     let Some(path) = saved else {
         return Ok(Ground {
             host: context.host()?,
@@ -44,7 +57,7 @@ pub(super) fn plan(context: &Context<'_>, options: &cli::Plan) -> Result<()> {
     if let Some(path) = &options.svg {
         refuse_other_files(path)?;
     }
-    let ground = ground(context, options.host.as_deref())?;
+    let ground = ground(context, &options.files, options.host.as_deref())?;
     let (slices, report) = config::read(&options.files);
     if report.has_errors() {
         return Err(all_of(&ground, &options.files, (&slices, report)).into());
@@ -119,7 +132,7 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
         cli::Policy::Cluster => Policy::Cluster,
         cli::Policy::Partition => Policy::Partition,
     };
-    let host = ground(context, options.host.as_deref())?.host;
+    let host = ground(context, &[], options.host.as_deref())?.host;
     let file = plan::generate(&host, policy, &options.image, options.initrd.as_deref());
     // A file without slices is none: reading it would fail with less to go on.
     if !file.contains("[[slice]]") {
@@ -138,7 +151,7 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
 
 /// `check` of slice files.
 pub(super) fn check(context: &Context<'_>, files: &[PathBuf], saved: Option<&Path>) -> Result<()> {
-    let ground = ground(context, saved)?;
+    let ground = ground(context, files, saved)?;
     let (slices, report) = config::read(files);
     told(
         context,
@@ -191,7 +204,7 @@ pub(super) fn slices(context: &Context<'_>, files: &[PathBuf]) -> Result<Vec<Sli
     }
     // What is wrong with the files counts more than a machine that cannot be
     // looked at.
-    match ground(context, None) {
+    match ground(context, &[], None) {
         Ok(ground) => Err(all_of(&ground, files, (&slices, report)).into()),
         Err(_) => Err(report.into()),
     }
@@ -212,7 +225,7 @@ pub(super) fn checked(host: &Host, slices: &[Slice], taken: &Taken) -> Result<Pl
 
 /// `host`.
 pub(super) fn host(context: &Context<'_>, options: &cli::HostArgs) -> Result<()> {
-    let host = ground(context, options.host.as_deref())?.host;
+    let host = ground(context, &[], options.host.as_deref())?.host;
     if let Some(path) = &options.save {
         host.save(path)?;
     }

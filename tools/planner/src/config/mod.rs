@@ -7,7 +7,6 @@
 
 mod form;
 pub mod name;
-mod open;
 pub mod raw;
 mod reference;
 mod resolve;
@@ -19,6 +18,7 @@ pub use source::Source;
 
 use crate::pci::Address;
 use crate::report::{Finding, Place, Report};
+use crate::text;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -224,9 +224,9 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Slice>, Report> {
 pub fn read(paths: &[PathBuf]) -> (Vec<Slice>, Report) {
     let (mut slices, mut report) = (Vec::new(), Report::default());
     for path in paths {
-        match open::text(path) {
-            Ok(text) => {
-                let (found, wrong) = read_one(&text, &open::shown(path));
+        match text::read(path, text::SLICES) {
+            Ok(written) => {
+                let (found, wrong) = read_one(&written, &text::shown(path));
                 slices.extend(found);
                 report.extend(wrong);
             }
@@ -240,7 +240,7 @@ pub fn read(paths: &[PathBuf]) -> (Vec<Slice>, Report) {
 /// The names under which findings know the files `paths`.
 #[must_use]
 pub fn shown(paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().map(|p| open::shown(p)).collect()
+    paths.iter().map(|p| text::shown(p)).collect()
 }
 
 /// Reads slices from the text of a file; `path` is named in findings, and

@@ -2,23 +2,24 @@
 
 use super::{Host, Node, Pages, VERSION};
 use crate::report::{Finding, Place, Report};
+use crate::text;
 use std::fs;
 use std::path::Path;
 
 impl Host {
-    /// Reads a saved host; the form follows from the name's end (`.toml`,
-    /// anything else is JSON).
+    /// Reads a saved host; `-` is standard input. The form follows from the name's
+    /// end (`.toml`, anything else is JSON), that of standard input from its first
+    /// character.
     ///
     /// # Errors
     ///
     /// The file cannot be read, is no host, or is one of another version.
     pub fn load(path: &Path) -> Result<Self, Report> {
-        let text = fs::read_to_string(path).map_err(|e| {
-            Finding::error(format!("the host file cannot be read: {e}"))
-                .at(Place::file(path))
-                .help("`cellctl host --save FILE` writes one on the machine itself")
-        })?;
-        Self::parse(&text, path)
+        let written = text::read(path, text::HOST)?;
+        if text::is_stdin(path) && !written.trim_start().starts_with('{') {
+            return Self::from_toml(&written, &text::shown(path));
+        }
+        Self::parse(&written, &text::shown(path))
     }
 
     /// Reads a host from the text of a file; `path` says the form and is named
@@ -28,17 +29,28 @@ impl Host {
     ///
     /// As [`Host::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, Report> {
-        let host: Self = match is_toml(path) {
-            true => toml::from_str(text).map_err(|e| {
-                let span = e.span().unwrap_or_default();
-                malformed(Place::in_text(path, text, span), e.message())
-            })?,
-            false => serde_json::from_str(text).map_err(|e| {
-                let start = line_start(text, e.line());
-                let at = start + e.column().saturating_sub(1);
-                malformed(Place::in_text(path, text, at..at + 1), &e.to_string())
-            })?,
-        };
+        if is_toml(path) {
+            return Self::from_toml(text, path);
+        }
+        let host: Self = serde_json::from_str(text).map_err(|e| {
+            let start = line_start(text, e.line());
+            let at = start + e.column().saturating_sub(1);
+            malformed(Place::in_text(path, text, at..at + 1), &e.to_string())
+        })?;
+        host.checked(path)
+    }
+
+    fn from_toml(text: &str, path: &Path) -> Result<Self, Report> {
+        let host: Self = toml::from_str(text).map_err(|e| {
+            let span = e.span().unwrap_or_default();
+            malformed(Place::in_text(path, text, span), e.message())
+        })?;
+        host.checked(path)
+    }
+
+    /// Itself, if its version is ours and nothing contradicts the rest.
+    fn checked(self, path: &Path) -> Result<Self, Report> {
+        let host = self;
         if host.version != VERSION {
             return Err(Finding::error(format!(
                 "this host file has version {}, and this tool reads version {VERSION}",
