@@ -131,6 +131,12 @@ impl World {
         world
     }
 
+    /// Goes back to what [`Self::now`] was.
+    fn restore(&self, (machine, notes): &(Facts, BTreeMap<PathBuf, Vec<u8>>)) {
+        self.fake.now.borrow_mut().clone_from(machine);
+        self.notes.files.borrow_mut().clone_from(notes);
+    }
+
     fn now(&self) -> (Facts, BTreeMap<PathBuf, Vec<u8>>) {
         let notes = self.notes.files.borrow().clone();
         (self.fake.now.borrow().clone(), notes)
@@ -249,51 +255,55 @@ impl World {
 }
 
 /// Cuts the life of `record` off everywhere, and the cleaning up after every cut
-/// at each `stride`-th change; returns how many cuts there were.
-fn walk(record: &CellRecord, other: Option<&CellRecord>, stride: usize) -> u32 {
+/// everywhere as well; returns how many single cuts and how many pairs there were.
+fn walk(record: &CellRecord, other: Option<&CellRecord>) -> (u32, u32) {
     let dir = tempfile::tempdir().expect("temporary folder");
     let world = World::new(dir.path(), other);
     let all = other.is_none();
     world.live(record, all).expect("lives");
     world.assert_as_before("a life without cuts");
     let changes = world.fake.changes.get();
-    let mut cuts = 0;
-    for (cut, at) in CUTS
-        .iter()
-        .flat_map(|cut| (1..=changes).map(move |at| (*cut, at)))
-    {
-        let mut told = format!("{cut:?} at {at} of {changes}");
-        let mut second = 0;
-        loop {
-            world.arm(cut, at);
-            // It may well live: not every change that fails is one of a step.
-            let _ = world.live(record, all);
+    let everywhere = |cut: &Cut| {
+        let cut = *cut;
+        (1..=changes).map(move |at| (cut, at))
+    };
+    let (mut single, mut pairs) = (0, 0);
+    for (cut, at) in CUTS.iter().flat_map(everywhere) {
+        let told = format!("{cut:?} at {at} of {changes}");
+        world.arm(cut, at);
+        // It may well live: not every change that fails is one of a step.
+        let _ = world.live(record, all);
+        world.disarm();
+        let left = world.now();
+        world.clean_up(&record.name, all).expect(&told);
+        world.assert_as_before(&told);
+        single += 1;
+        for second in 1.. {
+            world.restore(&left);
+            world.arm(Cut::Kill, second);
+            let cleaned = world.clean_up(&record.name, all);
+            let uncut = world.fake.changes.get() < second;
             world.disarm();
-            cuts += 1;
-            if second > 0 {
-                world.arm(Cut::Kill, second);
-                let cleaned = world.clean_up(&record.name, all);
-                world.disarm();
-                cuts += 1;
-                if cleaned.is_ok() {
-                    break;
-                }
-                told = format!("{cut:?} at {at} of {changes}, then Kill at {second}");
+            let told = format!("{told}, then Kill at {second}");
+            if uncut {
+                cleaned.expect(&told);
+                break;
             }
             world.clean_up(&record.name, all).expect(&told);
             world.assert_as_before(&told);
-            second += u32::try_from(stride).expect("small");
+            pairs += 1;
         }
         world.assert_as_before(&told);
     }
-    cuts
+    (single, pairs)
 }
 
 #[test]
 fn whatever_is_cut_off_nothing_is_left_behind() {
-    let plain = walk(&record("a"), None, 3);
-    let rich = walk(&record_with_vfs("a", 0, 1), None, 29);
-    println!("{plain} cuts for a plain cell, {rich} for one with functions: nothing is left");
+    let plain = walk(&record("a"), None);
+    println!("a plain cell: {plain:?} cuts and pairs of cuts, nothing is left");
+    let rich = walk(&record_with_vfs("a", 0, 1), None);
+    println!("one with functions: {rich:?} cuts and pairs of cuts, nothing is left");
 }
 
 #[test]
@@ -303,8 +313,35 @@ fn whatever_is_cut_off_another_cell_keeps_all_that_it_has() {
     for (cpu, linux) in mine.assignment.cpus.iter_mut().zip([4, 5]) {
         cpu.linux = linux;
     }
-    let cuts = walk(&mine, Some(&other), 29);
-    println!("{cuts} cuts beside another cell: it keeps all");
+    let cuts = walk(&mine, Some(&other));
+    println!("beside another cell: {cuts:?} cuts and pairs of cuts, it keeps all");
+}
+
+#[test]
+fn crash_right_after_entering_leaves_a_record_with_the_cpus() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let world = World::new(dir.path(), None);
+    let mut on = 0;
+    for at in 1.. {
+        world.arm(Cut::Kill, at);
+        let entered = world.enable();
+        let uncut = world.fake.changes.get() < at;
+        world.disarm();
+        if world.fake.now.borrow().on {
+            let record = world.state.monitor().expect("reads").expect("noted");
+            let linux: Vec<_> = record.cpus.iter().map(|c| c.linux).collect();
+            assert_eq!(linux, [0, 1], "killed at {at}");
+            on += 1;
+        }
+        let told = format!("killed at {at}");
+        world.clean_up("none", true).expect(&told);
+        world.assert_as_before(&told);
+        if uncut {
+            entered.expect("nothing was in the way");
+            break;
+        }
+    }
+    assert!(on > 1, "one of the crashes came after the monitor was on");
 }
 
 #[test]
