@@ -72,7 +72,8 @@ impl Agreement {
         }
     }
 
-    const fn present(self) -> u32 {
+    /// CPUs that have come and not gone.
+    pub const fn present(self) -> u32 {
         self.0 & PRESENT
     }
 

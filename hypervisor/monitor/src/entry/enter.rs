@@ -14,7 +14,7 @@ use crate::mem::map::{self, Window};
 use crate::mem::pool;
 use crate::refusal::EnterError;
 use crate::switch::frame::{self, EntryFrame};
-use crate::switch::together::{BACK, DECISION, GO, PATIENCE_US, READY, UNDECIDED, decide, go};
+use crate::switch::together::{self, Outcome, PATIENCE_US, all_enter};
 use crate::sync::{self, wait_for};
 use crate::vcpu::svm::Svm;
 use crate::vcpu::vmx::Vmx;
@@ -139,43 +139,25 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
 fn late() -> EnterError {
     EnterError {
         status: EnterStatus::Late,
-        detail: READY.load(Ordering::Acquire),
+        detail: together::ready(),
     }
 }
 
-/// The part that each CPU does, and the decision.
+/// The part that each CPU does, and the agreement of all.
 fn prepare<'a>(
     area: Area,
     state: &CpuState,
     vcpu: Result<&'a mut dyn Vcpu, EnterError>,
 ) -> Result<Cpu<'a>, EnterError> {
     let mut own = vcpu.and_then(|vcpu| prepare_own(area, state, vcpu));
-    if own.is_err() {
-        decide(BACK);
-    }
-    let ready = READY.fetch_add(1, Ordering::AcqRel) + 1;
-    let expected = boot::boot_info().cpu_count;
-    if ready == expected
-        && DECISION.load(Ordering::Acquire) == UNDECIDED
-        && let Ok(cpu) = &mut own
-    {
-        go(&mut cpu.window);
-    }
-    let decided = wait_for(PATIENCE_US, || {
-        DECISION.load(Ordering::Acquire) != UNDECIDED
-    });
-    if !decided {
-        decide(BACK);
-    }
-    let go = DECISION.load(Ordering::Acquire) == GO;
+    let outcome = all_enter(own.as_mut().ok().map(|cpu| &mut cpu.window));
     match own {
-        Ok(cpu) if go => Ok(cpu),
+        Ok(cpu) if outcome == Outcome::All => Ok(cpu),
         Ok(cpu) => {
             cpu.vcpu.disable();
-            Err(if decided {
-                EnterStatus::OtherCpuFailed.into()
-            } else {
-                late()
+            Err(match outcome {
+                Outcome::Late => late(),
+                _ => EnterStatus::OtherCpuFailed.into(),
             })
         }
         Err(error) => Err(error),

@@ -1,68 +1,133 @@
 //! All CPUs enter together, or none does; the same on the way out.
+//!
+//! What is agreed, and how, is `cellvisor_core::agreement`: each of its steps is
+//! one exchange of one word here.
 
 use crate::boot;
 use crate::cpu::stack;
 use crate::dev::iommu;
 use crate::mem::map::Window;
 use crate::sync::wait_for;
+use cellvisor_core::agreement::{Agreement, Arrival, Verdict};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// How long CPUs wait for each other, in microseconds.
 pub(crate) const PATIENCE_US: u64 = 15_000_000;
+/// How long they wait for the one that takes the IOMMU's units, or gives them
+/// back, when all are there. Each command of a unit has a limit of its own.
+const WORK_US: u64 = 60_000_000;
 
-pub(crate) static READY: AtomicU32 = AtomicU32::new(0);
-pub(crate) static DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);
-pub(crate) const UNDECIDED: u32 = 0;
-pub(crate) const GO: u32 = 1;
-pub(crate) const BACK: u32 = 2;
+static ENTERING: Shared = Shared(AtomicU32::new(Agreement::NEW.bits()));
+static LEAVING: Shared = Shared(AtomicU32::new(Agreement::NEW.bits()));
 
-/// The last CPU is ready: nothing is left that could fail but the others'
-/// patience.
-pub(crate) fn go(window: &mut Window) {
-    // SAFETY: the other CPUs wait for the decision.
-    unsafe { stack::on_large_stack(|| iommu::take(window)) };
-    decide(GO);
-    if DECISION.load(Ordering::Acquire) != GO {
-        iommu::give_back();
+/// What an agreement comes to, for one of the CPUs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All go on.
+    All,
+    /// One of the others cannot, or would not wait.
+    Back,
+    /// This one would not wait.
+    Late,
+    /// The others had gone back when this one came.
+    NotCounted,
+}
+
+/// An agreement as all CPUs see it.
+struct Shared(AtomicU32);
+
+impl Shared {
+    fn now(&self) -> Agreement {
+        Agreement::from_bits(self.0.load(Ordering::Acquire))
     }
-}
 
-/// Decides, unless it is decided already.
-pub(crate) fn decide(what: u32) {
-    // A decision that stands is what everybody follows.
-    let _ = DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
-}
-
-/// CPUs that have come to leave together, and the same decision as on the way
-/// in. A failed attempt is closed by the last CPU that gives it up.
-static LEAVING: AtomicU32 = AtomicU32::new(0);
-static LEAVE_DECISION: AtomicU32 = AtomicU32::new(UNDECIDED);
-static LEFT_WAITING: AtomicU32 = AtomicU32::new(0);
-
-/// Waits until all CPUs have come to leave; true if all have.
-pub(crate) fn all_leave(window: &mut Window) -> bool {
-    let expected = boot::boot_info().cpu_count;
-    LEFT_WAITING.fetch_add(1, Ordering::AcqRel);
-    let decide = |what| {
-        let _ =
-            LEAVE_DECISION.compare_exchange(UNDECIDED, what, Ordering::AcqRel, Ordering::Acquire);
-    };
-    if LEAVING.fetch_add(1, Ordering::AcqRel) + 1 == expected {
-        iommu::give_back();
-        decide(GO);
-        if LEAVE_DECISION.load(Ordering::Acquire) != GO {
-            iommu::take(window);
+    /// Takes a step, whatever others do meanwhile, and returns what it gives.
+    fn exchange<T>(&self, step: impl Fn(Agreement) -> (Agreement, T)) -> T {
+        let word = &self.0;
+        let mut now = word.load(Ordering::Acquire);
+        loop {
+            let (next, result) = step(Agreement::from_bits(now));
+            let new = next.bits();
+            match word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return result,
+                Err(other) => now = other,
+            }
         }
     }
-    if !wait_for(PATIENCE_US, || {
-        LEAVE_DECISION.load(Ordering::Acquire) != UNDECIDED
-    }) {
-        decide(BACK);
+
+    /// The same with a step that has no other result; the verdict after it.
+    fn step(&self, step: impl Fn(Agreement) -> Agreement) -> Option<Verdict> {
+        self.exchange(|now| {
+            let next = step(now);
+            (next, next.verdict())
+        })
     }
-    let go = LEAVE_DECISION.load(Ordering::Acquire) == GO;
-    if !go && LEFT_WAITING.fetch_sub(1, Ordering::AcqRel) == 1 {
-        LEAVING.store(0, Ordering::Release);
-        LEAVE_DECISION.store(UNDECIDED, Ordering::Release);
+
+    /// Comes, fit or not, and waits for all others. The last one does `work` while
+    /// they wait, and `undo` if one of them would not.
+    fn agree(&self, fit: bool, work: impl FnOnce(), undo: impl FnOnce()) -> Outcome {
+        let expected = boot::boot_info().cpu_count;
+        let mut in_time = true;
+        match self.exchange(|now| now.arrive(expected, fit)) {
+            Arrival::TooLate => return Outcome::NotCounted,
+            Arrival::Commit => {
+                work();
+                if self.step(Agreement::committed) != Some(Verdict::Go) {
+                    undo();
+                }
+            }
+            Arrival::Wait => in_time = self.wait(),
+        }
+        if self.now().verdict() == Some(Verdict::Go) {
+            Outcome::All
+        } else if in_time {
+            Outcome::Back
+        } else {
+            Outcome::Late
+        }
     }
-    go
+
+    /// Waits for the verdict; false if the time is over.
+    fn wait(&self) -> bool {
+        let decided = || self.now().verdict().is_some();
+        if wait_for(PATIENCE_US, decided) {
+            return true;
+        }
+        if self.step(Agreement::lose_patience).is_none() {
+            // All are here, and the last one works.
+            if wait_for(WORK_US, decided) {
+                return true;
+            }
+            self.step(Agreement::give_up);
+        }
+        false
+    }
+}
+
+/// CPUs that have come to enter.
+pub(crate) fn ready() -> u32 {
+    ENTERING.now().present()
+}
+
+/// Waits for all CPUs, the last of which takes the IOMMU's units. One that cannot
+/// enter says so with `None`. Nobody departs: another attempt loads the image anew.
+pub(crate) fn all_enter(window: Option<&mut Window>) -> Outcome {
+    let fit = window.is_some();
+    let take = || {
+        if let Some(window) = window {
+            // SAFETY: the other CPUs wait for the verdict.
+            unsafe { stack::on_large_stack(|| iommu::take(window)) };
+        }
+    };
+    ENTERING.agree(fit, take, iommu::give_back)
+}
+
+/// Waits until all CPUs have come to leave; true if all have. If not, the next
+/// attempt begins when all that came have gone back.
+pub(crate) fn all_leave(window: &mut Window) -> bool {
+    let outcome = LEAVING.agree(true, iommu::give_back, || iommu::take(window));
+    if matches!(outcome, Outcome::Back | Outcome::Late) {
+        LEAVING.step(Agreement::depart);
+    }
+    outcome == Outcome::All
 }
