@@ -46,6 +46,9 @@ pub const ASSIGN: u32 = 1 << 5;
 /// Start as the first CPU of the owner.
 pub const BOOT: u32 = 1 << 6;
 
+/// Those that come from the owner's other CPUs.
+const OF_OWNER: u32 = NMI | INIT | SIPI;
+
 /// What the CPU carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -66,10 +69,13 @@ pub enum Step {
 }
 
 /// Requests that are being served. The order is fixed, so that a stop that comes
-/// with others comes first, and a CPU that changes its owner forgets before what
-/// it was to do for the old one.
+/// with others comes first. A CPU that changes its owner forgets what it was to do
+/// for the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Requests(u32);
+pub struct Requests {
+    left: u32,
+    served: u32,
+}
 
 /// All requests, in the order in which they are served.
 const ORDER: [u32; 7] = [STOP, ASSIGN, INIT, SIPI, BOOT, FLUSH, NMI];
@@ -77,7 +83,16 @@ const ORDER: [u32; 7] = [STOP, ASSIGN, INIT, SIPI, BOOT, FLUSH, NMI];
 impl Requests {
     /// From the bits that others have set.
     pub const fn new(bits: u32) -> Self {
-        Self(bits)
+        Self {
+            left: bits,
+            served: bits,
+        }
+    }
+
+    /// The bits to clear when all is served. Interrupts that the last owner's CPUs
+    /// sent while the CPU changed its owner are among them.
+    pub const fn served(self) -> u32 {
+        self.served
     }
 
     /// The next step for a CPU in this activity, which the steps before may have
@@ -85,10 +100,14 @@ impl Requests {
     /// all is served.
     pub fn next(&mut self, activity: Activity) -> Option<Step> {
         for request in ORDER {
-            if self.0 & request == 0 {
+            if self.left & request == 0 {
                 continue;
             }
-            self.0 &= !request;
+            self.left &= !request;
+            if request == ASSIGN {
+                self.left = 0;
+                self.served |= OF_OWNER;
+            }
             if let Some(step) = step(request, activity) {
                 return Some(step);
             }
@@ -214,20 +233,30 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_may_be_stopped_assigned_and_booted_at_once() {
-        let want = (
-            vec![Step::Stop, Step::Assign, Step::Boot],
-            Activity::Running,
-        );
-        assert_eq!(serve(STOP | ASSIGN | BOOT, Activity::Running), want);
+    fn a_cpu_may_be_stopped_and_assigned_at_once() {
+        let want = (vec![Step::Stop, Step::Assign], Activity::WaitForSipi);
+        assert_eq!(serve(STOP | ASSIGN, Activity::Running), want);
     }
 
     #[test]
-    fn an_assignment_that_finds_no_cell_leaves_the_cpu_stopped() {
-        let mut requests = Requests::new(ASSIGN | BOOT);
+    fn a_new_owner_gets_nothing_that_was_for_the_last() {
+        let all = INIT | SIPI | BOOT | FLUSH | NMI;
+        let want = (vec![Step::Assign], Activity::WaitForSipi);
+        assert_eq!(serve(ASSIGN | all, Activity::Stopped), want);
+    }
+
+    #[test]
+    fn what_the_last_owner_sends_meanwhile_is_cleared() {
+        let mut requests = Requests::new(ASSIGN);
         assert_eq!(requests.next(Activity::Stopped), Some(Step::Assign));
-        // It did not succeed: the activity is what it was.
-        assert_eq!(requests.next(Activity::Stopped), None);
+        assert_eq!(requests.served(), ASSIGN | NMI | INIT | SIPI);
+    }
+
+    #[test]
+    fn without_a_new_owner_only_what_was_seen_is_cleared() {
+        let mut requests = Requests::new(FLUSH | NMI);
+        while requests.next(Activity::Running).is_some() {}
+        assert_eq!(requests.served(), FLUSH | NMI);
     }
 
     #[test]

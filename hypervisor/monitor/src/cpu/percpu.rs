@@ -7,6 +7,7 @@ use crate::boot;
 use crate::mem::{AREA_SIZE, STACK_SIZE, areas_start, memory_size};
 use cellvisor_abi::call::{CellId, ExitKind};
 use cellvisor_abi::image::BASE;
+pub(crate) use cellvisor_core::requests::{self as request, Activity};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
@@ -14,43 +15,11 @@ const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
 /// Most CPUs that the monitor can take.
 pub(crate) const MAX_CPUS: usize = 1024;
 
-/// Requests to a CPU, as bits of [`CpuShared::requests`]. The CPU clears a bit
-/// when the request is done.
-pub(crate) mod request {
-    /// Deliver an NMI to the guest.
-    pub(crate) const NMI: u32 = 1 << 0;
-    /// INIT: forget the guest's state and wait for a start-up IPI.
-    pub(crate) const INIT: u32 = 1 << 1;
-    /// Start-up IPI with [`super::CpuShared::sipi_vector`].
-    pub(crate) const SIPI: u32 = 1 << 2;
-    /// Forget cached second-level translations.
-    pub(crate) const FLUSH: u32 = 1 << 3;
-    /// Leave the guest for good and wait in the monitor.
-    pub(crate) const STOP: u32 = 1 << 4;
-    /// Become the CPU of [`super::CpuShared::next_owner`]. Only while stopped.
-    pub(crate) const ASSIGN: u32 = 1 << 5;
-    /// Start as the first CPU of the owner. Only while stopped or waiting.
-    pub(crate) const BOOT: u32 = 1 << 6;
-    /// Those that come from the owner's other CPUs.
-    pub(crate) const OF_OWNER: u32 = NMI | INIT | SIPI;
-}
-
-/// What a CPU is doing, for others to see.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Activity {
-    /// Runs its owner's code.
-    Running = 0,
-    /// Waits for a start-up IPI.
-    WaitForSipi = 1,
-    /// Stopped by the monitor.
-    Stopped = 2,
-}
-
 /// What other CPUs and the NMI handler see of a CPU. At the address in GS.
 #[repr(C)]
 pub(crate) struct CpuShared {
-    /// Bits of [`request`]. The first word: `entry.S` looks at it.
+    /// Bits of [`request`], which the CPU clears when they are served. The first
+    /// word: `entry.S` looks at it.
     pub(crate) requests: AtomicU32,
     /// Non-zero after an NMI arrived while the monitor ran. The second word.
     pub(crate) nmi_seen: AtomicU32,
@@ -87,16 +56,12 @@ const _: () = assert!(size_of::<CpuShared>() <= PAGE);
 impl CpuShared {
     /// What the CPU is doing.
     pub(crate) fn activity(&self) -> Activity {
-        match self.activity.load(Ordering::Acquire) {
-            0 => Activity::Running,
-            1 => Activity::WaitForSipi,
-            _ => Activity::Stopped,
-        }
+        Activity::from_code(self.activity.load(Ordering::Acquire))
     }
 
     /// Tells others what this CPU does now.
     pub(crate) fn set_activity(&self, activity: Activity) {
-        self.activity.store(activity as u8, Ordering::Release);
+        self.activity.store(activity.code(), Ordering::Release);
     }
 
     /// Counts an exit. Only this CPU writes, so a plain addition is enough.

@@ -3,10 +3,11 @@
 
 use crate::cell;
 use crate::cell::cpu::Cpu;
-use crate::cpu::percpu::{Activity, request};
+use crate::cpu::percpu::Activity;
 use crate::cpu::{apic, outer, reset};
 use crate::machine;
 use cellvisor_abi::call::{CellId, ExitKind};
+use cellvisor_core::requests::{Requests, Step};
 use cellvisor_core::vcpu::{CpuState, RDX, RSI, Regs};
 use core::sync::atomic::Ordering;
 
@@ -45,36 +46,30 @@ impl Cpu<'_> {
         if requests == 0 {
             return;
         }
-        let asked = |bit: u32| requests & bit != 0;
-        if asked(request::STOP) {
-            self.shared.set_activity(Activity::Stopped);
+        let mut left = Requests::new(requests);
+        while let Some(step) = left.next(self.shared.activity()) {
+            self.carry_out(step);
         }
-        if asked(request::ASSIGN) {
-            self.assign();
-            // Interrupts for the last owner are none for the new one.
-            self.shared
-                .requests
-                .fetch_and(!(requests | request::OF_OWNER), Ordering::AcqRel);
-            return;
+        let served = left.served();
+        self.shared.requests.fetch_and(!served, Ordering::AcqRel);
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Stop => self.shared.set_activity(Activity::Stopped),
+            Step::Assign => self.assign(),
+            Step::WaitForSipi => self.shared.set_activity(Activity::WaitForSipi),
+            Step::StartUp => {
+                let vector = self.shared.sipi_vector.load(Ordering::Relaxed);
+                self.start(&CpuState::start_up(vector), Regs::default());
+            }
+            Step::Boot => self.boot(),
+            Step::Flush => self.vcpu.flush(),
+            Step::Nmi => {
+                self.shared.count(ExitKind::Nmi);
+                self.nmi_pending = true;
+            }
         }
-        if asked(request::INIT) && self.shared.activity() != Activity::Stopped {
-            self.shared.set_activity(Activity::WaitForSipi);
-        }
-        if asked(request::SIPI) && self.shared.activity() == Activity::WaitForSipi {
-            let vector = self.shared.sipi_vector.load(Ordering::Relaxed);
-            self.start(&CpuState::start_up(vector), Regs::default());
-        }
-        if asked(request::BOOT) && self.shared.activity() == Activity::WaitForSipi {
-            self.boot();
-        }
-        if asked(request::FLUSH) {
-            self.vcpu.flush();
-        }
-        if asked(request::NMI) && self.shared.activity() == Activity::Running {
-            self.shared.count(ExitKind::Nmi);
-            self.nmi_pending = true;
-        }
-        self.shared.requests.fetch_and(!requests, Ordering::AcqRel);
     }
 
     /// Becomes a CPU of another cell, or of the same one once more.
