@@ -18,6 +18,7 @@ use cellvisor_abi::call::{Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::kvmclock::Clock;
+use cellvisor_core::life::{self, Destroy};
 use cellvisor_core::state::Event;
 use log::log;
 
@@ -28,7 +29,7 @@ const SCRUB_STEP: u64 = 2 << 20;
 pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusal> {
     let cell = find(start.cell)?;
     let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
-    if cell.state() != State::Loadable {
+    if !life::may_start(cell.state()) {
         return Err(CallStatus::WrongState.into());
     }
     if !guest.functions.lock().wait(caller.window) {
@@ -76,9 +77,8 @@ type Step = Result<(CallStatus, Progress), Refusal>;
 
 /// Scrubs a step; the cell is loadable when all is done.
 pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
-    match cell.state() {
-        State::Stopped(_) | State::Failed => {}
-        _ => return Err(CallStatus::WrongState.into()),
+    if !life::may_reload(cell.state()) {
+        return Err(CallStatus::WrongState.into());
     }
     let (status, progress) = scrub(caller, cell)?;
     if status == CallStatus::Ok {
@@ -90,11 +90,10 @@ pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
 
 /// Scrubs a step; the cell is gone when all is done.
 pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
-    let progress = match cell.state() {
-        State::Running => return Err(CallStatus::WrongState.into()),
-        // What a loadable cell has in its memory is the root's.
-        State::Loadable => Progress { done: 0, total: 0 },
-        State::Stopped(_) | State::Failed => match scrub(caller, cell)? {
+    let progress = match life::destroy(cell.state()) {
+        Destroy::Refused => return Err(CallStatus::WrongState.into()),
+        Destroy::AtOnce => Progress { done: 0, total: 0 },
+        Destroy::Scrub => match scrub(caller, cell)? {
             (CallStatus::Ok, progress) => progress,
             again => return Ok(again),
         },
@@ -163,21 +162,19 @@ fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     let total = cell.guest.as_ref().map_or(0, |guest| guest.memory);
     // DMA ends before the memory is zeroed.
     let quiet = quiet(caller, cell);
-    let done = cell.life.lock().scrubbed;
-    let end = total.min(done + SCRUB_STEP);
-    let mut at = done;
-    while at < end {
+    let step = life::scrub(cell.life.lock().scrubbed, total, SCRUB_STEP);
+    for at in (step.start..step.end).step_by(PAGE_SIZE as usize) {
         let page = nth_page(cell, at).ok_or(CallStatus::BadResource)?;
         caller.window.zero(page);
-        at += PAGE_SIZE;
     }
-    cell.life.lock().scrubbed = end;
-    let status = if end == total && quiet {
+    cell.life.lock().scrubbed = step.end;
+    let status = if step.last && quiet {
         CallStatus::Ok
     } else {
         CallStatus::Again
     };
-    Ok((status, Progress { done: end, total }))
+    let done = step.end;
+    Ok((status, Progress { done, total }))
 }
 
 /// Page at byte `offset` of all that the cell owns, in host order.

@@ -21,7 +21,7 @@ use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
 use crate::{boot, log, machine};
 use cellvisor_abi::call::{
-    CellId, Code, ConsoleWrite, FunctionRequest, Info, Owner, ReadRequest, ReadResponse, Stats,
+    CellId, Code, ConsoleWrite, FunctionRequest, Info, ReadRequest, ReadResponse, Stats,
     StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
@@ -111,8 +111,7 @@ fn is_roots(at: u64, len: usize) -> bool {
     else {
         return false;
     };
-    end <= machine::get().physical_end / PAGE_SIZE
-        && owners::with(|o| o.pages.check(first, end, Owner::Root).is_ok()) == Some(true)
+    end <= machine::get().physical_end / PAGE_SIZE && owners::is_roots(first..end)
 }
 
 /// Calls `part` for each page of `at..at + len`: address, offset from `at`,

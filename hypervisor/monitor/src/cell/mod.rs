@@ -26,6 +26,7 @@ use cellvisor_abi::call::{
 use cellvisor_abi::{PAGE_SIZE, plan};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Table;
+use cellvisor_core::life;
 use cellvisor_core::state::{self, Event};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use log::log;
@@ -65,8 +66,7 @@ impl DeniedCounters {
 
 /// Counts one refusal; true for the first few, which are worth a log line.
 pub(crate) fn count(counter: &AtomicU64) -> bool {
-    const LOGGED: u64 = 8;
-    counter.fetch_add(1, Ordering::Relaxed) < LOGGED
+    life::is_logged(counter.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Pages that tell the back end what reaches the hardware directly.
@@ -354,20 +354,21 @@ impl Cell {
 
     /// The answer to a status call.
     pub(crate) fn status(&self) -> CellStatus {
+        let guest = self.guest.as_ref();
+        let written = guest.map_or(0, |g| g.devices.lock().console_written());
+        let (functions, unprotected) = guest.map_or((0, false), |g| {
+            let functions = g.functions.lock();
+            (functions.len() as u32, functions.unprotected())
+        });
         let life = self.life.lock();
-        let written = self
-            .guest
-            .as_ref()
-            .map_or(0, |g| g.devices.lock().console_written());
-        let functions = self.guest.as_ref().map(|guest| &guest.functions);
         CellStatus {
             cell: self.id,
             name: self.name,
             state: life.state,
             cpus: self.cpus().count() as u32,
             memory: self.guest.as_ref().map_or(0, |g| g.memory),
-            functions: functions.map_or(0, |f| f.lock().len() as u32),
-            unprotected: functions.is_some_and(|f| f.lock().unprotected()),
+            functions,
+            unprotected,
             pool_pages: self.guest.as_ref().map_or(0, |g| g.pages),
             console_written: written,
             starts: life.starts,

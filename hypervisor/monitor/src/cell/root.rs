@@ -10,6 +10,8 @@ use cellvisor_abi::call::{CellId, Name, Owner, State};
 use cellvisor_abi::plan::SystemPlan;
 use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE};
 use cellvisor_core::paging::{Attr, MapError, MemType, PageSize};
+use cellvisor_core::touch;
+pub(crate) use cellvisor_core::touch::Mapped;
 use spin::Mutex;
 
 /// Ports of a 16550.
@@ -119,92 +121,48 @@ fn map_apic(root: &Cell) -> Option<()> {
 
 /// Maps all of `start..end` that the root owns. `None` if the pool is empty.
 pub(crate) fn map_range(root: &Cell, start: u64, end: u64) -> Option<()> {
-    let mut at = start;
-    while at < end {
-        at += match map_block(root, at, end) {
-            Mapped::Size(size) => size,
-            Mapped::NotOwned | Mapped::Already => PAGE_SIZE,
-            Mapped::NoMemory => return None,
-        };
+    touch::map_range(&mut View(root), start, end).then_some(())
+}
+
+/// The root's memory as `cellvisor_core::touch` asks for it.
+struct View<'a>(&'a Cell);
+
+impl touch::Memory for View<'_> {
+    fn largest(&self) -> PageSize {
+        machine::get().largest_page
     }
-    Some(())
-}
 
-/// What [`map_block`] did.
-pub(crate) enum Mapped {
-    /// Mapped this many bytes.
-    Size(u64),
-    /// The page is not the root's.
-    NotOwned,
-    /// The page is mapped.
-    Already,
-    /// The pool is empty.
-    NoMemory,
-}
+    fn end(&self) -> u64 {
+        machine::get().physical_end
+    }
 
-/// Maps the largest block around `at` that is all the root's, has one memory
-/// type, and is not mapped yet; in a block that starts at `at` if `end` limits
-/// it.
-fn map_block(root: &Cell, at: u64, end: u64) -> Mapped {
-    let facts = machine::get();
-    let page = at & !(PAGE_SIZE - 1);
-    let mut result = Mapped::NotOwned;
-    for size in [PageSize::Size1G, PageSize::Size2M, PageSize::Size4K] {
-        let bytes = size.bytes();
-        if size > facts.largest_page || !page.is_multiple_of(bytes) || page + bytes > end {
-            continue;
-        }
-        let (mem_type, same_until) = facts.mtrrs.uniform(page);
-        let owned = owners::with(|owners| {
-            owners
-                .pages
-                .check(page / PAGE_SIZE, (page + bytes) / PAGE_SIZE, Owner::Root)
-                .is_ok()
-        });
-        if same_until < page + bytes || owned != Some(true) {
-            continue;
-        }
+    fn mem_type(&self, address: u64) -> (MemType, u64) {
+        machine::get().mtrrs.uniform(address)
+    }
+
+    fn is_roots(&self, start: u64, end: u64) -> bool {
+        owners::is_roots(start / PAGE_SIZE..end / PAGE_SIZE)
+    }
+
+    fn map(&mut self, start: u64, size: u64, mem_type: MemType) -> Result<(), MapError> {
         let attr = Attr {
             read: true,
             write: true,
             execute: true,
             mem_type,
         };
-        let mut space = root.space.lock();
-        let Some(space) = space.as_mut() else {
-            return Mapped::NoMemory;
-        };
-        match space.map(Gpa(page), Hpa(page), bytes, attr) {
-            Ok(()) => return Mapped::Size(bytes),
-            Err(MapError::NoMemory) => return Mapped::NoMemory,
-            Err(MapError::Overlap(_)) => result = Mapped::Already,
-            Err(_) => {}
-        }
+        let mut space = self.0.space.lock();
+        let space = space.as_mut().ok_or(MapError::NoMemory)?;
+        space.map(Gpa(start), Hpa(start), size, attr)
     }
-    result
 }
 
 /// The root touched `gpa`, which is not mapped: maps the block around it if it
 /// is the root's. Device memory is mapped this way, when it is first used.
 pub(crate) fn map_on_touch(root: &Cell, gpa: u64) -> Mapped {
-    let facts = machine::get();
-    if gpa >= facts.physical_end {
-        return Mapped::NotOwned;
+    let mapped = touch::map_around(&mut View(root), gpa);
+    if mapped == Mapped::NoMemory {
+        log::line(format_args!("pool empty: root cannot map gpa={gpa:#x}"));
     }
-    for size in [PageSize::Size1G, PageSize::Size2M, PageSize::Size4K] {
-        let start = gpa & !(size.bytes() - 1);
-        if size > facts.largest_page {
-            continue;
-        }
-        match map_block(root, start, start + size.bytes()) {
-            Mapped::Size(bytes) if start + bytes > gpa => return Mapped::Size(bytes),
-            Mapped::NoMemory => {
-                log::line(format_args!("pool empty: root cannot map gpa={gpa:#x}"));
-                return Mapped::NoMemory;
-            }
-            Mapped::Already if size == PageSize::Size4K => return Mapped::Already,
-            _ => {}
-        }
-    }
-    Mapped::NotOwned
+    mapped
 }

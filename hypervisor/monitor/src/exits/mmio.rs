@@ -16,28 +16,91 @@ use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::icr;
 use cellvisor_core::insn::{self, Bus, MmioInsn, Op};
 use cellvisor_core::ioapic::Output;
-use cellvisor_core::pci::Access;
+use cellvisor_core::pci::{Access, Bdf};
+use cellvisor_core::target::{self, CellTarget, RootTarget, Touch};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Handles the exit.
 pub(crate) fn handle(cpu: &mut Cpu<'_>, access: MemoryAccess) {
+    let touch = Touch {
+        address: access.gpa,
+        write: access.write,
+        execute: access.execute,
+    };
     if cpu.is_root() {
-        root_access(cpu, access);
+        root_access(cpu, access, target::of_root(touch, &Machine));
     } else {
-        cell_access(cpu, access);
+        cell_access(cpu, access, target::of_cell(touch, &Devices(cpu.cell)));
     }
 }
 
-fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
-    let facts = machine::get();
-    let page = access.gpa & !(PAGE_SIZE - 1);
-    if page == facts.apic_page && facts.root_apic == apic::Mode::Xapic && access.write {
-        xapic_write(cpu, access);
-        return;
+/// The machine as `cellvisor_core::target` asks for it.
+struct Machine;
+
+impl target::Map for Machine {
+    fn xapic(&self) -> Option<u64> {
+        let machine = machine::get();
+        (machine.root_apic == apic::Mode::Xapic).then_some(machine.apic_page)
     }
-    if guarded_access(cpu, access) {
-        return;
+
+    fn end(&self) -> u64 {
+        machine::get().physical_end
     }
+
+    fn owner(&self, address: u64) -> Option<Owner> {
+        owners::of(address)
+    }
+
+    fn config(&self, address: u64) -> Option<(Bdf, u16)> {
+        pci::config_at(address)
+    }
+
+    fn is_ioapic(&self, address: u64) -> bool {
+        ioapic::is_register(address)
+    }
+
+    fn is_iommu(&self, address: u64) -> bool {
+        iommu::is_register(address)
+    }
+}
+
+/// The devices of a cell, likewise.
+struct Devices<'a>(&'a Cell);
+
+impl target::CellMap for Devices<'_> {
+    fn ioapic(&self) -> Option<u64> {
+        let layout = &self.0.guest.as_ref()?.layout;
+        (layout.ioapic != 0).then_some(layout.ioapic)
+    }
+
+    fn has_functions(&self) -> bool {
+        let guest = self.0.guest.as_ref();
+        guest.is_some_and(|guest| guest.functions.lock().len() != 0)
+    }
+
+    fn config(&self, address: u64) -> Option<(Bdf, u16)> {
+        pci::config_at(address)
+    }
+
+    fn is_table(&self, address: u64) -> bool {
+        functions::is_table(self.0, address)
+    }
+}
+
+fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: RootTarget) {
+    let registers = match target {
+        RootTarget::Xapic => return xapic_write(cpu, access),
+        RootTarget::Config(bdf, offset) => Registers::Config(bdf, offset),
+        RootTarget::IoApic => Registers::IoApic,
+        RootTarget::Iommu => Registers::Iommu,
+        RootTarget::Memory => return root_memory(cpu, access),
+    };
+    if !emulate(cpu, access, registers) {
+        cpu.refuse();
+    }
+}
+
+fn root_memory(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     match root::map_on_touch(cpu.cell, access.gpa) {
         Mapped::Size(_) | Mapped::Already => {}
         Mapped::NotOwned | Mapped::NoMemory => {
@@ -54,59 +117,42 @@ fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     }
 }
 
-fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
-    let ioapic = cpu
-        .cell
-        .guest
-        .as_ref()
-        .map_or(0, |guest| guest.layout.ioapic);
-    let page = access.gpa & !(PAGE_SIZE - 1);
-    if ioapic != 0 && page == ioapic && !access.execute {
-        ioapic_access(cpu, access);
-        return;
-    }
-    let config = pci::config_at(access.gpa).is_some() && has_functions(cpu.cell);
-    if !access.execute && (config || functions::is_table(cpu.cell, access.gpa)) {
-        if !emulate(cpu, access) {
-            cpu.fail(FailReason::Instruction { gpa: access.gpa });
+fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: CellTarget) {
+    let gpa = access.gpa;
+    let registers = match target {
+        CellTarget::IoApic => return ioapic_access(cpu, access),
+        CellTarget::Config(bdf, offset) => Registers::Config(bdf, offset),
+        CellTarget::Table => Registers::Table,
+        CellTarget::Nothing => {
+            let (write, execute) = (access.write, access.execute);
+            return cpu.fail(FailReason::Memory {
+                gpa,
+                write,
+                execute,
+            });
         }
-        return;
+    };
+    if !emulate(cpu, access, registers) {
+        cpu.fail(FailReason::Instruction { gpa });
     }
-    cpu.fail(FailReason::Memory {
-        gpa: access.gpa,
-        write: access.write,
-        execute: access.execute,
-    });
 }
 
-fn has_functions(cell: &Cell) -> bool {
-    let guest = cell.guest.as_ref();
-    guest.is_some_and(|guest| guest.functions.lock().len() != 0)
+/// Registers that are emulated.
+#[derive(Clone, Copy)]
+enum Registers {
+    /// Configuration space of a function, from this offset on.
+    Config(Bdf, u16),
+    /// An I/O APIC of the machine, for the root.
+    IoApic,
+    /// An IOMMU, for the root.
+    Iommu,
+    /// An MSI-X table, for its cell.
+    Table,
 }
 
-/// The root touches registers that the monitor plays, or configuration space
-/// that is guarded. False if it is something else.
-fn guarded_access(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
-    let page = access.gpa / PAGE_SIZE;
-    let own = access.execute
-        || access.gpa >= machine::get().physical_end
-        || owners::with(|o| o.pages.owner(page)) == Some(Owner::Root);
-    if own || !is_played(access.gpa) {
-        return false;
-    }
-    if !emulate(cpu, access) {
-        cpu.refuse();
-    }
-    true
-}
-
-fn is_played(gpa: u64) -> bool {
-    iommu::is_register(gpa) || ioapic::is_register(gpa) || pci::config_at(gpa).is_some()
-}
-
-/// Carries out an access to what the monitor plays. False for instructions that
-/// it does not know.
-fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
+/// Carries out an access to registers that are emulated. False for instructions
+/// that it does not know.
+fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> bool {
     let Some(insn) = instruction(cpu, access) else {
         return false;
     };
@@ -117,16 +163,17 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
         // Drivers do not compute on registers; their flags would have to be set.
         _ => return false,
     }
-    let mut played = Played {
+    let mut emulated = Emulated {
         cell: cpu.cell,
         window: &mut cpu.window,
         gpa: access.gpa,
+        registers,
         refused: false,
     };
-    insn::execute(&insn, &mut regs, &mut 0, &mut played);
-    let refused = played.refused;
+    insn::execute(&insn, &mut regs, &mut 0, &mut emulated);
+    let refused = emulated.refused;
     cpu.regs.0 = regs;
-    if refused && cpu.denied(|denied| played_counter(denied, access.gpa)) {
+    if refused && cpu.denied(|denied| registers.counter(denied)) {
         crate::log::line(format_args!(
             "cell={} denied write gpa={:#x} rip={rip:#x}",
             cpu.cell.name.as_str(),
@@ -137,59 +184,53 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess) -> bool {
     true
 }
 
-fn played_counter(denied: &DeniedCounters, gpa: u64) -> &AtomicU64 {
-    if pci::config_at(gpa).is_some() {
-        &denied.config
-    } else {
-        &denied.mmio
+impl Registers {
+    fn counter(self, denied: &DeniedCounters) -> &AtomicU64 {
+        match self {
+            Self::Config(..) => &denied.config,
+            Self::IoApic | Self::Iommu | Self::Table => &denied.mmio,
+        }
     }
 }
 
-/// What stands behind an access to a page that the monitor plays.
-struct Played<'a> {
+/// What stands behind an access to registers that are emulated.
+struct Emulated<'a> {
     cell: &'a Cell,
     window: &'a mut Window,
     gpa: u64,
+    registers: Registers,
     refused: bool,
 }
 
-impl Bus for Played<'_> {
+impl Bus for Emulated<'_> {
     fn read(&mut self, size: u8) -> u64 {
-        let is_root = self.cell.guest.is_none();
-        if let Some((bdf, offset)) = pci::config_at(self.gpa) {
-            let Some(access) = Access::new(offset, size) else {
-                return u64::MAX;
-            };
-            let value = if is_root {
-                functions::root_read(self.window, bdf, access)
-            } else {
-                functions::read(self.window, self.cell, bdf, access)
-            };
-            return u64::from(value);
-        }
-        let value = if is_root {
-            ioapic::root_read(self.window, self.gpa).or_else(|| iommu::root_read(self.gpa, size))
-        } else {
-            functions::read_table(self.window, self.cell, self.gpa, size)
+        let (window, cell, gpa) = (&mut *self.window, self.cell, self.gpa);
+        let value = match self.registers {
+            Registers::Config(bdf, offset) => Access::new(offset, size).map(|access| {
+                u64::from(match cell.guest {
+                    None => functions::root_read(window, bdf, access),
+                    Some(_) => functions::read(window, cell, bdf, access),
+                })
+            }),
+            Registers::IoApic => ioapic::root_read(window, gpa),
+            Registers::Iommu => iommu::root_read(gpa, size),
+            Registers::Table => functions::read_table(window, cell, gpa, size),
         };
         value.unwrap_or(u64::MAX)
     }
 
     fn write(&mut self, size: u8, value: u64) {
-        let is_root = self.cell.guest.is_none();
-        let done = if let Some((bdf, offset)) = pci::config_at(self.gpa) {
-            Access::new(offset, size).is_some_and(|access| {
-                if is_root {
-                    functions::root_write(self.window, bdf, access, value as u32)
-                } else {
-                    functions::write(self.window, self.cell, bdf, access, value as u32)
-                }
-            })
-        } else if is_root {
-            ioapic::root_write(self.window, self.gpa, value)
-                .unwrap_or_else(|| iommu::root_write(self.window, self.gpa, size, value))
-        } else {
-            functions::write_table(self.window, self.cell, self.gpa, size, value)
+        let (window, cell, gpa) = (&mut *self.window, self.cell, self.gpa);
+        let done = match self.registers {
+            Registers::Config(bdf, offset) => {
+                Access::new(offset, size).is_some_and(|access| match cell.guest {
+                    None => functions::root_write(window, bdf, access, value as u32),
+                    Some(_) => functions::write(window, cell, bdf, access, value as u32),
+                })
+            }
+            Registers::IoApic => ioapic::root_write(window, gpa, value) == Some(true),
+            Registers::Iommu => iommu::root_write(window, gpa, size, value),
+            Registers::Table => functions::write_table(window, cell, gpa, size, value),
         };
         self.refused |= !done;
     }

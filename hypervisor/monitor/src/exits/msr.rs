@@ -12,9 +12,7 @@ use cellvisor_core::vcpu::RCX;
 
 /// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
 const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
-
 const BOOT_CPU: u64 = 1 << 8;
-
 const MICROCODE: u32 = 0x8b;
 
 fn policy_of(cpu: &Cpu<'_>) -> Policy {

@@ -4,7 +4,9 @@
 
 use crate::mem::pool;
 use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::call::Owner;
 use cellvisor_core::own::{OwnerMap, Span};
+use core::ops::Range;
 use spin::Mutex;
 
 /// Pages of the pool for each map's spans.
@@ -44,4 +46,17 @@ fn storage(pages: u64) -> Option<&'static mut [Span]> {
 /// Runs `f` with the maps locked; `None` before [`init`].
 pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
     OWNERS.lock().as_mut().map(f)
+}
+
+/// True if all of these pages, by their numbers, are the root's.
+pub(crate) fn is_roots(pages: Range<u64>) -> bool {
+    with(|owners| {
+        let check = owners.pages.check(pages.start, pages.end, Owner::Root);
+        check.is_ok()
+    }) == Some(true)
+}
+
+/// Who owns the page of a host-physical address; `None` before [`init`].
+pub(crate) fn of(address: u64) -> Option<Owner> {
+    with(|owners| owners.pages.owner(address / PAGE_SIZE))
 }

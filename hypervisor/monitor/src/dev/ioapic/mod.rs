@@ -72,7 +72,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
         let is_roots = || {
             chip.base < machine::get().physical_end
                 && pci::config_at(chip.base).is_none()
-                && owners::with(|o| o.pages.owner(page(chip.base))) == Some(Owner::Root)
+                && owners::of(chip.base) == Some(Owner::Root)
         };
         if alone && is_roots() {
             // One too many is one that cells cannot use.

@@ -6,7 +6,6 @@ use crate::cpu::{dest, percpu};
 use crate::machine;
 use crate::mem::map::Window;
 use crate::mem::owners;
-use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::iommu::vtd::Irte;
@@ -64,6 +63,5 @@ impl RootView<'_> {
 }
 
 fn is_roots(at: Hpa) -> bool {
-    at.0 < machine::get().physical_end
-        && owners::with(|o| o.pages.owner(at.0 / PAGE_SIZE)) == Some(Owner::Root)
+    at.0 < machine::get().physical_end && owners::of(at.0) == Some(Owner::Root)
 }
