@@ -249,9 +249,15 @@ impl<F: EntryFormat> Tables<F> {
     }
 
     /// Gives all table pages back. Nothing may walk the tables any more.
-    pub fn destroy(self, mem: &mut impl TableMem) {
+    pub fn destroy(mut self, mem: &mut impl TableMem) {
+        self.free_all(mem);
+    }
+
+    /// The same for an owner that cannot give the tables away, as it is dropped.
+    /// They must not be used afterwards.
+    pub fn free_all(&mut self, mem: &mut impl TableMem) {
         let mut stale = Stale::new();
-        let cursor = edit::Cursor::new(&self);
+        let cursor = edit::Cursor::new(self);
         cursor.collect_below(mem, &mut stale);
         stale.flushed(mem);
         mem.free(self.root);

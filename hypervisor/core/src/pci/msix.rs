@@ -82,22 +82,22 @@ impl Entry {
 
 /// A cell's table. The storage bounds what can be written.
 #[derive(Debug)]
-pub struct Table<'a> {
-    entries: &'a mut [Entry],
+pub struct Table<S> {
+    entries: S,
 }
 
-impl<'a> Table<'a> {
+impl<S: AsRef<[Entry]> + AsMut<[Entry]>> Table<S> {
     /// A table as after a reset, with an entry for each of `entries`.
     #[must_use]
-    pub fn new(entries: &'a mut [Entry]) -> Self {
-        entries.fill(Entry::RESET);
+    pub fn new(mut entries: S) -> Self {
+        entries.as_mut().fill(Entry::RESET);
         Self { entries }
     }
 
     /// The entries.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
-        self.entries
+        self.entries.as_ref()
     }
 
     /// Reads 4 or 8 bytes at `offset`; zero for what is not defined.
@@ -118,7 +118,7 @@ impl<'a> Table<'a> {
             return None;
         }
         let index = offset / ENTRY_SIZE;
-        let entry = self.entries.get_mut(index as usize)?;
+        let entry = self.entries.as_mut().get_mut(index as usize)?;
         write_half(entry, offset % ENTRY_SIZE, value as u32);
         if size == 8 {
             write_half(entry, offset % ENTRY_SIZE + 4, (value >> 32) as u32);
@@ -127,7 +127,7 @@ impl<'a> Table<'a> {
     }
 
     fn read_half(&self, offset: u32) -> u32 {
-        let Some(entry) = self.entries.get((offset / ENTRY_SIZE) as usize) else {
+        let Some(entry) = self.entries.as_ref().get((offset / ENTRY_SIZE) as usize) else {
             return 0;
         };
         match offset % ENTRY_SIZE {

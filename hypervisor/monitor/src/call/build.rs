@@ -34,10 +34,7 @@ pub(super) fn build(
     let no_memory = || Refusal::from(CallStatus::NoMemory);
     let (_, free_before) = crate::mem::pool::usage();
     let mut parts = Parts::new(functions);
-    if let Err(refusal) = parts.make(caller, id, plan) {
-        parts.free();
-        return Err(refusal);
-    }
+    parts.make(caller, id, plan)?;
     let (Some(space), Some(bitmaps), Some(devices)) = (parts.space, parts.bitmaps, parts.devices)
     else {
         return Err(no_memory());
@@ -55,7 +52,7 @@ pub(super) fn build(
         layout: plan.devices,
         devices: Mutex::new(devices),
         functions: Mutex::new(parts.functions),
-        domain: Mutex::new(parts.domain),
+        _domain: parts.domain,
         config_address: AtomicU32::new(0),
         boot: Mutex::new(None),
         pages: free_before - free_now + cell::CELL_PAGES as u32,
@@ -80,7 +77,7 @@ pub(super) fn build(
     cell::put(cell).ok_or_else(no_memory)
 }
 
-/// What a cell is put together from.
+/// What a cell is put together from. Functions are dropped before their domain.
 struct Parts {
     functions: Functions,
     domain: Option<Domain>,
@@ -100,7 +97,7 @@ impl Parts {
         }
     }
 
-    /// Makes all; what was made before an error is left to [`Self::free`].
+    /// Makes all; what was made before an error goes when the parts are dropped.
     fn make(
         &mut self,
         caller: &mut Caller<'_>,
@@ -133,22 +130,6 @@ impl Parts {
             return Err(no_memory());
         }
         Ok(())
-    }
-
-    fn free(mut self) {
-        self.functions.free();
-        if let Some(domain) = self.domain {
-            domain.free();
-        }
-        if let Some(space) = self.space {
-            space.destroy();
-        }
-        if let Some(bitmaps) = self.bitmaps {
-            bitmaps.free();
-        }
-        if let Some(devices) = self.devices {
-            devices.free();
-        }
     }
 }
 
@@ -192,8 +173,7 @@ fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), 
 
 /// Only the cell's own ports and the MSRs of its policy are direct.
 fn bitmaps(vendor: &'static Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
-    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
-    (vendor.fill_msr_bitmap)(vendor.cell_msrs, bitmaps.msr);
+    let bitmaps = Bitmaps::new(vendor, vendor.cell_msrs)?;
     bitmaps.intercept_all_ports();
     for ports in plan.ports.iter().flatten() {
         for offset in 0..ports.count {

@@ -32,16 +32,10 @@ pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Function
     let mut functions =
         Functions::with_room(count.min(MAX_FUNCTIONS)).ok_or(CallStatus::NoMemory)?;
     for wanted in plan.functions.iter() {
-        let added = wanted
-            .map_err(|_| CallStatus::Malformed.into())
-            .and_then(|wanted| look(window, plan, &functions, wanted))
-            .and_then(|device| match functions.push(device) {
-                true => Ok(()),
-                false => Err(CallStatus::NoMemory.into()),
-            });
-        if let Err(refusal) = added {
-            functions.free();
-            return Err(refusal);
+        let wanted = wanted.map_err(|_| CallStatus::Malformed)?;
+        let device = look(window, plan, &functions, wanted)?;
+        if !functions.push(device) {
+            return Err(CallStatus::NoMemory.into());
         }
     }
     Ok(functions)
@@ -314,7 +308,6 @@ pub(crate) fn domain(
             .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size)
             .is_err()
         {
-            domain.free();
             return Err(CallStatus::NoMemory.into());
         }
     }

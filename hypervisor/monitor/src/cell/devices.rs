@@ -1,6 +1,6 @@
 //! A cell's virtual devices: console, I/O APIC, power, clock.
 
-use crate::mem::pool::{self, free_run};
+use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::ioapic::{IoApic, Message, Output};
 use cellvisor_core::kvmclock::Clock;
@@ -10,8 +10,8 @@ use cellvisor_core::uart::{Effect, Uart};
 /// Bytes that may be typed ahead.
 const INPUT: usize = 512;
 
-/// Pages of a cell's console history.
-pub(crate) const CONSOLE_PAGES: u64 = 4;
+/// Bytes of a cell's console history.
+const CONSOLE_SIZE: usize = 4 * PAGE_SIZE as usize;
 
 /// Id of the virtual I/O APIC; its MADT entry says the same.
 const IOAPIC_ID: u8 = 0;
@@ -20,11 +20,9 @@ const IOAPIC_ID: u8 = 0;
 pub(crate) struct Devices {
     uart: Uart,
     ioapic: IoApic,
-    output: Ring<&'static mut [u8]>,
+    output: Ring<PageVec<u8>>,
     input: Fifo<INPUT>,
     uart_pin: u8,
-    /// Virtual address of the console's pages.
-    pages: u64,
     /// The cell's clock and the date: (nanoseconds since 1970, TSC then).
     pub(crate) clock: Option<(Clock, u64, u64)>,
 }
@@ -33,26 +31,14 @@ impl Devices {
     /// Devices after a reset, the console empty; `wired` has a bit for each pin
     /// of the I/O APIC that a function has. `None` if the pool is empty.
     pub(crate) fn new(uart_pin: u8, wired: u32) -> Option<Self> {
-        let pages = pool::alloc_run(CONSOLE_PAGES)?;
-        let size = (CONSOLE_PAGES * PAGE_SIZE) as usize;
-        // SAFETY: the pages are fresh, and known here alone until `free`.
-        let buffer = unsafe { core::slice::from_raw_parts_mut(pages as *mut u8, size) };
         Some(Self {
             uart: Uart::new(),
             ioapic: IoApic::new(IOAPIC_ID, wired),
-            output: Ring::new(buffer),
+            output: Ring::new(PageVec::filled(CONSOLE_SIZE, || 0)?),
             input: Fifo::new(),
             uart_pin,
-            pages,
             clock: None,
         })
-    }
-
-    /// Gives the console's pages back.
-    pub(crate) fn free(self) {
-        let pages = self.pages;
-        drop(self);
-        free_run(pages, CONSOLE_PAGES);
     }
 
     /// The cell starts anew: devices are reset, what was said is kept.

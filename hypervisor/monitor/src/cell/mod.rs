@@ -16,10 +16,9 @@ use crate::cpu::percpu::{self, CpuShared, request};
 use crate::dev::iommu::Domain;
 use crate::dev::pci::Functions;
 use crate::log;
-use crate::mem::hpa_of;
-use crate::mem::pool::{self, free_run};
+use crate::mem::page::PageVec;
 use crate::mem::space::Space;
-use crate::vcpu::{Attachment, BitmapSizes};
+use crate::vcpu::{Attachment, Vendor};
 use cellvisor_abi::call::{
     CellId, CellStatus, Denied, FailReason, Failure, Name, Owner, Registers, State, StopReason,
 };
@@ -27,8 +26,10 @@ use cellvisor_abi::{PAGE_SIZE, plan};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::life;
+use cellvisor_core::msr::Policy;
 use cellvisor_core::state::{self, Event};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
 use spin::Mutex;
 
@@ -69,49 +70,41 @@ pub(crate) fn count(counter: &AtomicU64) -> bool {
     life::is_logged(counter.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Pages that tell the back end what reaches the hardware directly.
+/// Pages that tell the back end what reaches the hardware directly. No CPU may be
+/// attached to them any more when they are dropped.
 pub(crate) struct Bitmaps {
-    /// Virtual address of the MSR bitmap.
-    pub(crate) msr: u64,
-    /// Virtual address of the I/O bitmap.
-    pub(crate) io: u64,
-    sizes: &'static BitmapSizes,
+    msr: PageVec<u8>,
+    /// Changed while CPUs read it, in hardware, byte by byte.
+    io: PageVec<AtomicU8>,
 }
 
 impl Bitmaps {
-    /// Zeroed bitmaps: every access is direct until they are filled.
-    pub(crate) fn new(sizes: &'static BitmapSizes) -> Option<Self> {
-        let msr = pool::alloc_run(sizes.msr_pages)?;
-        let Some(io) = pool::alloc_run(sizes.io_pages) else {
-            free_run(msr, sizes.msr_pages);
-            return None;
-        };
-        Some(Self { msr, io, sizes })
+    /// MSRs by the policy; every port is direct.
+    pub(crate) fn new(vendor: &Vendor, msrs: Policy) -> Option<Self> {
+        let bytes = |pages: u64| (pages * PAGE_SIZE) as usize;
+        let mut msr = PageVec::filled(bytes(vendor.bitmaps.msr_pages), || 0)?;
+        (vendor.fill_msr_bitmap)(msrs, &mut msr);
+        let io = PageVec::filled(bytes(vendor.bitmaps.io_pages), AtomicU8::default)?;
+        Some(Self { msr, io })
     }
 
-    /// Gives the pages back. No CPU may be attached to them any more.
-    pub(crate) fn free(&self) {
-        free_run(self.msr, self.sizes.msr_pages);
-        free_run(self.io, self.sizes.io_pages);
-    }
-
-    /// Intercepts every port.
+    /// Intercepts every port, and what lies behind their bits.
     pub(crate) fn intercept_all_ports(&self) {
-        let bytes = self.sizes.io_pages * PAGE_SIZE;
-        // SAFETY: all of the bitmap is ours, beside the ports' bits those for
-        // what follows them.
-        unsafe { core::ptr::write_bytes(self.io as *mut u8, 0xff, bytes as usize) };
+        self.io
+            .iter()
+            .for_each(|byte| byte.store(0xff, Ordering::Relaxed));
     }
 
-    /// The I/O bitmap, one bit for each port.
+    /// Whether accesses to a port exit.
     pub(crate) fn set_port(&self, port: u16, intercepted: bool) {
-        let byte = (self.io + u64::from(port) / 8) as *mut u8;
+        let Some(byte) = self.io.get(usize::from(port) / 8) else {
+            return;
+        };
         let bit = 1 << (port % 8);
-        // SAFETY: 65,536 bits fill the first 8 KiB of the bitmap, which is
-        // ours; the hardware reads it byte by byte.
-        unsafe {
-            let old = byte.read_volatile();
-            byte.write_volatile(if intercepted { old | bit } else { old & !bit });
+        if intercepted {
+            byte.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            byte.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 }
@@ -141,10 +134,10 @@ pub(crate) struct Guest {
     pub(crate) layout: plan::Devices,
     /// The devices.
     pub(crate) devices: Mutex<Devices>,
-    /// Its PCI functions.
+    /// Its PCI functions. They use the domain, and are dropped before it.
     pub(crate) functions: Mutex<Functions>,
-    /// Memory that they reach.
-    pub(crate) domain: Mutex<Option<Domain>>,
+    /// Memory that they reach, as long as they are the cell's.
+    pub(crate) _domain: Option<Domain>,
     /// What was written to the configuration address port.
     pub(crate) config_address: AtomicU32,
     /// State of its first CPU at the next start.
@@ -198,19 +191,10 @@ pub(crate) fn free_id() -> Option<CellId> {
 /// Moves `cell` into pages of the pool and makes it known. If the pool is empty
 /// the cell's pages go back as well.
 pub(crate) fn put(cell: Cell) -> Option<&'static Cell> {
-    let Some(va) = pool::alloc_run(CELL_PAGES) else {
-        cell.free();
-        return None;
-    };
-    let id = cell.id;
-    let place = va as *mut Cell;
-    // SAFETY: the pages are fresh and large enough.
-    unsafe { place.write(cell) };
-    if let Some(slot) = CELLS.get(id.0 as usize) {
-        slot.store(place, Ordering::Release);
-    }
-    // SAFETY: just written, and kept until `remove`.
-    Some(unsafe { &*place })
+    let slot = CELLS.get(cell.id.0 as usize)?;
+    let cell = PageVec::of(cell)?.leak().first_mut()?;
+    slot.store(cell, Ordering::Release);
+    Some(cell)
 }
 
 /// Forgets a cell and frees its pages.
@@ -224,32 +208,14 @@ pub(crate) unsafe fn remove(id: CellId) {
         return;
     };
     let place = slot.swap(core::ptr::null_mut(), Ordering::AcqRel);
-    if place.is_null() {
-        return;
+    if let Some(cell) = NonNull::new(place) {
+        // SAFETY: `put` leaked a cell here, and by the caller's promise nobody uses
+        // it any more.
+        drop(unsafe { PageVec::reclaim(cell) });
     }
-    // SAFETY: `put` wrote a cell here, and by the caller's promise nobody uses
-    // it any more.
-    unsafe { place.read() }.free();
-    free_run(place as u64, CELL_PAGES);
 }
 
 impl Cell {
-    /// Gives back all pages that the cell has beside its own.
-    pub(crate) fn free(self) {
-        if let Some(space) = self.space.into_inner() {
-            space.destroy();
-        }
-        self.bitmaps.free();
-        if let Some(guest) = self.guest {
-            // Functions first: they use the domain.
-            guest.functions.into_inner().free();
-            if let Some(domain) = guest.domain.into_inner() {
-                domain.free();
-            }
-            guest.devices.into_inner().free();
-        }
-    }
-
     /// Who the cell is in the ownership map.
     pub(crate) fn owner(&self) -> Owner {
         if self.id == CellId::ROOT {
@@ -264,8 +230,8 @@ impl Cell {
         let tables = self.space.lock().as_ref().map_or(Hpa(0), Space::root);
         Attachment {
             tables,
-            msr_bitmap: hpa_of(self.bitmaps.msr),
-            io_bitmap: hpa_of(self.bitmaps.io),
+            msr_bitmap: self.bitmaps.msr.hpa(),
+            io_bitmap: self.bitmaps.io.hpa(),
             tag: self.id.0 as u16 + 1,
         }
     }

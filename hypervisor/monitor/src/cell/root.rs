@@ -26,8 +26,7 @@ const INTERRUPTS_SIZE: u64 = 1 << 20;
 pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()> {
     owners::init()?;
     own_monitor(plan)?;
-    let bitmaps = Bitmaps::new(&vendor.bitmaps)?;
-    (vendor.fill_msr_bitmap)(vendor.root_msrs, bitmaps.msr);
+    let bitmaps = Bitmaps::new(vendor, vendor.root_msrs)?;
     let root = Cell {
         id: CellId::ROOT,
         name: Name::new("root")?,

@@ -3,7 +3,7 @@
 unsafe extern "C" {
     fn rdmsr_checked(index: u32, value: *mut u64) -> u64;
     fn wrmsr_checked(index: u32, value: u64) -> u64;
-    fn xsetbv_checked(index: u32, value: u64) -> u64;
+    safe fn xsetbv_checked(index: u32, value: u64) -> u64;
 }
 
 /// Reads an MSR that may not exist. Only with the monitor's own interrupt table
@@ -27,8 +27,7 @@ pub(crate) unsafe fn try_wrmsr(index: u32, value: u64) -> bool {
 
 /// Sets an extended control register for the guest; false if the CPU refuses.
 pub(crate) fn try_xsetbv(index: u32, value: u64) -> bool {
-    // SAFETY: the monitor uses no extended state; #GP becomes a result.
-    unsafe { xsetbv_checked(index, value) == 0 }
+    xsetbv_checked(index, value) == 0
 }
 
 /// Sets DEBUGCTL unless it is so already: a KVM around the machine has none for

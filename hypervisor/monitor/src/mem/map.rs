@@ -4,12 +4,13 @@
 //! Address space, all in the one level-4 slot of [`BASE`]: the monitor's memory
 //! at [`BASE`], windows at [`WINDOWS`], device registers at [`DEVICES`].
 
-use super::{hpa_of, memory_size, pool};
+use super::{entry, hpa_of, memory_size, pool};
 use crate::sync::Once;
 use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::Hpa;
+use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 
 const GIB: u64 = 1 << 30;
@@ -151,9 +152,9 @@ fn map_small(tables: &Tables, va: u64, hpa: Hpa, flags: u64) -> Option<()> {
 
 /// The table that an entry points at, made if there is none.
 fn table_at(table: u64, index: u64) -> Option<u64> {
-    let entry = read(table, index);
-    if entry & PRESENT != 0 {
-        return super::va_of(Hpa(entry & ADDRESS));
+    let now = read(table, index);
+    if now & PRESENT != 0 {
+        return super::va_of(Hpa(now & ADDRESS));
     }
     let next = pool::alloc()?;
     write(
@@ -165,14 +166,15 @@ fn table_at(table: u64, index: u64) -> Option<u64> {
 }
 
 fn read(table: u64, index: u64) -> u64 {
-    // SAFETY: `table` is a page of the pool that serves as one of our tables.
-    unsafe { ((table + index * 8) as *const u64).read_volatile() }
+    entry(table + index * 8).map_or(0, |entry| entry.load(Ordering::Relaxed))
 }
 
-fn write(table: u64, index: u64, entry: u64) {
-    // SAFETY: as in `read`; only this module writes them, and what it maps is
-    // the monitor's memory, a window of one CPU or a device's registers.
-    unsafe { ((table + index * 8) as *mut u64).write_volatile(entry) };
+/// Only this module writes our tables, and what it maps is the monitor's memory, a
+/// window of one CPU or a device's registers.
+fn write(table: u64, index: u64, value: u64) {
+    if let Some(entry) = entry(table + index * 8) {
+        entry.store(value, Ordering::Relaxed);
+    }
 }
 
 /// Maps one page of device registers, uncacheable; its virtual address. Pages
@@ -191,8 +193,8 @@ pub(crate) fn device(hpa: Hpa) -> Option<u64> {
 /// memory that is not the monitor's.
 pub(crate) struct Window {
     va: u64,
-    /// Virtual address of the level-1 entry behind the window.
-    entry: u64,
+    /// The level-1 entry behind the window.
+    entry: &'static AtomicU64,
 }
 
 impl Window {
@@ -204,7 +206,7 @@ impl Window {
         let level1 = table_at(level2, va >> 21 & 0x1ff)?;
         Some(Self {
             va,
-            entry: level1 + (va >> 12 & 0x1ff) * 8,
+            entry: entry(level1 + (va >> 12 & 0x1ff) * 8)?,
         })
     }
 
@@ -223,12 +225,10 @@ impl Window {
 
     fn open_as(&mut self, hpa: Hpa, cache: u64) -> *mut u8 {
         let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache;
-        // SAFETY: the entry is this CPU's own, and no reference into the window
-        // outlives a call.
-        unsafe {
-            (self.entry as *mut u64).write_volatile((hpa.0 & ADDRESS) | flags);
-            x86::tlb::flush(self.va as usize);
-        }
+        self.entry
+            .store((hpa.0 & ADDRESS) | flags, Ordering::Relaxed);
+        // SAFETY: forgetting a translation is always allowed.
+        unsafe { x86::tlb::flush(self.va as usize) };
         self.va as *mut u8
     }
 

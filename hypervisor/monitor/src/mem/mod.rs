@@ -3,6 +3,7 @@
 
 pub(crate) mod map;
 pub(crate) mod owners;
+pub(crate) mod page;
 pub(crate) mod pool;
 pub(crate) mod space;
 
@@ -10,6 +11,7 @@ use crate::boot;
 use cellvisor_abi::image::BASE;
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::Hpa;
+use core::sync::atomic::AtomicU64;
 
 const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
 
@@ -40,6 +42,16 @@ pub(crate) fn va_of(hpa: Hpa) -> Option<u64> {
     let base = hpa.0 & !(CHUNK_SIZE - 1);
     let index = chunks.iter().position(|chunk| *chunk == base)?;
     Some(BASE + index as u64 * CHUNK_SIZE + hpa.0 % CHUNK_SIZE)
+}
+
+/// A word of the monitor's memory that serves as an entry of a table, by its virtual
+/// address; `None` for an address that is none.
+fn entry(va: u64) -> Option<&'static AtomicU64> {
+    let inside = va.checked_sub(BASE)? < memory_size() && va.is_multiple_of(8);
+    // SAFETY: the memory is mapped as long as the monitor runs; those who call name
+    // pages of the pool that serve as tables, which CPUs read and change word by
+    // word.
+    inside.then(|| unsafe { &*(va as *const AtomicU64) })
 }
 
 /// First byte behind image, plan and per-CPU areas: the pool begins here.

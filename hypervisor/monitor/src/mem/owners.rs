@@ -2,7 +2,7 @@
 //!
 //! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
-use crate::mem::pool;
+use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_core::own::{OwnerMap, Span};
@@ -32,15 +32,8 @@ pub(crate) fn init() -> Option<()> {
 }
 
 fn storage(pages: u64) -> Option<&'static mut [Span]> {
-    let va = pool::alloc_run(pages)?;
     let count = (pages * PAGE_SIZE) as usize / size_of::<Span>();
-    let first = va as *mut Span;
-    for index in 0..count {
-        // SAFETY: the pages are fresh, aligned, and hold `count` spans.
-        unsafe { first.add(index).write(Span::UNUSED) };
-    }
-    // SAFETY: just initialised; the pages are never freed and known here alone.
-    Some(unsafe { core::slice::from_raw_parts_mut(first, count) })
+    Some(PageVec::filled(count, || Span::UNUSED)?.leak())
 }
 
 /// Runs `f` with the maps locked; `None` before [`init`].

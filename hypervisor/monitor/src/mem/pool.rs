@@ -1,12 +1,13 @@
 //! The page pool: all that the monitor allocates after its start comes from
 //! here, in whole pages. There is no heap.
 
-use super::{hpa_of, memory_size, page_up, pool_start, va_of};
+use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::paging::TableMem;
+use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 
 /// The pool and the virtual address of its first page.
@@ -60,13 +61,6 @@ pub(crate) fn alloc_run(count: u64) -> Option<u64> {
     Some(page)
 }
 
-/// Takes pages for `count` words that are kept as long as the monitor runs.
-pub(crate) fn words(count: usize) -> Option<&'static mut [u64]> {
-    let va = alloc_run((count as u64 * 8).div_ceil(PAGE_SIZE))?;
-    // SAFETY: the pages are fresh, zeroed, and known here alone.
-    Some(unsafe { core::slice::from_raw_parts_mut(va as *mut u64, count) })
-}
-
 /// Gives a page back.
 pub(crate) fn free(page: u64) {
     free_run(page, 1);
@@ -86,9 +80,9 @@ pub(crate) fn free_run(first: u64, count: u64) {
 pub(crate) struct PoolTables;
 
 impl PoolTables {
-    fn entry(table: Hpa, index: usize) -> Option<*mut u64> {
+    fn entry(table: Hpa, index: usize) -> Option<&'static AtomicU64> {
         let va = va_of(table)?;
-        (index < 512).then(|| (va + index as u64 * 8) as *mut u64)
+        (index < 512).then(|| entry(va + index as u64 * 8))?
     }
 }
 
@@ -104,15 +98,12 @@ impl TableMem for PoolTables {
     }
 
     fn read(&self, table: Hpa, index: usize) -> u64 {
-        // SAFETY: `entry` gives addresses inside the monitor's memory only;
-        // tables are read and written as whole words, as the hardware does.
-        Self::entry(table, index).map_or(0, |entry| unsafe { entry.read_volatile() })
+        Self::entry(table, index).map_or(0, |entry| entry.load(Ordering::Relaxed))
     }
 
     fn write(&mut self, table: Hpa, index: usize, value: u64) {
         if let Some(entry) = Self::entry(table, index) {
-            // SAFETY: as in `read`; the table belongs to the caller's `Tables`.
-            unsafe { entry.write_volatile(value) };
+            entry.store(value, Ordering::Relaxed);
         }
     }
 }

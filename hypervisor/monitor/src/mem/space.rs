@@ -6,8 +6,11 @@ use crate::mem::pool::PoolTables;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::paging::{Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables};
 
-/// Second-level tables.
-pub(crate) enum Space {
+/// Second-level tables, whose pages go back when they are dropped. Nothing may walk
+/// them any more then.
+pub(crate) struct Space(Format);
+
+enum Format {
     /// Intel's format.
     Ept(Tables<Ept>),
     /// AMD's.
@@ -18,8 +21,8 @@ pub(crate) enum Space {
 macro_rules! tables {
     ($space:expr, $tables:ident => $call:expr) => {
         match $space {
-            Space::Ept($tables) => $call,
-            Space::Npt($tables) => $call,
+            Format::Ept($tables) => $call,
+            Format::Npt($tables) => $call,
         }
     };
 }
@@ -27,7 +30,7 @@ macro_rules! tables {
 impl Space {
     /// Empty tables for VT-x. `None` without a page for the root.
     pub(crate) fn ept(largest: PageSize) -> Option<Self> {
-        Tables::new(&mut PoolTables, largest).map(Self::Ept)
+        Tables::new(&mut PoolTables, largest).map(|tables| Self(Format::Ept(tables)))
     }
 
     /// Empty tables for AMD-V, with as many levels as the monitor's own. `None`
@@ -38,12 +41,13 @@ impl Space {
         } else {
             Npt::Level4
         };
-        Tables::with_format(format, &mut PoolTables, largest).map(Self::Npt)
+        Tables::with_format(format, &mut PoolTables, largest)
+            .map(|tables| Self(Format::Npt(tables)))
     }
 
     /// Root of the tables.
     pub(crate) fn root(&self) -> Hpa {
-        tables!(self, t => t.root())
+        tables!(&self.0, t => t.root())
     }
 
     /// See [`Tables::map`].
@@ -54,26 +58,27 @@ impl Space {
         size: u64,
         attr: Attr,
     ) -> Result<(), MapError> {
-        tables!(self, t => t.map(&mut PoolTables, gpa, hpa, size, attr))
+        tables!(&mut self.0, t => t.map(&mut PoolTables, gpa, hpa, size, attr))
     }
 
     /// See [`Tables::unmap`].
     pub(crate) fn unmap(&mut self, gpa: Gpa, size: u64) -> Result<Stale, MapError> {
-        tables!(self, t => t.unmap(&mut PoolTables, gpa, size))
+        tables!(&mut self.0, t => t.unmap(&mut PoolTables, gpa, size))
     }
 
     /// See [`Tables::merge`].
     pub(crate) fn merge(&mut self, gpa: Gpa, size: u64) -> Result<Stale, MapError> {
-        tables!(self, t => t.merge(&mut PoolTables, gpa, size))
+        tables!(&mut self.0, t => t.merge(&mut PoolTables, gpa, size))
     }
 
     /// See [`Tables::translate`].
     pub(crate) fn translate(&self, gpa: Gpa) -> Option<Mapping> {
-        tables!(self, t => t.translate(&PoolTables, gpa))
+        tables!(&self.0, t => t.translate(&PoolTables, gpa))
     }
+}
 
-    /// See [`Tables::destroy`].
-    pub(crate) fn destroy(self) {
-        tables!(self, t => t.destroy(&mut PoolTables));
+impl Drop for Space {
+    fn drop(&mut self) {
+        tables!(&mut self.0, t => t.free_all(&mut PoolTables));
     }
 }

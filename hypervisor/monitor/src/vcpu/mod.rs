@@ -61,8 +61,8 @@ pub(crate) struct Vendor {
     pub(crate) has_1g_pages: fn() -> bool,
     /// Empty second-level tables. `None` if the pool is empty.
     pub(crate) new_space: fn(PageSize) -> Option<Space>,
-    /// Fills an owner's MSR bitmap at this virtual address.
-    pub(crate) fill_msr_bitmap: fn(Policy, u64),
+    /// Fills an owner's MSR bitmap.
+    pub(crate) fill_msr_bitmap: fn(Policy, &mut [u8]),
 }
 
 /// A back end.

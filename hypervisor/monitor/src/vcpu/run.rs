@@ -1,5 +1,7 @@
 //! Into guests and back (`entry.S`).
 
+use crate::cpu::percpu::CpuShared;
+
 unsafe extern "C" {
     /// See `entry.S`.
     pub(crate) fn vmx_run(
@@ -9,6 +11,6 @@ unsafe extern "C" {
     ) -> u64;
     /// See `entry.S`.
     pub(crate) fn svm_run(regs: *mut cellvisor_core::vcpu::Regs, vmcb: u64);
-    /// See `entry.S`.
-    pub(crate) fn idle_wait(requests: *const core::sync::atomic::AtomicU32);
+    /// See `entry.S`: it looks at the first two words.
+    pub(crate) safe fn idle_wait(shared: &CpuShared);
 }

@@ -1,7 +1,7 @@
 //! Whose memory a function's DMA reaches: second-level tables, and the context
 //! entries that point at them.
 
-use super::unit::{Stuck, Unit, store};
+use super::unit::{Stuck, Unit, load, store};
 use super::{MAX_UNITS, Unavailable};
 use crate::mem::pool::{self, PoolTables};
 use crate::mem::{hpa_of, owners, va_of};
@@ -88,7 +88,8 @@ impl Shape {
     }
 }
 
-/// Memory that the functions of a cell reach, at the cell's addresses.
+/// Memory that the functions of a cell reach, at the cell's addresses. No function
+/// may be attached any more when it is dropped.
 pub(crate) struct Domain {
     tables: Tables<Vtd>,
     entry: ContextEntry,
@@ -116,13 +117,14 @@ impl Domain {
         self.tables.map(&mut Cleaned, gpa, hpa, size, Attr::RAM)
     }
 
-    /// Gives the tables back. No function may be attached any more.
-    pub(crate) fn free(self) {
-        self.tables.destroy(&mut Cleaned);
-    }
-
     pub(super) fn entry(&self) -> ContextEntry {
         self.entry
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        self.tables.free_all(&mut Cleaned);
     }
 }
 
@@ -211,8 +213,7 @@ impl Contexts {
     /// the same entries, so that the unit need not be told.
     fn own_table(&mut self, bdf: Bdf) -> Option<u64> {
         let entry = self.table_of(bdf.segment)? + u64::from(bdf.bus()) * 16;
-        // SAFETY: the entry lies in a page of the pool that is a root table.
-        let now = RootEntry(unsafe { (entry as *const u64).read_volatile() });
+        let now = RootEntry(load(entry));
         let table = va_of(now.table()?)?;
         if table != self.common {
             return Some(table);
@@ -298,13 +299,10 @@ fn flush(units: &mut [Unit]) -> Result<(), Stuck> {
 }
 
 fn read_entry(table: u64, devfn: u64) -> ContextEntry {
-    let at = (table + devfn * 16) as *const u64;
-    // SAFETY: a context table is a page of the pool with 256 entries.
-    unsafe {
-        ContextEntry {
-            low: at.read_volatile(),
-            high: at.add(1).read_volatile(),
-        }
+    let at = table + devfn * 16;
+    ContextEntry {
+        low: load(at),
+        high: load(at + 8),
     }
 }
 

@@ -12,6 +12,7 @@ mod unit;
 use crate::log;
 use crate::mem::map::Window;
 use crate::mem::owners;
+use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_abi::plan::{IommuKind, SystemPlan};
@@ -79,9 +80,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
         return Some(());
     }
     let cells = (entries - Unit::first_of_cells(entries)) as usize;
-    let words = crate::mem::pool::words(FreeMap::words(cells))?;
-    let pages = (size_of::<Iommu>() as u64).div_ceil(PAGE_SIZE);
-    let place = crate::mem::pool::alloc_run(pages)? as *mut Iommu;
+    let words = PageVec::filled(FreeMap::words(cells), || 0)?.leak();
     let iommu = Iommu {
         contexts: Contexts::new(&units, plan)?,
         entries: FreeMap::new(words, cells)?,
@@ -89,12 +88,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
         units,
         on: false,
     };
-    // SAFETY: the pages are fresh, large enough, and known here alone; they are
-    // kept as long as the monitor runs.
-    *IOMMU.lock() = Some(unsafe {
-        place.write(iommu);
-        &mut *place
-    });
+    *IOMMU.lock() = PageVec::of(iommu)?.leak().first_mut();
     Some(())
 }
 

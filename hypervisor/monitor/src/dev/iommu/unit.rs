@@ -383,6 +383,11 @@ fn write64(va: u64, value: u64) {
     unsafe { (va as *mut u64).write_volatile(value) };
 }
 
+/// Reads a word of a table.
+pub(super) fn load(va: u64) -> u64 {
+    read64(va)
+}
+
 /// Writes a word of a table or of the queue and cleans its cache line, for units
 /// that do not snoop.
 pub(super) fn store(va: u64, value: u64) {

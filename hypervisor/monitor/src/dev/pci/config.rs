@@ -74,20 +74,9 @@ pub(crate) fn read(window: &mut Window, bdf: Bdf, dword: u16) -> u32 {
 /// Writes four bytes at a multiple of 4. The caller has decided that the
 /// function's owner may do this.
 pub(crate) fn write(window: &mut Window, bdf: Bdf, dword: u16, value: u32) {
-    if let Some(page) = page(bdf) {
-        let base = window.open_device(page);
-        // SAFETY: as in `read`; what may be written is the callers' promise.
-        unsafe {
-            base.add(usize::from(dword & 0xffc))
-                .cast::<u32>()
-                .write_volatile(value)
-        };
-        return;
+    if let Some(access) = Access::new(dword & 0xffc, 4) {
+        write_part(window, bdf, access, value);
     }
-    by_ports(bdf, dword, |port| {
-        // SAFETY: as above.
-        unsafe { x86::io::outl(port, value) };
-    });
 }
 
 /// Writes the bytes of `access` and no others: registers beside it may act when
@@ -100,7 +89,8 @@ pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u
     let at = window
         .open_device(page)
         .wrapping_add(usize::from(access.offset()));
-    // SAFETY: as in `write`; an access is aligned and stays in the page.
+    // SAFETY: as in `read`; an access is aligned and stays in the page, and what
+    // may be written is the callers' promise.
     unsafe {
         match access.size() {
             1 => at.write_volatile(value as u8),

@@ -340,14 +340,16 @@ impl Device {
             faults: self.faults,
         }
     }
+}
 
-    /// Gives pages and interrupt entries back. The function must be quiet.
-    pub(crate) fn free(&mut self) {
+/// The function goes back to the root, and must be quiet.
+impl Drop for Device {
+    fn drop(&mut self) {
+        if self.attached && iommu::detach(self.bdf()).is_ok() {
+            self.attached = false;
+        }
         if let Some((first, count)) = self.entries.take() {
             iommu::free_entries(first, count);
-        }
-        if let Some(msix) = self.msix.take() {
-            msix.free();
         }
     }
 }

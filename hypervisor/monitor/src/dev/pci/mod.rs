@@ -4,13 +4,12 @@ pub(crate) mod config;
 pub(crate) mod device;
 pub(crate) mod msix;
 
-use crate::dev::iommu;
 use crate::dev::pci::device::Device;
 use crate::mem::map::Window;
-use crate::mem::pool;
+use crate::mem::page::PageVec;
 use crate::sync;
 use cellvisor_abi::call::FunctionStatus;
-use cellvisor_abi::{PAGE_SIZE, plan};
+use cellvisor_abi::plan;
 use cellvisor_core::pci::{Bdf, Seen, seen};
 pub(crate) use config::{ADDRESS_PORT, DATA_PORT, at as config_at, init};
 
@@ -20,60 +19,31 @@ pub(crate) const MAX_FUNCTIONS: usize = plan::MAX_FUNCTIONS;
 /// A little longer than any reset takes, in microseconds.
 const PATIENCE_US: u64 = 200_000;
 
-/// The functions of one cell.
-pub(crate) struct Functions {
-    /// Virtual address of their pages, and how many.
-    pages: (u64, u64),
-    count: usize,
-}
+/// The functions of one cell. Dropped, they are the root's again, quiet as they are.
+pub(crate) struct Functions(PageVec<Device>);
 
 impl Functions {
     /// None, with room for `most`. `None` if the pool is empty.
     pub(crate) fn with_room(most: usize) -> Option<Self> {
-        let pages = ((most * size_of::<Device>()) as u64).div_ceil(PAGE_SIZE);
-        let va = if pages == 0 {
-            0
-        } else {
-            pool::alloc_run(pages)?
-        };
-        Some(Self {
-            pages: (va, pages),
-            count: 0,
-        })
+        PageVec::with_room(most).map(Self)
     }
 
     /// Adds one; false if there is no room.
     pub(crate) fn push(&mut self, device: Device) -> bool {
-        let room = (self.pages.1 * PAGE_SIZE) as usize / size_of::<Device>();
-        if self.count >= room {
-            return false;
-        }
-        let first = self.pages.0 as *mut Device;
-        // SAFETY: the pages have room for `room` of them, and are aligned.
-        unsafe { first.add(self.count).write(device) };
-        self.count += 1;
-        true
+        self.0.push(device).is_ok()
     }
 
     pub(crate) fn all(&self) -> &[Device] {
-        if self.count == 0 {
-            return &[];
-        }
-        // SAFETY: `push` has initialised so many; the pages are ours alone.
-        unsafe { core::slice::from_raw_parts(self.pages.0 as *const Device, self.count) }
+        &self.0
     }
 
     pub(crate) fn all_mut(&mut self) -> &mut [Device] {
-        if self.count == 0 {
-            return &mut [];
-        }
-        // SAFETY: as in `all`.
-        unsafe { core::slice::from_raw_parts_mut(self.pages.0 as *mut Device, self.count) }
+        &mut self.0
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.0.len()
     }
 
     /// As they were planned.
@@ -108,22 +78,6 @@ impl Functions {
         let settled = sync::wait_for(PATIENCE_US, || self.settle(window));
         self.all().iter().for_each(|device| device.raise(window));
         settled
-    }
-
-    /// Gives the functions back to the root, quiet as they are, and all that
-    /// belonged to them.
-    pub(crate) fn free(&mut self) {
-        for device in self.all_mut() {
-            if device.attached && iommu::detach(device.bdf()).is_ok() {
-                device.attached = false;
-            }
-            device.free();
-        }
-        self.count = 0;
-        if self.pages.1 != 0 {
-            pool::free_run(self.pages.0, self.pages.1);
-            self.pages.1 = 0;
-        }
     }
 
     /// What is told of the function at this place.

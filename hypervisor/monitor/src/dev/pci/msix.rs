@@ -5,13 +5,14 @@ use super::device::Target;
 use crate::cpu::dest;
 use crate::dev::iommu;
 use crate::mem::map::Window;
-use crate::mem::{hpa_of, pool};
+use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::icr::{self, Kind};
 use cellvisor_core::iommu::vtd::Irte;
 use cellvisor_core::pci::msix::{ENTRY_SIZE, Entry, Layout, Table};
 use cellvisor_core::pci::{Bar, msi};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Masks an entry in its last four bytes.
 const MASKED: u32 = 1;
@@ -21,12 +22,10 @@ pub(crate) struct Msix {
     layout: Layout,
     /// Host-physical address of the BAR that the table is in.
     bar: u64,
-    table: Table<'static>,
-    /// Pages that the cell reads in the table's place: virtual address of the
-    /// first, and how many; none if something else shares the pages.
-    mirror: Option<(u64, u64)>,
-    /// Pages behind `table`.
-    storage: (u64, u64),
+    table: Table<PageVec<Entry>>,
+    /// Pages that the cell reads in the table's place; none if something else shares
+    /// the pages.
+    mirror: Option<PageVec<AtomicU32>>,
 }
 
 impl Msix {
@@ -43,43 +42,20 @@ impl Msix {
         }
         let pending = u64::from(layout.pending.offset);
         let shared = layout.pending.bar == layout.table.bar && (start..end).contains(&pending);
-        let pages = (end - start) / PAGE_SIZE;
-        let count = usize::from(layout.entries);
-        let storage_pages = ((count * size_of::<Entry>()) as u64).div_ceil(PAGE_SIZE);
-        let storage = pool::alloc_run(storage_pages)?;
-        let mirror = if shared {
-            None
-        } else {
-            let Some(va) = pool::alloc_run(pages) else {
-                pool::free_run(storage, storage_pages);
-                return None;
-            };
-            Some((va, pages))
+        let entries = PageVec::filled(usize::from(layout.entries), || Entry::RESET)?;
+        let words = (end - start) as usize / size_of::<AtomicU32>();
+        let mirror = match shared {
+            true => None,
+            false => Some(PageVec::filled(words, AtomicU32::default)?),
         };
-        let first = storage as *mut Entry;
-        for index in 0..count {
-            // SAFETY: the pages are fresh, aligned, and hold `count` entries.
-            unsafe { first.add(index).write(Entry::RESET) };
-        }
-        // SAFETY: just initialised; known here alone until `free`.
-        let entries = unsafe { core::slice::from_raw_parts_mut(first, count) };
         let mut msix = Self {
             layout,
             bar: *base,
             table: Table::new(entries),
             mirror,
-            storage: (storage, storage_pages),
         };
         msix.mirror_all();
         Some(msix)
-    }
-
-    /// Gives its pages back.
-    pub(crate) fn free(self) {
-        if let Some((va, pages)) = self.mirror {
-            pool::free_run(va, pages);
-        }
-        pool::free_run(self.storage.0, self.storage.1);
     }
 
     /// Host-physical bounds of the pages that the cell does not reach.
@@ -90,7 +66,7 @@ impl Msix {
 
     /// What is mapped read-only in their place.
     pub(crate) fn mirror(&self) -> Option<Hpa> {
-        self.mirror.map(|(va, _)| hpa_of(va))
+        self.mirror.as_ref().map(PageVec::hpa)
     }
 
     /// Vectors, and how many of them are set up.
@@ -145,17 +121,15 @@ impl Msix {
     }
 
     fn mirror_entry(&self, index: u16) {
-        let Some((va, pages)) = self.mirror else {
+        let Some(mirror) = &self.mirror else {
             return;
         };
         let inside = u64::from(self.layout.table.offset) % PAGE_SIZE;
         let offset = inside + u64::from(index) * u64::from(ENTRY_SIZE);
         for part in [0, 4, 8, 12] {
             let value = self.table.read(u32::from(index) * ENTRY_SIZE + part, 4) as u32;
-            let at = offset + u64::from(part);
-            if at < pages * PAGE_SIZE {
-                // SAFETY: within the mirror's pages, which the cell only reads.
-                unsafe { ((va + at) as *mut u32).write_volatile(value) };
+            if let Some(word) = mirror.get((offset + u64::from(part)) as usize / 4) {
+                word.store(value, Ordering::Relaxed);
             }
         }
     }

@@ -73,10 +73,10 @@ pub(crate) struct Svm {
 }
 
 /// Fills an owner's MSR bitmap.
-fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
-    // SAFETY: the caller's bitmap are two pages of the pool; other CPUs may
-    // read them, in hardware, bit by bit.
-    msr::fill_msrpm(policy, unsafe { &mut *(bitmap as *mut [u8; 8192]) });
+fn fill_msr_bitmap(policy: Policy, bitmap: &mut [u8]) {
+    if let Some(bitmap) = bitmap.first_chunk_mut() {
+        msr::fill_msrpm(policy, bitmap);
+    }
 }
 
 impl Backend for Svm {
@@ -226,11 +226,8 @@ impl Vcpu for Svm {
     }
 
     fn idle(&mut self, shared: &CpuShared) {
-        // SAFETY: a CPU has run its guest before it is stopped; the two words
-        // that `idle_wait` looks at are the first of the shared part.
-        unsafe {
-            host::with_nmis(self.shared, || run::idle_wait(&raw const shared.requests));
-        }
+        // SAFETY: a CPU has run its guest before it is stopped.
+        unsafe { host::with_nmis(self.shared, || run::idle_wait(shared)) };
     }
 
     fn interruptible(&mut self, work: fn()) {

@@ -54,10 +54,10 @@ pub(crate) struct Vmx {
 }
 
 /// Fills an owner's MSR bitmap.
-fn fill_msr_bitmap(policy: Policy, bitmap: u64) {
-    // SAFETY: the caller's bitmap is a page of the pool; other CPUs may read
-    // it, in hardware, bit by bit.
-    msr::fill_bitmap(policy, unsafe { &mut *(bitmap as *mut [u8; 4096]) });
+fn fill_msr_bitmap(policy: Policy, bitmap: &mut [u8]) {
+    if let Some(bitmap) = bitmap.first_chunk_mut() {
+        msr::fill_bitmap(policy, bitmap);
+    }
 }
 
 impl Backend for Vmx {
@@ -262,9 +262,7 @@ impl Vcpu for Vmx {
     }
 
     fn idle(&mut self, shared: &CpuShared) {
-        // SAFETY: the two words that `idle_wait` looks at are the first of the
-        // shared part.
-        unsafe { run::idle_wait(&raw const shared.requests) };
+        run::idle_wait(shared);
     }
 
     fn instruction_len(&self) -> Option<u8> {

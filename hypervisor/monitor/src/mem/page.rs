@@ -1,0 +1,131 @@
+//! Pages of the pool that belong to a value, and go back when it goes.
+
+use super::{hpa_of, pool};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::addr::Hpa;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// Elements in pages of the pool, as many as there was room for from the start.
+/// Dropped, it drops them and gives the pages back.
+pub(crate) struct PageVec<T> {
+    first: NonNull<T>,
+    len: usize,
+    /// Pages behind `first`; none if there is room for nothing.
+    pages: u64,
+}
+
+// SAFETY: the elements are owned, and nobody else knows their pages.
+unsafe impl<T: Send> Send for PageVec<T> {}
+// SAFETY: a shared reference gives shared references to elements, no more.
+unsafe impl<T: Sync> Sync for PageVec<T> {}
+
+impl<T> PageVec<T> {
+    /// None, with room for at least `most`. `None` if the pool is empty.
+    pub(crate) fn with_room(most: usize) -> Option<Self> {
+        const { assert!(align_of::<T>() <= PAGE_SIZE as usize) };
+        let pages = ((most * size_of::<T>()) as u64).div_ceil(PAGE_SIZE);
+        let first = match pages {
+            0 => NonNull::dangling(),
+            _ => NonNull::new(pool::alloc_run(pages)? as *mut T)?,
+        };
+        Some(Self {
+            first,
+            len: 0,
+            pages,
+        })
+    }
+
+    /// So many elements that `make` gives. `None` if the pool is empty.
+    pub(crate) fn filled(len: usize, make: impl Fn() -> T) -> Option<Self> {
+        let mut vec = Self::with_room(len)?;
+        for _ in 0..len {
+            vec.push(make()).ok()?;
+        }
+        Some(vec)
+    }
+
+    /// Just `value`. `None` if the pool is empty.
+    pub(crate) fn of(value: T) -> Option<Self> {
+        let mut vec = Self::with_room(1)?;
+        vec.push(value).ok()?;
+        Some(vec)
+    }
+
+    /// Adds an element; hands it back if there is no room.
+    pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
+        let room = (self.pages * PAGE_SIZE) as usize / size_of::<T>().max(1);
+        if self.len >= room {
+            return Err(value);
+        }
+        // SAFETY: the pages have room for `room` elements, and are aligned.
+        unsafe { self.first.add(self.len).write(value) };
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Where the pages begin in physical memory, which they are contiguous in.
+    pub(crate) fn hpa(&self) -> Hpa {
+        hpa_of(self.first.as_ptr() as u64)
+    }
+
+    /// The elements for as long as the monitor runs.
+    pub(crate) fn leak(self) -> &'static mut [T] {
+        let vec = ManuallyDrop::new(self);
+        // SAFETY: initialised, and nobody frees or knows them but the caller now.
+        unsafe { core::slice::from_raw_parts_mut(vec.first.as_ptr(), vec.len) }
+    }
+
+    /// One element that [`Self::of`] was given and [`Self::leak`] gave away.
+    ///
+    /// # Safety
+    ///
+    /// It is, and no reference to it is used any more.
+    pub(crate) unsafe fn reclaim(element: NonNull<T>) -> Self {
+        Self {
+            first: element,
+            len: 1,
+            pages: (size_of::<T>() as u64).div_ceil(PAGE_SIZE),
+        }
+    }
+}
+
+impl<T> Deref for PageVec<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `push` has initialised so many, and they are owned.
+        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for PageVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`.
+        unsafe { core::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> AsRef<[T]> for PageVec<T> {
+    fn as_ref(&self) -> &[T] {
+        self
+    }
+}
+
+impl<T> AsMut<[T]> for PageVec<T> {
+    fn as_mut(&mut self) -> &mut [T] {
+        self
+    }
+}
+
+impl<T> Drop for PageVec<T> {
+    fn drop(&mut self) {
+        let elements: *mut [T] = &mut **self;
+        // SAFETY: they are owned, and not used any more.
+        unsafe { core::ptr::drop_in_place(elements) };
+        if self.pages != 0 {
+            pool::free_run(self.first.as_ptr() as u64, self.pages);
+        }
+    }
+}
