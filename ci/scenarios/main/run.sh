@@ -1,5 +1,10 @@
 . /lib.sh
 
+# Pages that the monitor has to give out.
+pool_free() {
+    cellctl status --json | sed -n 's/.*"pool_free": *\([0-9][0-9]*\).*/\1/p'
+}
+
 step root
 echo "root: uname=$(uname -r)"
 resources
@@ -52,6 +57,15 @@ cell_says cell0 60 "cell: ready"
 
 step destroy
 run cellctl destroy cell0
+# One that never ran: what the root touches meanwhile takes pages as well.
+before=$(pool_free)
+run cellctl create qemu.toml
+during=$(pool_free)
+run cellctl destroy cell0
+after=$(pool_free)
+[ "$before" -gt "$during" ] || fail "a cell took no page of the monitor's $before"
+[ "$before" -eq "$after" ] || fail "$before pages of the monitor were free before a cell, $after after it"
+echo "root: monitor-pages=$before taken=$((before - during)) left=$((before - after))"
 resources
 
 step disable
