@@ -9,6 +9,7 @@
 mod bar;
 mod bus;
 mod caps;
+pub mod claim;
 mod function;
 pub mod msi;
 pub mod msix;

@@ -2,7 +2,7 @@
 
 use crate::cell::functions::{has_virtual, owner};
 use crate::dev::iommu::{self, Domain};
-use crate::dev::pci::device::{Device, MSIX};
+use crate::dev::pci::device::Device;
 use crate::dev::pci::msix::Msix;
 use crate::dev::pci::{Functions, MAX_FUNCTIONS, config};
 use crate::machine;
@@ -17,14 +17,7 @@ use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
-use cellvisor_core::pci::sriov::SrIov;
-use cellvisor_core::pci::{Bar, Bdf, Capability, Description, Function, has_siblings};
-
-/// Largest BAR, as a binary logarithm.
-const MAX_SIZE: u8 = 46;
-const BARS: u16 = 0x10;
-/// Interrupt line and pin.
-const INTERRUPT: u16 = 0x3c;
+use cellvisor_core::pci::{Bar, Bdf, Description, Function, claim, has_siblings};
 
 /// Looks at all functions of a plan; nothing is done to them.
 pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Functions, Refusal> {
@@ -60,9 +53,13 @@ fn look(
     if !wanted.unprotected && iommu::units() == 0 {
         return Err(bad(CallStatus::NotSupported, resource));
     }
-    let (virtual_ids, bars) = match wanted.pf {
-        Some(pf) => virtual_parts(window, &wanted, Bdf::from_plan(pf)),
-        None => physical_bars(window, &wanted).map(|bars| (None, bars)),
+    let (virtual_ids, bars) = match wanted.pf.map(Bdf::from_plan) {
+        Some(pf) if owner(pf).is_some() => None,
+        Some(pf) => claim::virtual_parts(&wanted, pf, |at| config::read(window, pf, at)),
+        None => {
+            let bars = claim::physical_bars(&wanted, |at| config::read(window, bdf, at));
+            bars.map(|bars| (None, bars))
+        }
     }
     .ok_or_else(wrong)?;
     let guests = || plan.functions.iter().flatten();
@@ -78,70 +75,11 @@ fn look(
     };
     let function =
         Function::probe(about, |offset| config::read(window, bdf, offset)).map_err(|_| wrong())?;
-    if wanted.wire.is_some() && !can_wire(window, &wanted, &function) {
+    let read = |at| config::read(window, bdf, at);
+    if wanted.wire.is_some() && !claim::can_wire(&wanted, function.capabilities(), read) {
         return Err(wrong());
     }
     Ok(Device::new(window, wanted, function))
-}
-
-/// True for a function that has a pin and no MSI-X, whose drivers use that.
-fn can_wire(window: &mut Window, wanted: &plan::Function, function: &Function) -> bool {
-    let pin = config::read(window, Bdf::from_plan(wanted.bdf), INTERRUPT) >> 8 & 0xff;
-    let msix = |cap: &Capability| cap.id == MSIX;
-    wanted.pf.is_none() && (1..=4).contains(&pin) && !function.capabilities().iter().any(msix)
-}
-
-type Parts = (Option<(u16, u16)>, [Bar; 6]);
-
-/// Ids and BARs of a virtual function, from its physical one.
-fn virtual_parts(window: &mut Window, wanted: &plan::Function, pf: Bdf) -> Option<Parts> {
-    if owner(pf).is_some() {
-        return None;
-    }
-    let sriov = SrIov::read(|offset| config::read(window, pf, offset));
-    let sriov = sriov.ok().flatten()?;
-    let index = sriov.index_of(pf, Bdf::from_plan(wanted.bdf))?;
-    let vendor = config::read(window, pf, 0) as u16;
-    let sizes = sizes(wanted)?;
-    Some((
-        Some((vendor, sriov.device)),
-        sriov.function_bars(index, &sizes)?,
-    ))
-}
-
-fn sizes(wanted: &plan::Function) -> Option<[u64; 6]> {
-    let good = wanted.bar_sizes.iter().all(|log| *log <= MAX_SIZE);
-    good.then(|| {
-        wanted
-            .bar_sizes
-            .map(|log| if log == 0 { 0 } else { 1 << log })
-    })
-}
-
-/// BARs of a physical function where they are, with the sizes of the plan. One
-/// whose virtual functions are on stays the root's.
-fn physical_bars(window: &mut Window, wanted: &plan::Function) -> Option<[Bar; 6]> {
-    let bdf = Bdf::from_plan(wanted.bdf);
-    let sriov = SrIov::read(|offset| config::read(window, bdf, offset));
-    if sriov.ok().flatten().is_some_and(|sriov| sriov.enabled) {
-        return None;
-    }
-    let sizes = sizes(wanted)?;
-    let mut bars = [Bar::Unused; 6];
-    let mut upper = false;
-    for (index, size) in (0u16..).zip(sizes) {
-        let bar = bars.get_mut(usize::from(index))?;
-        if core::mem::take(&mut upper) {
-            *bar = Bar::Upper;
-        } else if size != 0 {
-            let low = config::read(window, bdf, BARS + 4 * index);
-            let high = config::read(window, bdf, BARS + 4 * index + 4);
-            let mask = !(size - 1);
-            *bar = Bar::from_sizing((low, mask as u32 | low & 15), (high, (mask >> 32) as u32));
-            upper = matches!(bar, Bar::Memory { wide: true, .. });
-        }
-    }
-    Some(bars)
 }
 
 /// Bounds of a function's BARs in memory.
@@ -161,8 +99,10 @@ fn memory(device: &Device) -> impl Iterator<Item = (u64, u64)> + '_ {
 pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refusal> {
     for device in functions.all() {
         for (start, end) in memory(device) {
-            let aligned = start.is_multiple_of(PAGE_SIZE) && end.is_multiple_of(PAGE_SIZE);
-            if !aligned || start == 0 || end > machine::get().physical_end || is_ram(start, end) {
+            let plan = machine::plan();
+            let ram = plan.iter().flat_map(|plan| plan.ram.iter().flatten());
+            let ram = ram.map(|range| (range.start, range.size));
+            if !claim::can_map(start, end, machine::get().physical_end, ram) {
                 let resource = Resource::Function(device.plan.bdf);
                 return Err(bad(CallStatus::BadResource, resource));
             }
@@ -184,12 +124,6 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
         }
     }
     Ok(())
-}
-
-fn is_ram(start: u64, end: u64) -> bool {
-    let plan = machine::plan();
-    let mut ram = plan.iter().flat_map(|plan| plan.ram.iter().flatten());
-    ram.any(|range| range.start < end && start < range.start.saturating_add(range.size))
 }
 
 fn transfer(first: u64, end: u64, to: Owner) -> Result<(), Refusal> {

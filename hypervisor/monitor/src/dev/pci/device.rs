@@ -17,7 +17,7 @@ const NO_INTX: u32 = 1 << 10;
 const STATUS: u32 = 0xffff_0000;
 /// Ids of capabilities.
 const MSI: u8 = 0x05;
-pub(crate) const MSIX: u8 = 0x11;
+const MSIX: u8 = 0x11;
 const MSI_ENABLE: u32 = 1 << 16;
 /// MSI: several messages, asked for and granted.
 const MSI_GRANTED: u32 = 7 << 20;
