@@ -210,6 +210,22 @@ pub fn targets(dest: Dest, sender: u32, cpus: u32) -> Targets {
     }
 }
 
+/// True if `dest`, in terms of physical ids, means the CPU with this APIC id, which
+/// has `flat_ldr` in the logical destination register of its xAPIC. Short forms
+/// mean the sender, which only an interrupt command has.
+pub const fn means(dest: Dest, id: u32, flat_ldr: u32) -> bool {
+    match dest {
+        Dest::Physical(wanted) => id == wanted,
+        Dest::All => true,
+        Dest::SelfOnly | Dest::AllButSelf => false,
+        Dest::LogicalX2 { cluster, mask } => {
+            let own = ldr(id);
+            own >> 16 == cluster as u32 && own & mask as u32 != 0
+        }
+        Dest::LogicalFlat(mask) => flat_ldr >> 24 & mask as u32 != 0,
+    }
+}
+
 /// Iterator of [`targets`].
 #[derive(Clone, Debug)]
 pub struct Targets {
@@ -282,6 +298,36 @@ mod tests {
                 dest: Dest::AllButSelf
             }
         );
+    }
+
+    #[test]
+    fn a_physical_destination_means_one_cpu() {
+        assert!(means(Dest::Physical(5), 5, 0));
+        assert!(!means(Dest::Physical(5), 4, u32::MAX));
+    }
+
+    #[test]
+    fn all_means_every_cpu_and_short_forms_mean_none() {
+        assert!(means(Dest::All, 1000, 0));
+        assert!(!means(Dest::SelfOnly, 0, u32::MAX));
+        assert!(!means(Dest::AllButSelf, 0, u32::MAX));
+    }
+
+    #[test]
+    fn a_cluster_means_those_of_its_mask() {
+        let dest = Dest::LogicalX2 {
+            cluster: 2,
+            mask: 0b101,
+        };
+        let meant: Vec<u32> = (0..64).filter(|id| means(dest, *id, u32::MAX)).collect();
+        assert_eq!(meant, [32, 34]);
+    }
+
+    #[test]
+    fn a_flat_destination_means_who_has_the_bit() {
+        assert!(means(Dest::LogicalFlat(0b10), 7, 0x0200_0000));
+        assert!(!means(Dest::LogicalFlat(0b10), 1, 0x0100_0000));
+        assert!(!means(Dest::LogicalFlat(0), 1, 0xff00_0000));
     }
 
     #[test]

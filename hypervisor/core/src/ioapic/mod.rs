@@ -11,6 +11,7 @@
 //! Spec: Intel 82093AA, "Register Description"; version 20H adds the EOI
 //! register.
 
+pub mod claim;
 pub mod shared;
 #[cfg(test)]
 mod tests;

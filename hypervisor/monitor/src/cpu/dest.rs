@@ -17,14 +17,5 @@ pub(crate) fn physical(cpus: &[u16], dest: Dest) -> Option<u32> {
 /// the sender, which only an ICR has.
 pub(crate) fn means(dest: Dest, cpu: &CpuShared) -> bool {
     let id = cpu.apic_id.load(Ordering::Relaxed);
-    match dest {
-        Dest::Physical(wanted) => id == wanted,
-        Dest::All => true,
-        Dest::SelfOnly | Dest::AllButSelf => false,
-        Dest::LogicalX2 { cluster, mask } => {
-            let ldr = icr::ldr(id);
-            ldr >> 16 == u32::from(cluster) && ldr & u32::from(mask) != 0
-        }
-        Dest::LogicalFlat(mask) => cpu.ldr.load(Ordering::Relaxed) >> 24 & u32::from(mask) != 0,
-    }
+    icr::means(dest, id, cpu.ldr.load(Ordering::Relaxed))
 }

@@ -19,6 +19,7 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
 use cellvisor_abi::status::CallStatus;
+use cellvisor_core::ioapic::claim::{self, Claim};
 use cellvisor_core::ioapic::shared::{Read, Shared, Write};
 use cellvisor_core::ioapic::wire::{self, Route};
 use cellvisor_core::ioapic::{Change, EOI, FIRST_ENTRY, MASKED, REMOTE_IRR, SELECT};
@@ -107,16 +108,12 @@ impl Chips {
         if !known || wanted.pin >= MAX_PINS || !WIRE_GSIS.contains(&wanted.gsi) {
             return Err(wrong());
         }
-        let same =
-            |wire: &&Wire| (wire.plan.io_apic, wire.plan.pin) == (wanted.io_apic, wanted.pin);
-        match self.wires.iter().find(same) {
-            Some(wire) if wire.cell != cell => {
-                return Err(taken(resource, Owner::Cell(wire.cell)));
-            }
-            Some(wire) if wire.plan == wanted => return Ok(()),
-            Some(_) => return Err(wrong()),
-            None if self.wire(cell, wanted.gsi).is_some() => return Err(wrong()),
-            None => {}
+        let wires = self.wires.iter().map(|wire| (wire.cell, wire.plan));
+        match claim::claim(wires, cell, wanted) {
+            Claim::New => {}
+            Claim::Shared => return Ok(()),
+            Claim::Taken(other) => return Err(taken(resource, Owner::Cell(other))),
+            Claim::Wrong => return Err(wrong()),
         }
         let used = self.is_used(wanted.io_apic);
         let wire = Wire {
