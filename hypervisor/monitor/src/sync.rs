@@ -22,6 +22,23 @@ impl<T> Once<T> {
     }
 }
 
+/// A spinlock whose taking is one call: inlined, as `spin` has it, the loop stood in
+/// the image a hundred times. For what is not on the way of frequent exits.
+pub(crate) struct Mutex<T>(spin::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// Not taken.
+    pub(crate) const fn new(value: T) -> Self {
+        Self(spin::Mutex::new(value))
+    }
+
+    /// Waits until it is free.
+    #[inline(never)]
+    pub(crate) fn lock(&self) -> spin::MutexGuard<'_, T> {
+        self.0.lock()
+    }
+}
+
 /// TSC ticks per microsecond; 0 until the plan is known. Data that does not start
 /// as 0 would cost the image a page.
 static TICKS_PER_US: AtomicU64 = AtomicU64::new(0);

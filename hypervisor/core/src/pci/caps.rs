@@ -65,7 +65,7 @@ const LTR: u16 = 0x0018;
 pub(super) type Lists = (Vec<Capability, MAX>, Vec<ExtCapability, MAX>);
 
 /// Walks both lists. `read` returns the four bytes at a multiple of 4.
-pub(super) fn walk(read: &mut impl FnMut(u16) -> u32) -> Result<Lists, WalkError> {
+pub(super) fn walk(read: &mut dyn FnMut(u16) -> u32) -> Result<Lists, WalkError> {
     let mut lists = Lists::default();
     let has_list = read(0x04) & 1 << 20 != 0;
     if has_list {
@@ -73,7 +73,7 @@ pub(super) fn walk(read: &mut impl FnMut(u16) -> u32) -> Result<Lists, WalkError
     }
     // Extended space exists for PCI Express functions only.
     if lists.0.iter().any(|cap| cap.id == EXPRESS) {
-        for_each_extended(read, |id, offset, header| {
+        for_each_extended(read, &mut |id, offset, header| {
             if let Some(len) = extended_len(id, header) {
                 // More than MAX are left hidden.
                 let _full = lists.1.push(ExtCapability { id, offset, len });
@@ -84,7 +84,7 @@ pub(super) fn walk(read: &mut impl FnMut(u16) -> u32) -> Result<Lists, WalkError
 }
 
 fn walk_first(
-    read: &mut impl FnMut(u16) -> u32,
+    read: &mut dyn FnMut(u16) -> u32,
     found: &mut Vec<Capability, MAX>,
 ) -> Result<(), WalkError> {
     let mut visited = 0u64;
@@ -117,8 +117,8 @@ fn walk_first(
 /// Calls `visit` with id, offset and the second four bytes of each extended
 /// capability.
 pub(super) fn for_each_extended(
-    read: &mut impl FnMut(u16) -> u32,
-    mut visit: impl FnMut(u16, u16, u32),
+    read: &mut dyn FnMut(u16) -> u32,
+    visit: &mut dyn FnMut(u16, u16, u32),
 ) -> Result<(), WalkError> {
     /// A capability has eight bytes at least.
     const MOST: usize = (4096 - 256) / 8;

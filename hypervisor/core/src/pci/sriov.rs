@@ -34,8 +34,13 @@ impl SrIov {
     ///
     /// [`WalkError`] for a broken list.
     pub fn read(mut read: impl FnMut(u16) -> u32) -> Result<Option<Self>, WalkError> {
+        Self::find(&mut read)
+    }
+
+    /// Not generic: the monitor reads in three ways.
+    fn find(read: &mut dyn FnMut(u16) -> u32) -> Result<Option<Self>, WalkError> {
         let mut found = None;
-        caps::for_each_extended(&mut read, |id, offset, _| {
+        caps::for_each_extended(read, &mut |id, offset, _| {
             if id == caps::SRIOV && offset <= 0x1000 - LEN {
                 found = Some(offset);
             }

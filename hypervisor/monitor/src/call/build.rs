@@ -11,6 +11,7 @@ use crate::dev::pci::Functions;
 use crate::machine;
 use crate::mem::space::Space;
 use crate::refusal::{Refusal, bad};
+use crate::sync::Mutex;
 use crate::vcpu::Vendor;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, Resource, State};
@@ -20,7 +21,6 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::paging::{Attr, MapError};
 use core::sync::atomic::AtomicU32;
-use spin::Mutex;
 
 /// Puts the cell together, and frees what was made if a part is missing.
 pub(super) fn build(
@@ -50,8 +50,8 @@ pub(super) fn build(
         memory,
         cpuid: Table::build(native, cpus.len() as u32).without(caller.lacks),
         layout: plan.devices,
-        devices: Mutex::new(devices),
-        functions: Mutex::new(parts.functions),
+        devices: spin::Mutex::new(devices),
+        functions: spin::Mutex::new(parts.functions),
         _domain: parts.domain,
         config_address: AtomicU32::new(0),
         boot: Mutex::new(None),

@@ -5,12 +5,12 @@ use crate::dev::iommu;
 use crate::dev::pci::device::Written;
 use crate::dev::pci::{Functions, config};
 use crate::mem::map::Window;
+use crate::sync::Mutex;
 use cellvisor_abi::call::CellId;
 use cellvisor_core::exit::ones;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder};
-use spin::Mutex;
 
 /// Runs `f` with the functions of `cell`, if it has any.
 fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {

@@ -18,6 +18,7 @@ use crate::dev::pci::Functions;
 use crate::log;
 use crate::mem::page::PageVec;
 use crate::mem::space::Space;
+use crate::sync::Mutex;
 use crate::vcpu::{Attachment, Vendor};
 use cellvisor_abi::call::{
     CellId, CellStatus, Denied, FailReason, Failure, Name, Owner, Registers, State, StopReason,
@@ -31,7 +32,6 @@ use cellvisor_core::state::{self, Event};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
-use spin::Mutex;
 
 /// Most cells, the root included.
 pub(crate) const MAX_CELLS: usize = 257;
@@ -133,9 +133,9 @@ pub(crate) struct Guest {
     /// Where its virtual devices are.
     pub(crate) layout: plan::Devices,
     /// The devices.
-    pub(crate) devices: Mutex<Devices>,
+    pub(crate) devices: spin::Mutex<Devices>,
     /// Its PCI functions. They use the domain, and are dropped before it.
-    pub(crate) functions: Mutex<Functions>,
+    pub(crate) functions: spin::Mutex<Functions>,
     /// Memory that they reach, as long as they are the cell's.
     pub(crate) _domain: Option<Domain>,
     /// What was written to the configuration address port.

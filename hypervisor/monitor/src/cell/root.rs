@@ -3,6 +3,7 @@
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Life};
 use crate::cpu::apic::Mode;
 use crate::mem::owners;
+use crate::sync::Mutex;
 use crate::vcpu::Vendor;
 use crate::{boot, log, machine};
 use cellvisor_abi::CHUNK_SIZE;
@@ -12,7 +13,6 @@ use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE};
 use cellvisor_core::paging::{Attr, MapError, MemType, PageSize};
 use cellvisor_core::touch;
 pub(crate) use cellvisor_core::touch::Mapped;
-use spin::Mutex;
 
 /// Ports of a 16550.
 const UART_PORTS: u64 = 8;

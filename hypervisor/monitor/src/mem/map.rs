@@ -5,13 +5,13 @@
 //! at [`BASE`], windows at [`WINDOWS`], device registers at [`DEVICES`].
 
 use super::{entry, hpa_of, memory_size, pool};
+use crate::sync::Mutex;
 use crate::sync::Once;
 use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::Hpa;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Mutex;
 
 const GIB: u64 = 1 << 30;
 /// Windows: one page for each CPU.

@@ -28,6 +28,7 @@ pub(crate) fn memory_size() -> u64 {
 /// Host-physical address of a virtual one in the monitor's memory.
 ///
 /// Only for addresses below [`memory_size`]: the chunk table has no others.
+#[inline(never)] // Many call it, and the image is small.
 pub(crate) fn hpa_of(va: u64) -> Hpa {
     let offset = va.wrapping_sub(BASE);
     let chunk = boot::boot_info().chunks.get((offset / CHUNK_SIZE) as usize);

@@ -3,11 +3,11 @@
 //! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
 use crate::mem::page::PageVec;
+use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_core::own::{OwnerMap, Span};
 use core::ops::Range;
-use spin::Mutex;
 
 /// Pages of the pool for each map's spans.
 const PAGE_MAP_PAGES: u64 = 8;

@@ -2,13 +2,13 @@
 //! here, in whole pages. There is no heap.
 
 use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
+use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::paging::TableMem;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Mutex;
 
 /// The pool and the virtual address of its first page.
 struct Pool {

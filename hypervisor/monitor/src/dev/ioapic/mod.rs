@@ -15,6 +15,7 @@ use crate::machine;
 use crate::mem::map::Window;
 use crate::mem::owners::{self, Owners};
 use crate::refusal::{Refusal, bad, taken};
+use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
@@ -26,7 +27,6 @@ use cellvisor_core::ioapic::{Change, EOI, FIRST_ENTRY, MASKED, REMOTE_IRR, SELEC
 use cellvisor_core::iommu::vtd::Irte;
 use heapless::Vec;
 use registers::{MAX_PINS, Registers};
-use spin::Mutex;
 
 /// Most I/O APICs of a machine.
 const MAX_CHIPS: usize = 32;

@@ -13,6 +13,7 @@ use crate::log;
 use crate::mem::map::Window;
 use crate::mem::owners;
 use crate::mem::page::PageVec;
+use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_abi::plan::{IommuKind, SystemPlan};
@@ -24,7 +25,6 @@ pub(crate) use domain::{Domain, LOW_END};
 use heapless::Vec;
 use log::log;
 use root::RootView;
-use spin::Mutex;
 use unit::{Stuck, Unit};
 
 /// Most units of a machine.
