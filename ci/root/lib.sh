@@ -52,6 +52,11 @@ resources() {
     echo "root: cpus=$(nproc) huge-pages=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages)"
 }
 
+# Pages that the monitor has to give out.
+pool_free() {
+    cellctl status --json | sed -n 's/.*"pool-free": *\([0-9][0-9]*\).*/\1/p'
+}
+
 # Loads the driver and turns the monitor on.
 monitor_on() {
     run insmod /lib/modules/cellvisor.ko

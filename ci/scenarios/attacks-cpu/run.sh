@@ -72,7 +72,6 @@ step on
 dd if=/dev/urandom of=/run/canary bs=1M count=32 2> /dev/null
 canary=$(sha256sum < /run/canary)
 monitor_on
-before=$(cellctl status --json 2> /dev/null | tr ',' '\n' | grep pool_free)
 run cellctl create slices.toml
 run cellctl start canary
 follow canary

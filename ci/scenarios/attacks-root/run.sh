@@ -31,16 +31,12 @@ config_write() {
     printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc 2> /dev/null
 }
 
-free_pages() {
-    cellctl status --json 2> /dev/null | tr ',{}' '\n\n\n' | tr -d ' "' | sed -n 's/^pool_free://p'
-}
-
 step on
 resources
 run insmod /lib/modules/provoke.ko
 monitor_on
 echo "root: monitor's chunks: $(provoke base)"
-free=$(free_pages)
+free=$(pool_free)
 
 step cell
 run cellctl create slices.toml
@@ -119,7 +115,8 @@ echo "root: scrubbed memory: $zeros"
 dirty=$(echo "$zeros" | sed 's/dirty \([0-9]*\) .*/\1/')
 [ "$dirty" -le 24 ] || wrong "scrubbing: $zeros"
 attack memory-back "denied 0" "${zeros##*dirty [0-9]* }"
-attack pool "$free" "$(free_pages)"
+[ "$free" -gt 0 ] || fail "cellctl does not tell how many pages the monitor has"
+attack pool "$free" "$(pool_free)"
 
 step off
 run rmmod provoke

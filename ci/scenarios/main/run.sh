@@ -1,10 +1,5 @@
 . /lib.sh
 
-# Pages that the monitor has to give out.
-pool_free() {
-    cellctl status --json | sed -n 's/.*"pool_free": *\([0-9][0-9]*\).*/\1/p'
-}
-
 step root
 echo "root: uname=$(uname -r)"
 resources
