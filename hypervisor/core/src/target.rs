@@ -82,6 +82,20 @@ pub trait CellMap {
     fn is_table(&self, address: u64) -> bool;
 }
 
+/// Page with the power management registers of AMD's chip sets. Linux 6.16 and later
+/// ask them on every Zen CPU for the reason of the last reset, at this address and
+/// whatever ACPI says; ones mean that there is no answer.
+///
+/// Spec: Processor Programming Reference for AMD Family 17h, "ACPI MMIO Space
+/// Allocation" (PM registers at FED80300H).
+const AMD_CHIP_SET: u64 = 0xfed8_0000;
+
+/// True for registers that stock kernels look for without being told of them: cells
+/// do not have them, and are not to fail for having asked.
+fn is_absent(address: u64) -> bool {
+    address & !(PAGE_SIZE - 1) == AMD_CHIP_SET
+}
+
 /// What a cell touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellTarget {
@@ -91,6 +105,8 @@ pub enum CellTarget {
     Config(Bdf, u16),
     /// The MSI-X table of one of its functions.
     Table,
+    /// Registers that it lacks: reads give ones, writes vanish.
+    Absent,
     /// Nothing that it has: the cell fails.
     Nothing,
 }
@@ -107,6 +123,7 @@ pub fn of_cell(touch: Touch, map: &impl CellMap) -> CellTarget {
     match map.config(touch.address) {
         Some((bdf, offset)) if map.has_functions() => CellTarget::Config(bdf, offset),
         _ if map.is_table(touch.address) => CellTarget::Table,
+        _ if is_absent(touch.address) => CellTarget::Absent,
         _ => CellTarget::Nothing,
     }
 }
@@ -305,6 +322,18 @@ mod tests {
     fn a_cell_that_runs_code_on_a_device_fails() {
         for address in [IOAPIC, CONFIG, 0xf000_0000] {
             assert_eq!(of_cell(fetch(address), &RICH), CellTarget::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_asks_amds_chip_set_goes_on() {
+        for cell in [RICH, POOR] {
+            assert_eq!(of_cell(read(0xfed8_03c0), &cell), CellTarget::Absent);
+            assert_eq!(of_cell(write(0xfed8_03c0), &cell), CellTarget::Absent);
+            assert_eq!(of_cell(fetch(0xfed8_03c0), &cell), CellTarget::Nothing);
+            for beside in [0xfed7_ffff, 0xfed8_1000] {
+                assert_eq!(of_cell(read(beside), &cell), CellTarget::Nothing);
+            }
         }
     }
 

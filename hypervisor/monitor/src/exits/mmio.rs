@@ -123,6 +123,7 @@ fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: CellTarget) {
         CellTarget::IoApic => return ioapic_access(cpu, access),
         CellTarget::Config(bdf, offset) => Registers::Config(bdf, offset),
         CellTarget::Table => Registers::Table,
+        CellTarget::Absent => Registers::Absent,
         CellTarget::Nothing => {
             let (write, execute) = (access.write, access.execute);
             return cpu.fail(FailReason::Memory {
@@ -148,6 +149,8 @@ enum Registers {
     Iommu,
     /// An MSI-X table, for its cell.
     Table,
+    /// What a cell lacks and stock kernels ask for: ones, and writes are refused.
+    Absent,
 }
 
 /// Carries out an access to registers that are emulated. False for instructions
@@ -188,7 +191,7 @@ impl Registers {
     fn counter(self, denied: &DeniedCounters) -> &AtomicU64 {
         match self {
             Self::Config(..) => &denied.config,
-            Self::IoApic | Self::Iommu | Self::Table => &denied.mmio,
+            Self::IoApic | Self::Iommu | Self::Table | Self::Absent => &denied.mmio,
         }
     }
 }
@@ -215,6 +218,7 @@ impl Bus for Emulated<'_> {
             Registers::IoApic => ioapic::root_read(window, gpa),
             Registers::Iommu => iommu::root_read(gpa, size),
             Registers::Table => functions::read_table(window, cell, gpa, size),
+            Registers::Absent => None,
         };
         value.unwrap_or(u64::MAX)
     }
@@ -231,6 +235,7 @@ impl Bus for Emulated<'_> {
             Registers::IoApic => ioapic::root_write(window, gpa, value) == Some(true),
             Registers::Iommu => iommu::root_write(window, gpa, size, value),
             Registers::Table => functions::write_table(window, cell, gpa, size, value),
+            Registers::Absent => false,
         };
         self.refused |= !done;
     }
