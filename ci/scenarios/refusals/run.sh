@@ -19,8 +19,10 @@ echo 0 > /proc/sys/vm/nr_hugepages
 
 step injected
 resources
-refused cellctl enable --log-port 0x2f8 --inject fail-cpu=2
-resources
+for failure in fail-cpu=2 tsc-khz=99999 late-cpu=2; do
+    refused cellctl enable --log-port 0x2f8 --inject $failure
+    resources
+done
 
 step on
 run cellctl enable --log-port 0x2f8

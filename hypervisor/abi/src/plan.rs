@@ -102,6 +102,8 @@ pub struct IoApic {
 pub enum Inject {
     /// The CPU with this index fails when all others are ready to enter.
     FailCpu(u32),
+    /// The CPU with this index is not ready before the others have given up.
+    LateCpu(u32),
 }
 
 /// One cell, framed by [`crate::wire::seal`] and sent with

@@ -2,6 +2,7 @@
 
 use crate::complete::{cells, owners};
 use crate::state::DEFAULT_DIR;
+use crate::system::Provoke;
 use cellvisor_abi::ioctl::DEVICE;
 use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;
@@ -100,9 +101,9 @@ pub(crate) struct Enable {
     /// Memory for the monitor, such as 16MiB; by default what the machine needs.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
-    /// Provoke a failure: fail-cpu=N.
+    /// Provoke a failure: fail-cpu=N, late-cpu=N, tsc-khz=N.
     #[arg(long, hide = true, value_parser = parse_inject)]
-    pub(crate) inject: Option<u32>,
+    pub(crate) inject: Option<Provoke>,
 }
 
 #[derive(Debug, Args)]
@@ -317,11 +318,15 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number of seconds, such as 2 or 0.5".into())
 }
 
-/// `fail-cpu=N`.
-fn parse_inject(text: &str) -> Result<u32, String> {
-    text.strip_prefix("fail-cpu=")
-        .and_then(|n| n.parse().ok())
-        .ok_or_else(|| "fail-cpu=N".into())
+/// `fail-cpu=N` and others.
+fn parse_inject(text: &str) -> Result<Provoke, String> {
+    let (what, number) = text.split_once('=').unwrap_or_default();
+    match (what, number.parse()) {
+        ("fail-cpu", Ok(index)) => Ok(Provoke::FailCpu(index)),
+        ("late-cpu", Ok(index)) => Ok(Provoke::LateCpu(index)),
+        ("tsc-khz", Ok(khz)) => Ok(Provoke::TscKhz(khz)),
+        _ => Err("fail-cpu=N, late-cpu=N or tsc-khz=N".into()),
+    }
 }
 
 #[cfg(test)]

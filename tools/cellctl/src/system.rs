@@ -44,8 +44,20 @@ pub(crate) struct Choices {
     pub(crate) log_port: u16,
     /// Bytes of memory, if not what the machine asks for.
     pub(crate) memory: Option<u64>,
-    /// CPU by its index that is to fail (tests of the roll-back).
-    pub(crate) fail_cpu: Option<u32>,
+    /// What is to go wrong (tests of the roll-back).
+    pub(crate) provoke: Option<Provoke>,
+}
+
+/// A failure that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provoke {
+    /// The CPU with this index fails.
+    FailCpu(u32),
+    /// The CPU with this index comes too late. The monitor is told the slowest TSC,
+    /// so that its patience is over soon.
+    LateCpu(u32),
+    /// The monitor is told that the TSC has this rate, in kHz.
+    TscKhz(u32),
 }
 
 /// CPUs of the host in the order of the system plan. One that is offline would
@@ -81,6 +93,12 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8
     let ecam = ListBuf::new(&ecam).map_err(encoded)?;
     let iommus = ListBuf::new(&iommus).map_err(encoded)?;
     let io_apics = ListBuf::new(&io_apics).map_err(encoded)?;
+    let (tsc_khz, inject) = match choices.provoke {
+        None => (tsc_khz, None),
+        Some(Provoke::FailCpu(index)) => (tsc_khz, Some(Inject::FailCpu(index))),
+        Some(Provoke::LateCpu(index)) => (*TSC_KHZ.start(), Some(Inject::LateCpu(index))),
+        Some(Provoke::TscKhz(khz)) => (khz, None),
+    };
     seal(&SystemPlan {
         cpus: cpus.list(),
         ram: ram.list(),
@@ -89,7 +107,7 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8
         io_apics: io_apics.list(),
         tsc_khz,
         log_port: choices.log_port,
-        inject: choices.fail_cpu.map(Inject::FailCpu),
+        inject,
     })
     .map_err(encoded)
 }

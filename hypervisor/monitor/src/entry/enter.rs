@@ -6,7 +6,7 @@
 
 use crate::cell::cpu::Cpu;
 use crate::cell::{self, root};
-use crate::cpu::percpu::{self, Area};
+use crate::cpu::percpu::{self, Area, CpuShared};
 use crate::cpu::{apic, gdt, outer, stack};
 use crate::dev::{ioapic, iommu, pci};
 use crate::entry::run;
@@ -150,6 +150,9 @@ fn prepare<'a>(
     vcpu: Result<&'a mut dyn Vcpu, EnterError>,
 ) -> Result<Cpu<'a>, EnterError> {
     let mut own = vcpu.and_then(|vcpu| prepare_own(area, state, vcpu));
+    if let Some(Inject::LateCpu(_)) = injected(area.shared()) {
+        wait_for(2 * PATIENCE_US, together::is_settled);
+    }
     let outcome = all_enter(own.as_mut().ok().map(|cpu| &mut cpu.window));
     match own {
         Ok(cpu) if outcome == Outcome::All => Ok(cpu),
@@ -195,6 +198,14 @@ fn check_own(area: Area) -> Result<(), EnterError> {
     Ok(())
 }
 
+/// The failure that this CPU is to play.
+fn injected(own: &CpuShared) -> Option<Inject> {
+    let inject = machine::plan()?.inject?;
+    let (Inject::FailCpu(index) | Inject::LateCpu(index)) = inject;
+    percpu::cpu(index).filter(|cpu| core::ptr::eq(*cpu, own))?;
+    Some(inject)
+}
+
 fn prepare_own<'a>(
     area: Area,
     state: &CpuState,
@@ -207,10 +218,7 @@ fn prepare_own<'a>(
     };
     let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory);
     let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory);
-    let injected = machine::plan().is_some_and(|plan| {
-        let cpu = |index| percpu::cpu(index).is_some_and(|cpu| core::ptr::eq(cpu, shared));
-        matches!(plan.inject, Some(Inject::FailCpu(index)) if cpu(index))
-    });
+    let injected = matches!(injected(shared), Some(Inject::FailCpu(_)));
     let (Ok(window), Ok(root), false) = (window, root, injected) else {
         vcpu.disable();
         return Err(if injected {

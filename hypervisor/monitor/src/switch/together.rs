@@ -109,6 +109,11 @@ pub(crate) fn ready() -> u32 {
     ENTERING.now().present()
 }
 
+/// True when it is settled whether all enter.
+pub(crate) fn is_settled() -> bool {
+    ENTERING.now().verdict().is_some()
+}
+
 /// Waits for all CPUs, the last of which takes the IOMMU's units. One that cannot
 /// enter says so with `None`. Nobody departs: another attempt loads the image anew.
 pub(crate) fn all_enter(window: Option<&mut Window>) -> Outcome {

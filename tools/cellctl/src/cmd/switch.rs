@@ -55,7 +55,7 @@ pub(super) fn turn_on(
     let choices = Choices {
         log_port: options.log_port.unwrap_or(0),
         memory: options.memory,
-        fail_cpu: options.inject,
+        provoke: options.inject,
     };
     let (record, answer) = power::enable(
         context.machine(driver),
