@@ -124,6 +124,26 @@ static void *map(void *arg)
 	return NULL;
 }
 
+/* Memory that is used now and then is what a host swaps out. */
+static void *walk(void *arg)
+{
+	atomic_ulong *mine = arg;
+	size_t size = 64 << 20;
+	char *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		abort();
+	for (;;) {
+		for (size_t offset = 0; offset < size; offset += 4096) {
+			at[offset]++;
+			if (offset % (1 << 20) == 0)
+				atomic_fetch_add(mine, 1);
+		}
+		usleep(500000);
+	}
+	return NULL;
+}
+
 static void start(const char *name, void *(*work)(void *))
 {
 	pthread_t thread;
@@ -175,6 +195,7 @@ int main(int argc, char **argv)
 		start("lock", contend);
 	for (int i = 0; i < 2; i++)
 		start("map", map);
+	start("walk", walk);
 	for (int i = 0; i < cpus && i < 32; i++)
 		start("burn", burn);
 	if (write(pipes[0][1], "", 1) != 1)

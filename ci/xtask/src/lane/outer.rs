@@ -13,6 +13,7 @@ use crate::scenario::Scenario;
 
 use crate::sh;
 use anyhow::{Context, Result};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,6 +23,10 @@ const JOB: &str = "/job";
 /// Memory of the outer machine beside that of the inner one, in MiB: Linux,
 /// QEMU, and what they keep of the disks.
 const MEMORY_MIB: u32 = 1536;
+
+/// MiB of the inner machine's memory that are swapped out each second, where the
+/// scenario says so, and the bytes of the disk that they go to.
+const SWAP: (u32, u64) = (24, 2 << 30);
 
 /// Room on the job's disk beside what is on it, in bytes.
 const SLACK: u64 = 64 << 20;
@@ -54,7 +59,14 @@ pub(super) fn power(
     command.args(disk("job", &job, ""));
     command.arg("-kernel").arg(&system.kernel);
     command.arg("-initrd").arg(&system.initramfs);
-    let cmdline = format!("{CMDLINE} cellvisor.kvm={module}");
+    let mut cmdline = format!("{CMDLINE} cellvisor.kvm={module}");
+    if scenario.machine.host_swaps {
+        let (rate, size) = SWAP;
+        let file = dir.join("swap.img");
+        ext4::empty(&file, size)?;
+        command.args(disk("swap", &file, ""));
+        let _ = write!(cmdline, " cellvisor.swap={rate}");
+    }
     command.args(["-append", &cmdline]);
     Ok(Power {
         command,

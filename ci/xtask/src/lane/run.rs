@@ -117,6 +117,7 @@ pub(crate) fn run(
             "boot.iso",
             "console.pipe",
             "job.img",
+            "swap.img",
         ] {
             // Only some machines have disks.
             drop(std::fs::remove_file(dir.join(file)));

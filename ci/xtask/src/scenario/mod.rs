@@ -90,6 +90,8 @@ pub(crate) struct Machine {
     pub(crate) uart_pci: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
     pub(crate) cpu_features: Vec<String>,
+    /// On `kvm-on-…`: the outer Linux keeps swapping the machine's memory out.
+    pub(crate) host_swaps: bool,
     /// A plugin that watches what is executed, with its arguments, in QEMU's
     /// notation: measurements have one.
     #[serde(skip)]
@@ -110,6 +112,7 @@ impl Default for Machine {
             uart_pair: false,
             uart_pci: false,
             cpu_features: Vec::new(),
+            host_swaps: false,
             plugin: None,
         }
     }
