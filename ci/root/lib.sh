@@ -6,6 +6,11 @@ step() {
     echo "step: $1"
 }
 
+# True if the scenario has the step NAME on this machine.
+has_step() {
+    grep -q -x -F -e "$1" /steps
+}
+
 # Ends the scenario badly, also where output goes to a file.
 fail() {
     {

@@ -71,9 +71,12 @@ attack msix-foreign-cpu
 attack "msi-foreign-cpu 3"
 attack "dma-read $foreign"
 attack "dma-write $foreign"
-attack msi-forged
-attack nmi-forged
-attack msi-foreign-handle
+if has_step forged; then
+    step forged
+    attack msi-forged
+    attack nmi-forged
+    attack msi-foreign-handle
+fi
 quiet mallory
 run cellctl status mallory
 

@@ -70,6 +70,8 @@ pub(crate) fn root(
     // The words of `lib.sh` read it.
     let patience = scenario.patience.to_string();
     image.file("patience", patience.as_bytes(), Mode::Plain)?;
+    let steps: Vec<&str> = scenario.steps.iter().map(|step| &*step.name).collect();
+    image.file("steps", steps.join("\n").as_bytes(), Mode::Plain)?;
     for (name, content) in scenario.files()? {
         image.file(&format!("scenario/{name}"), &content, Mode::Run)?;
     }

@@ -87,10 +87,7 @@ pub(crate) fn run(
     keep: bool,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    // Here, and in the scripts.
-    let mut scenario = scenario.clone();
-    scenario.stretch(lane.slowness());
-    let scenario = &scenario;
+    let scenario = &scenario.on(lane);
     let dir = dir(paths, lane, &scenario.name);
     if dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;

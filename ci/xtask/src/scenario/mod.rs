@@ -178,6 +178,10 @@ pub(crate) struct Step {
     pub(crate) name: String,
     /// What people read.
     pub(crate) title: String,
+    /// Lanes that have what it needs; by default all of the scenario's. The script
+    /// asks by `has_step NAME`.
+    #[serde(default)]
+    pub(crate) lanes: Vec<Lane>,
     /// Regular expressions, seen in this order on the root's console. Named
     /// groups are kept; `<NAME>` in a later one stands for what was seen.
     #[serde(default)]
@@ -234,7 +238,18 @@ impl Scenario {
 
     /// True if a lane has what it needs.
     pub(crate) fn plays_on(&self, lane: Lane) -> bool {
-        self.lanes.contains(&lane) || lane.is_outer() && self.lanes.contains(&Lane::Kvm)
+        has(&self.lanes, lane)
+    }
+
+    /// As it is played on a lane: without the steps that the lane has not, and as
+    /// patient as the lane is slow.
+    pub(crate) fn on(&self, lane: Lane) -> Self {
+        let mut scenario = self.clone();
+        scenario
+            .steps
+            .retain(|step| step.lanes.is_empty() || has(&step.lanes, lane));
+        scenario.stretch(lane.slowness());
+        scenario
     }
 
     /// Kernels that root and cells boot.
@@ -260,6 +275,11 @@ impl Scenario {
         files.sort();
         Ok(files)
     }
+}
+
+/// What is on `kvm` is on the lanes whose inner machine is `kvm`'s, too.
+fn has(lanes: &[Lane], lane: Lane) -> bool {
+    lanes.contains(&lane) || lane.is_outer() && lanes.contains(&Lane::Kvm)
 }
 
 /// Reads a scenario.
