@@ -1,4 +1,5 @@
 . /lib.sh
+! grep -q cellvisor.next /proc/cmdline || . /scenario/next.sh
 
 # Runs what must be refused, and prints the reason on one line.
 refused() {
@@ -104,4 +105,16 @@ run cellctl start cell0
 run cellctl disable --force
 unload
 resources
-pass
+
+step kexec
+run insmod /lib/modules/cellvisor.ko
+run cellctl create --log-port 0x2f8 qemu.toml
+run cellctl start cell0
+(
+    cd / || exit
+    printf '%s\n' dev proc run sys tmp
+    find bin etc init lib lib.sh patience sbin scenario trouble usr ! -name 'vmlinuz*' ! -name initrd.img
+) > /tmp/files
+(cd / && cpio -o -H newc < /tmp/files > /tmp/next.cpio 2> /dev/null)
+dmesg -n 7
+run kexec vmlinuz /tmp/next.cpio "$(cat /proc/cmdline) cellvisor.next"
