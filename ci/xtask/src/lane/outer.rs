@@ -26,7 +26,7 @@ const MEMORY_MIB: u32 = 1536;
 
 /// MiB of the inner machine's memory that are swapped out each second, where the
 /// scenario says so, and the bytes of the disk that they go to.
-const SWAP: (u32, u64) = (24, 2 << 30);
+const SWAP: (u32, u64) = (4, 1 << 30);
 
 /// Room on the job's disk beside what is on it, in bytes.
 const SLACK: u64 = 64 << 20;
