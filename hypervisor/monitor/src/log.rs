@@ -1,5 +1,7 @@
 //! The monitor's log: lines of `hv: …` in a ring that the root reads by
 //! hypercall, repeated on a serial port if the plan names one.
+//!
+//! Source: PC16550D, "Registers" (the line status register).
 
 use crate::sync::wait_for;
 use cellvisor_core::ring::Ring;

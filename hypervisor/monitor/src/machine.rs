@@ -1,4 +1,6 @@
 //! What is true of this machine as long as the monitor runs.
+//!
+//! Source: SDM 3A, "Memory Type Range Registers (MTRRs)"; SDM 2A, "CPUID".
 
 use crate::boot;
 use crate::cpu::{apic, exceptions};

@@ -3,6 +3,8 @@
 //! No guest can cause one (that is what the tests of every exit are for); if
 //! one happens all the same, this CPU says so and stops for good, and the cell
 //! that it served fails.
+//!
+//! Source: SDM 3A, "Exception and Interrupt Reference".
 
 use crate::log;
 

@@ -2,6 +2,9 @@
 //!
 //! The selectors are those of 64-bit Linux, so that code segment and stack stay
 //! valid when one table is exchanged for the other on the way out.
+//!
+//! Source: SDM 3A, "Segment Descriptors", "Task Management in 64-bit Mode", "64-Bit
+//! Mode IDT".
 
 use crate::boot;
 use crate::sync::Once;

@@ -1,4 +1,7 @@
 //! Asking other CPUs for something.
+//!
+//! Source: SDM 3A, "Nonmaskable Interrupt (NMI)", "Issuing Interprocessor
+//! Interrupts".
 
 use crate::cpu::apic;
 use crate::cpu::percpu::{CpuShared, request};

@@ -1,4 +1,7 @@
 //! Registers whose access may fault.
+//!
+//! Source: SDM 2, "RDMSR", "WRMSR", "XSETBV"; SDM 4, "Model-Specific Registers
+//! (MSRs)".
 
 unsafe extern "C" {
     fn rdmsr_checked(index: u32, value: *mut u64) -> u64;

@@ -3,6 +3,8 @@
 //! The root goes on as KVM's guest under the monitor. Its areas stay its own as
 //! long as their pages are; its calls are looked at and passed on
 //! (docs/decisions/0011-root-under-kvm.md). Cells see nothing of it.
+//!
+//! Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
 
 use crate::cpu::msr;
 use crate::cpu::percpu::{self, CpuShared};

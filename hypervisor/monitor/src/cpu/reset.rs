@@ -1,5 +1,8 @@
 //! What a CPU carries from one owner to the next unless it is cleared: registers
 //! that no VM entry loads.
+//!
+//! Source: SDM 3A, "Processor State After Reset"; APM 2, "Processor Initialization
+//! State"; SDM 4, "Model-Specific Registers (MSRs)"; SDM 1, "XRSTOR".
 
 use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
 use cellvisor_core::vcpu::{CR0_CD, CR0_NW};

@@ -3,6 +3,9 @@
 //! The first CPU to arrive prepares what all share; then each prepares itself;
 //! then they decide, once and together, whether to go on. A CPU that cannot, or
 //! that does not come in time, makes all go back to Linux as they were.
+//!
+//! Source: SDM 3C, "Preparation and Launch of a Virtual Machine"; APM 2, "Enabling
+//! SVM".
 
 use crate::cell::cpu::Cpu;
 use crate::cell::{self, root};

@@ -1,4 +1,7 @@
 //! CPUID.
+//!
+//! Source: SDM 2A, "CPUID"; SDM 1, "XSAVE-Supported Features and State-Component
+//! Bitmaps".
 
 use crate::cell::cpu::Cpu;
 use cellvisor_core::cpuid::{self, Dynamic};

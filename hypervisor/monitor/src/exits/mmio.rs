@@ -1,5 +1,8 @@
 //! Second-level faults: device registers that are emulated, memory that is
 //! mapped when it is first touched, and what a guest must not touch.
+//!
+//! Source: SDM 3A, "Local APIC Registers", "Issuing Interprocessor Interrupts";
+//! Intel 82093AA, "Register Description".
 
 use crate::cell::code::instruction;
 use crate::cell::cpu::Cpu;

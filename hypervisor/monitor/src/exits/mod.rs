@@ -1,4 +1,6 @@
 //! Handlers of exits: what the core decides, carried out on this CPU.
+//!
+//! Source: SDM 3C, "Basic VM-Exit Reasons"; APM 2, "Intercept Operation".
 
 pub(crate) mod cpuid;
 pub(crate) mod hypercall;

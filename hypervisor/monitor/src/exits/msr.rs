@@ -1,4 +1,7 @@
 //! RDMSR and WRMSR that do not reach the hardware directly.
+//!
+//! Source: SDM 4, "Model-Specific Registers (MSRs)"; SDM 3A, "x2APIC Register
+//! Address Space".
 
 use crate::cell::cpu::Cpu;
 use crate::cell::{ipi, memory};

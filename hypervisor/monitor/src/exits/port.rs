@@ -1,4 +1,7 @@
 //! Accesses to I/O ports that do not reach the hardware.
+//!
+//! Source: ACPI 6.5, "Sleep Control and Status Registers", "Reset Register"; PCI
+//! Local Bus 3.0, "Software Generation of Configuration Transactions".
 
 use crate::cell::cpu::Cpu;
 use crate::cell::{functions, ipi};

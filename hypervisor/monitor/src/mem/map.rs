@@ -3,6 +3,9 @@
 //!
 //! Address space, all in the one level-4 slot of [`BASE`]: the monitor's memory
 //! at [`BASE`], windows at [`WINDOWS`], device registers at [`DEVICES`].
+//!
+//! Source: SDM 3A, "4-Level Paging and 5-Level Paging", "Page Attribute Table
+//! (PAT)".
 
 use super::{entry, hpa_of, memory_size, pool};
 use crate::sync::Mutex;

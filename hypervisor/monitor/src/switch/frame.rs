@@ -1,5 +1,8 @@
 //! Linux's state on a CPU: what the monitor takes over at its entry, and how it
 //! hands it back.
+//!
+//! Source: SDM 3A, "Control Registers", "Memory-Management Registers"; SDM 4,
+//! "Model-Specific Registers (MSRs)".
 
 use crate::cpu::gdt::{self, Gdt};
 use cellvisor_core::vcpu::{self, CpuState, Regs, Segment, Table};

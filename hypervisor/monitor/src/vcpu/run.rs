@@ -1,4 +1,6 @@
 //! Into guests and back (`entry.S`).
+//!
+//! Source: SDM 3C, "VMLAUNCH/VMRESUME"; APM 2, "VMRUN Instruction".
 
 use crate::cpu::percpu::CpuShared;
 

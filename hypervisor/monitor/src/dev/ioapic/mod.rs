@@ -6,6 +6,9 @@
 //!
 //! Locks: whoever holds [`CHIPS`] may ask for those of the units and of the
 //! ownership maps, and for no others.
+//!
+//! Source: Intel 82093AA, "I/O Redirection Table Registers"; VT-d, "I/OxAPIC
+//! Programming".
 
 mod registers;
 

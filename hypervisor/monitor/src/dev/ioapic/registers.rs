@@ -1,4 +1,6 @@
 //! Registers of an I/O APIC of the machine.
+//!
+//! Source: Intel 82093AA, "Register Description".
 
 use crate::mem::map::Window;
 use cellvisor_core::addr::Hpa;

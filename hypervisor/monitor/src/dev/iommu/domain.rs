@@ -1,5 +1,8 @@
 //! Whose memory a function's DMA reaches: second-level tables, and the context
 //! entries that point at them.
+//!
+//! Source: Intel Virtualization Technology for Directed I/O, revision 4, "Root
+//! Entry", "Context Entry", "Second-Stage Paging Entries".
 
 use super::unit::{Stuck, Unit, load, store};
 use super::{MAX_UNITS, Unavailable};

@@ -4,6 +4,9 @@
 //! owner, the root's through an identity map without the memory of others.
 //! Linux keeps believing that it drives their interrupt remapping, through
 //! registers that the monitor plays (`cellvisor_core::iommu::vtd::Shadow`).
+//!
+//! Source: Intel Virtualization Technology for Directed I/O, revision 4, "DMA
+//! Remapping", "Interrupt Remapping".
 
 mod domain;
 mod root;

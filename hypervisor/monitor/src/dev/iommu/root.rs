@@ -1,5 +1,8 @@
 //! The root's own memory, as the monitor reads it for the root's interrupt
 //! remapping.
+//!
+//! Source: Intel Virtualization Technology for Directed I/O, revision 4, "Interrupt
+//! Remapping Table".
 
 use super::unit::Unit;
 use crate::cpu::{dest, percpu};

@@ -1,4 +1,7 @@
 //! One VT-d unit: its registers and its invalidation queue.
+//!
+//! Source: Intel Virtualization Technology for Directed I/O, revision 4, "Register
+//! Descriptions", "Queued Invalidation Interface".
 
 use super::root::RootView;
 use crate::mem::{hpa_of, map, pool};

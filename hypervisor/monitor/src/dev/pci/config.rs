@@ -1,4 +1,8 @@
 //! Configuration space of the hardware.
+//!
+//! Source: PCI Local Bus 3.0, "Software Generation of Configuration Transactions";
+//! PCI Express Base 5.0, "PCI Express Enhanced Configuration Access Mechanism
+//! (ECAM)".
 
 use crate::machine;
 use crate::mem::map::Window;

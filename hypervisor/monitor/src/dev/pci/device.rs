@@ -1,4 +1,7 @@
 //! One function of a cell: its model, its interrupts, its resets.
+//!
+//! Source: PCI Local Bus 3.0, "Device Control", "Message Signaled Interrupts"; PCI
+//! Express Base 5.0, "Function Level Reset (FLR)".
 
 use super::config;
 use super::msix::Msix;

@@ -1,5 +1,7 @@
 //! Interrupt messages of a function: what the cell writes, and what the hardware
 //! has instead.
+//!
+//! Source: PCI Local Bus 3.0, "MSI-X Capability and Table Structures".
 
 use super::device::Target;
 use crate::cpu::dest;

@@ -1,4 +1,7 @@
 //! What this CPU's SVM can do, checked before anything is touched.
+//!
+//! Source: APM 3, "Obtaining Processor Information Via the CPUID Instruction"; APM
+//! 2, "Enabling SVM".
 
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};

@@ -5,6 +5,9 @@
 //! monitor runs: it needs none of them but GS, and that only when an NMI may
 //! come. The global interrupt flag is clear from the first VMRUN to the last
 //! exit, so an NMI waits for [`with_nmis`] or makes VMRUN exit at once.
+//!
+//! Source: APM 2, "VMRUN Instruction", "VMSAVE and VMLOAD Instructions", "Global
+//! Interrupt Flag, STGI and CLGI Instructions".
 
 use super::caps::{EFER_NXE, EFER_SCE};
 use crate::cpu::gdt::{self, Gdt};

@@ -6,6 +6,9 @@
 //! must not hold off the monitor's. Until the guest's next IRET it gets no
 //! other. That IRET exits before it is done, so the guest takes one step, and
 //! is ready after the #DB that this brings.
+//!
+//! Source: APM 2, "Event Injection", "Interrupt Shadows", "Exceptions and
+//! Interrupts".
 
 use super::fields::*;
 use super::{ALWAYS_1, INTERCEPT_IRET, Svm, host};

@@ -1,4 +1,7 @@
 //! A guest's state in the VMCB.
+//!
+//! Source: APM 2, "VMCB Layout, State Save Area", "Canonicalization and Consistency
+//! Checks".
 
 use super::fields::*;
 use super::vmcb::Vmcb;

@@ -1,4 +1,6 @@
 //! The VMCB of this CPU.
+//!
+//! Source: APM 2, "VMCB Layout", "VMCB State Caching".
 
 use super::fields::{CLEAN, Control, Field, Guest};
 use crate::mem::hpa_of;

@@ -1,4 +1,7 @@
 //! What this CPU's VMX can do, checked before anything is touched.
+//!
+//! Source: SDM 3D, "VMX Capability Reporting Facility"; SDM 3C, "Restrictions on
+//! VMX Operation".
 
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};

@@ -1,4 +1,7 @@
 //! VMCS fields: controls, host state, and what needs more than one write.
+//!
+//! Source: SDM 3C, "Checks on VMX Controls and Host-State Area", "Checking and
+//! Loading Guest State".
 
 use super::Vmx;
 use super::caps::{self, ENTRY_IA32E};

@@ -1,4 +1,7 @@
 //! The VMCS of this CPU: current from VMX's start to its end.
+//!
+//! Source: SDM 3C, "Software Use of the VMCS and Related Structures", "VMREAD",
+//! "VMWRITE".
 
 use super::fields::{Control, Field, Guest, Host, Info, Kind, Width};
 use core::arch::asm;
