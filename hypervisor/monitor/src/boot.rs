@@ -31,7 +31,7 @@ pub(crate) fn bridge_tables() -> u64 {
     BRIDGE_TABLES.0.get() as u64
 }
 
-/// Symbols of `linker.ld` and `entry.S`, of which only the address counts.
+/// Symbols of `linker.ld` and of the assembly, of which only the address counts.
 macro_rules! addresses {
     ($($(#[$doc:meta])* $name:ident = $symbol:ident,)*) => {
         unsafe extern "C" { $(safe static $symbol: u8;)* }

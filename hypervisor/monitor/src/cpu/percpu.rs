@@ -19,7 +19,7 @@ pub(crate) const MAX_CPUS: usize = 1024;
 #[repr(C)]
 pub(crate) struct CpuShared {
     /// Bits of [`request`], which the CPU clears when they are served. The first
-    /// word: `entry.S` looks at it.
+    /// word: `vmx/run.S` and `idle.S` look at it.
     pub(crate) requests: AtomicU32,
     /// Non-zero after an NMI arrived while the monitor ran. The second word.
     pub(crate) nmi_seen: AtomicU32,

@@ -1,6 +1,6 @@
 //! The way in: `entry.S` → [`enter`] → [`run`].
 //!
-//! The assembly and what it shares with Rust.
+//! The assembly of all floors, and what it shares with Rust.
 
 pub(crate) mod enter;
 pub(crate) mod run;
@@ -12,7 +12,16 @@ use cellvisor_abi::status::EnterStatus;
 use core::mem::offset_of;
 
 core::arch::global_asm!(
+    include_str!("registers.S"),
     include_str!("entry.S"),
+    include_str!("../switch/leave.S"),
+    include_str!("../vcpu/vmx/run.S"),
+    include_str!("../vcpu/svm/run.S"),
+    include_str!("../vcpu/idle.S"),
+    include_str!("../cpu/stack.S"),
+    include_str!("../cpu/msr.S"),
+    include_str!("../cpu/exceptions.S"),
+    include_str!("../mem/copy.S"),
     abi_version = const cellvisor_abi::ABI_VERSION,
     image_base = const cellvisor_abi::image::BASE,
     boot_info = sym boot::BOOT_INFO,

@@ -213,6 +213,6 @@ pub(crate) fn restore_msrs(state: &CpuState) {
 }
 
 unsafe extern "C" {
-    /// See `entry.S`.
+    /// See `leave.S`.
     pub(crate) fn leave_to_linux(frame: *const LeaveFrame, bridge_cr3: u64, distance: u64) -> !;
 }

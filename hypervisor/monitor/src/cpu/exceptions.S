@@ -1,0 +1,143 @@
+# NMIs, interrupts and exceptions while the monitor runs.
+#
+# Source: SDM 3A, "Interrupt and Exception Handling"; APM 2, "#SX".
+
+    .section .text.entry, "ax"
+
+# NMIs while the monitor runs: note it (second word behind GS, beside the
+# requests) and leave the two windows in which a CPU could fall asleep over it.
+    .globl host_nmi
+host_nmi:
+    push rax
+    mov dword ptr gs:[4], 1
+    lea rax, [rip + vmx_window]
+    cmp [rsp + 8], rax
+    jb 1f
+    lea rax, [rip + vmx_window_end]
+    cmp [rsp + 8], rax
+    jae 1f
+    lea rax, [rip + vmx_abort]
+    jmp 2f
+1:  lea rax, [rip + idle_window]
+    cmp [rsp + 8], rax
+    jb 3f
+    lea rax, [rip + idle_end]
+    cmp [rsp + 8], rax
+    jae 3f
+2:  mov [rsp + 8], rax
+3:  pop rax
+    iretq
+
+# extern "C" fn drain_window(): takes the interrupts that are pending. They are
+# acknowledged by the caller.
+    .globl drain_window
+drain_window:
+    sti
+drain_open:
+    nop
+    nop
+    cli
+drain_closed:
+    ret
+
+# Interrupts that a CPU's last owner left behind: forgotten here, acknowledged
+# behind drain_window. Nowhere else are interrupts open.
+    .globl host_interrupt
+host_interrupt:
+    iretq
+
+# Exceptions of the monitor itself. The stack is aligned before the CPU pushes
+# five words, or six with an error code: the alignment tells which. Those of the
+# three checked accesses become their result 1; all others end in `fatal`, which
+# does not return.
+    .macro exception vector
+    .align 16
+    test spl, 8
+    jz 1f
+    push 0
+1:  push \vector
+    jmp exception_common
+    .endm
+
+    .align 16
+    .globl exception_stubs
+exception_stubs:
+    exception 0
+    exception 1
+    exception 2
+    exception 3
+    exception 4
+    exception 5
+    exception 6
+    exception 7
+    exception 8
+    exception 9
+    exception 10
+    exception 11
+    exception 12
+    exception 13
+    exception 14
+    exception 15
+    exception 16
+    exception 17
+    exception 18
+    exception 19
+    exception 20
+    exception 21
+    exception 22
+    exception 23
+    exception 24
+    exception 25
+    exception 26
+    exception 27
+    exception 28
+    exception 29
+    exception 30
+    exception 31
+
+exception_common:
+    cmp dword ptr [rsp], 13
+    jne 2f
+    push rax
+    lea rax, [rip + rdmsr_may_fault]
+    cmp [rsp + 24], rax
+    je 1f
+    lea rax, [rip + wrmsr_may_fault]
+    cmp [rsp + 24], rax
+    je 1f
+    lea rax, [rip + xsetbv_may_fault]
+    cmp [rsp + 24], rax
+    je 1f
+    pop rax
+    jmp 2f
+1:  lea rax, [rip + access_faulted]
+    mov [rsp + 24], rax
+    pop rax
+    add rsp, 16
+    iretq
+# Interrupts may have such vectors, too (some APICs take even those below 16).
+# They come in drain_window only, whose instructions have no exceptions.
+2:  push rax
+    lea rax, [rip + drain_open]
+    cmp [rsp + 24], rax
+    jb 3f
+    lea rax, [rip + drain_closed]
+    cmp [rsp + 24], rax
+    ja 3f
+    pop rax
+    add rsp, 16
+    iretq
+3:  pop rax
+# #SX: an INIT that AMD-V turned into an exception with an error code (VM_CR).
+# Nothing but another CPU's interrupt command, which is emulated, may reset a CPU.
+    cmp dword ptr [rsp], 30
+    jne 4f
+    add rsp, 16
+    iretq
+4:  mov rdi, [rsp]
+    mov rsi, [rsp + 8]
+    mov rdx, [rsp + 16]
+    mov rcx, cr2
+    and rsp, -16
+    call {fatal}
+    ud2
