@@ -16,7 +16,7 @@ slept() {
 # Lets the cell make $3 exits of the kind $2 by `exits $1`. All is silent when it
 # begins and when it has ended, so that the marks need not be exact.
 measure() {
-    tell bench 20 "{ sleep 3; exits $1 $3; } > /dev/null 2>&1 &"
+    tell bench 20 "{ sleep 10; exits $1 $3; } > /dev/null 2>&1 &"
     sleep 1
     exits bench > /run/before
     echo "mark: begin $1"
