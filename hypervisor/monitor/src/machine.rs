@@ -3,7 +3,7 @@
 //! Source: SDM 3A, "Memory Type Range Registers (MTRRs)"; SDM 2A, "CPUID".
 
 use crate::boot;
-use crate::cpu::{apic, exceptions};
+use crate::cpu::{apic, exceptions, msr};
 use crate::refusal::EnterError;
 use crate::sync::Once;
 use crate::vcpu::Vendor;
@@ -13,7 +13,6 @@ use cellvisor_abi::status::EnterStatus;
 use cellvisor_abi::wire;
 use cellvisor_core::mtrr::{self, Mtrrs};
 use cellvisor_core::paging::PageSize;
-use x86::msr;
 
 /// Facts that are found once, when the monitor starts.
 pub(crate) struct Facts {
@@ -98,9 +97,7 @@ fn read_mtrrs(physical_bits: u8) -> Mtrrs {
         const ENABLED: u64 = 1 << 11;
         return Mtrrs::new(ENABLED | WRITE_BACK, [0; mtrr::FIXED], &[], physical_bits);
     }
-    // SAFETY: CPUID tells that there are MTRRs; the capability register tells
-    // which.
-    let read = |index: u32| unsafe { msr::rdmsr(index) };
+    let read = msr::read;
     let cap = read(mtrr::CAP_MSR);
     let fixed = if cap & 1 << 8 != 0 {
         mtrr::FIXED_MSRS.map(read)

@@ -2,6 +2,7 @@
 //!
 //! Source: SDM 3A, "Advanced Programmable Interrupt Controller (APIC)".
 
+use crate::cpu::msr::read as read_msr;
 use crate::mem::map;
 use crate::sync::{Once, wait_for};
 use cellvisor_core::addr::Hpa;
@@ -68,8 +69,7 @@ pub(crate) fn mode() -> Option<Mode> {
 
 /// IA32_APIC_BASE.
 pub(crate) fn base() -> u64 {
-    // SAFETY: there is an APIC in every CPU with virtualization.
-    unsafe { msr::rdmsr(msr::IA32_APIC_BASE) }
+    read_msr(msr::IA32_APIC_BASE)
 }
 
 /// Host-physical page of the memory-mapped registers.
@@ -102,8 +102,7 @@ pub(crate) fn own_id() -> u32 {
 /// Reads a register by its MMIO offset.
 pub(crate) fn read(register: u32) -> u32 {
     match (mode(), REGISTERS.get()) {
-        // SAFETY: reading APIC registers has no side effect that matters here.
-        (Some(Mode::X2apic), _) => unsafe { msr::rdmsr(X2APIC + register / 16) as u32 },
+        (Some(Mode::X2apic), _) => read_msr(X2APIC + register / 16) as u32,
         (Some(Mode::Xapic), Some(base)) => {
             // SAFETY: the page is mapped, the offset is inside it.
             unsafe { ((base + u64::from(register & 0xff0)) as *const u32).read_volatile() }

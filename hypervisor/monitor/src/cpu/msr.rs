@@ -9,6 +9,14 @@ unsafe extern "C" {
     safe fn xsetbv_checked(index: u32, value: u64) -> u64;
 }
 
+/// Reads an MSR that is there. One that is not ends in `exceptions::fatal`, or in
+/// Linux's own handler before the first VM entry.
+#[inline(always)] // Two of them are on the way of each interrupt command.
+pub(crate) fn read(index: u32) -> u64 {
+    // SAFETY: reading has no effect but the fault, which goes no further.
+    unsafe { x86::msr::rdmsr(index) }
+}
+
 /// Reads an MSR that may not exist. Only with the monitor's own interrupt table
 /// loaded, that is, after the first VM entry.
 pub(crate) fn try_rdmsr(index: u32) -> Option<u64> {

@@ -60,11 +60,11 @@ fn lasting() -> impl Iterator<Item = (usize, Area)> {
 /// Notes which areas the root has on this CPU, which enters now.
 pub(crate) fn enter(shared: &CpuShared) {
     for (place, area) in lasting() {
-        // SAFETY: KVM announces the feature, so it has the MSR.
-        let value = unsafe { x86::msr::rdmsr(area.msr) };
+        let value = msr::read(area.msr);
         note(shared, place, value);
         if area.msr == ASYNC_PF && value & ASYNC_PF_AS_EXIT != 0 {
-            // SAFETY: as above; the value is the root's own but for that bit.
+            // SAFETY: KVM announces the feature, so it has the MSR; the value is the
+            // root's own but for that bit.
             unsafe { x86::msr::wrmsr(area.msr, value & !ASYNC_PF_AS_EXIT) };
         }
     }

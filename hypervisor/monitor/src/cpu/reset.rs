@@ -84,9 +84,9 @@ impl Machine {
     /// Notes them, and ends what writes to memory behind the monitor's back.
     pub(crate) fn take() -> Self {
         for index in [HW_FEEDBACK_CONFIG, PEBS_ENABLE] {
-            // SAFETY: nothing is written to memory any more; Linux loses a hint
-            // about its scheduling, and samples.
-            unsafe { try_wrmsr(index, 0) };
+            // Nothing is written to memory any more; Linux loses a hint about its
+            // scheduling, and samples.
+            set(index, 0);
         }
         Self(KEPT.map(try_rdmsr))
     }
@@ -95,8 +95,7 @@ impl Machine {
     pub(crate) fn restore(&self) {
         for (index, value) in KEPT.iter().zip(self.0) {
             if let Some(value) = value {
-                // SAFETY: with this value the monitor has run before.
-                unsafe { try_wrmsr(*index, value) };
+                set(*index, value);
             }
         }
     }
@@ -115,14 +114,20 @@ static INITIAL: Initial = {
     Initial(area)
 };
 
+/// Sets one of the MSRs above, if the CPU has it.
+fn set(index: u32, value: u64) {
+    // SAFETY: none of them matters to the monitor: it uses no SYSCALL, no shadow
+    // stacks, no deadline timer, no protection keys and no counters; with the values
+    // that are kept it has run before.
+    unsafe { try_wrmsr(index, value) };
+}
+
 /// Clears what the last owner may have left in this CPU.
 pub(crate) fn clear_cpu() {
     let counters = COUNTERS.iter();
     let counters = counters.flat_map(|(first, count)| (*first..first + count).map(|msr| (msr, 0)));
     for (index, value) in CLEARED.iter().copied().chain(counters) {
-        // SAFETY: none of these matters to the monitor: it uses no SYSCALL, no
-        // shadow stacks, no deadline timer, no protection keys and no counters.
-        unsafe { try_wrmsr(index, value) };
+        set(index, value);
     }
     let features = raw_cpuid::CpuId::new();
     let xsave = features.get_feature_info().is_some_and(|f| f.has_xsave());

@@ -5,6 +5,7 @@
 //! "Model-Specific Registers (MSRs)".
 
 use crate::cpu::gdt::{self, Gdt};
+use crate::cpu::msr::read;
 use cellvisor_core::vcpu::{self, CpuState, Regs, Segment, Table};
 use x86::msr;
 
@@ -88,12 +89,6 @@ pub(crate) fn capture(frame: &EntryFrame, linux_cr3: u64) -> (CpuState, Regs) {
     (state, regs)
 }
 
-/// Reads an architectural MSR that every 64-bit CPU with virtualization has.
-fn read(index: u32) -> u64 {
-    // SAFETY: the callers name MSRs that are always there.
-    unsafe { msr::rdmsr(index) }
-}
-
 fn dr7() -> u64 {
     let value: u64;
     // SAFETY: reading DR7 has no effect; DR7.GD is not set by Linux.
@@ -110,9 +105,12 @@ fn describe(gdtr: &Table, selector: u16) -> Segment {
             ..Segment::default()
         };
     }
-    // SAFETY: the entry lies inside Linux's descriptor table, which the bridge
-    // tables still map.
-    let low = unsafe { ((gdtr.base + index) as *const u64).read_unaligned() };
+    let word = |index: u64| {
+        // SAFETY: the entry lies inside Linux's descriptor table, which the bridge
+        // tables still map.
+        unsafe { ((gdtr.base + index) as *const u64).read_unaligned() }
+    };
+    let low = word(index);
     let access = (low >> 40 & 0xff) as u16 | (low >> 40 & 0xf000) as u16;
     let mut limit = (low & 0xffff | low >> 32 & 0xf_0000) as u32;
     if access & 0x8000 != 0 {
@@ -121,8 +119,8 @@ fn describe(gdtr: &Table, selector: u16) -> Segment {
     let mut base = low >> 16 & 0xff_ffff | low >> 32 & 0xff00_0000;
     let system = access & 0x10 == 0;
     if system && index + 15 <= u64::from(gdtr.limit) {
-        // SAFETY: as above; system descriptors have 16 bytes.
-        base |= unsafe { ((gdtr.base + index + 8) as *const u64).read_unaligned() } << 32;
+        // System descriptors have 16 bytes.
+        base |= word(index + 8) << 32;
     }
     Segment {
         selector,

@@ -364,26 +364,32 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
-fn read32(va: u64) -> u32 {
+fn read<T: Copy>(va: u64) -> T {
     // SAFETY: only called with addresses of the unit's registers, which are
-    // mapped, and of the monitor's own pages.
-    unsafe { (va as *const u32).read_volatile() }
+    // mapped, and of the monitor's own pages; registers and words are integers.
+    unsafe { (va as *const T).read_volatile() }
+}
+
+fn read32(va: u64) -> u32 {
+    read(va)
 }
 
 fn read64(va: u64) -> u64 {
-    // SAFETY: as in `read32`.
-    unsafe { (va as *const u64).read_volatile() }
+    read(va)
+}
+
+fn write<T: Copy>(va: u64, value: T) {
+    // SAFETY: as in `read`; what the unit is told to use are pages that the
+    // monitor keeps for it.
+    unsafe { (va as *mut T).write_volatile(value) };
 }
 
 fn write32(va: u64, value: u32) {
-    // SAFETY: as in `read32`; what the unit is told to use are pages that the
-    // monitor keeps for it.
-    unsafe { (va as *mut u32).write_volatile(value) };
+    write(va, value);
 }
 
 fn write64(va: u64, value: u64) {
-    // SAFETY: as in `write32`.
-    unsafe { (va as *mut u64).write_volatile(value) };
+    write(va, value);
 }
 
 /// Reads a word of a table.

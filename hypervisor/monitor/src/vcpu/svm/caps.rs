@@ -3,11 +3,11 @@
 //! Source: APM 3, "Obtaining Processor Information Via the CPUID Instruction"; APM
 //! 2, "Enabling SVM".
 
+use crate::cpu::msr;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{CpuState, EFER_LMA, EFER_LME};
-use x86::msr;
 
 /// VM_CR: SVM cannot be switched on.
 pub(super) const VM_CR: u32 = 0xc001_0114;
@@ -104,8 +104,7 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
     if !present() {
         return Err(EnterStatus::NoVirtualization.into());
     }
-    // SAFETY: VM_CR exists where CPUID tells SVM.
-    if unsafe { msr::rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
+    if msr::read(VM_CR) & VM_CR_SVMDIS != 0 {
         return Err(EnterStatus::LockedByFirmware.into());
     }
     if linux.efer & EFER_SVME != 0 {

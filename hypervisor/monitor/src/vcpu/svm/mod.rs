@@ -191,8 +191,7 @@ impl Vcpu for Svm {
     fn state(&self) -> CpuState {
         self.save_rest();
         CpuState {
-            // SAFETY: every CPU with SVM has it.
-            debugctl: unsafe { registers::rdmsr(registers::IA32_DEBUGCTL) },
+            debugctl: crate::cpu::msr::read(registers::IA32_DEBUGCTL),
             ..state::read(&self.vmcb)
         }
     }
@@ -363,9 +362,8 @@ impl Svm {
             self.vmcb.control(NESTED_CONTROL, NESTED_PAGING | invlpgb);
         }
         if self.caps.spec_ctrl {
-            // SAFETY: the CPU has SPEC_CTRL if it keeps the guest's apart.
-            self.vmcb
-                .write(SPEC_CTRL, unsafe { registers::rdmsr(SPEC_CTRL_MSR) });
+            let value = crate::cpu::msr::read(SPEC_CTRL_MSR);
+            self.vmcb.write(SPEC_CTRL, value);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Source: SDM 3D, "VMX Capability Reporting Facility"; SDM 3C, "Restrictions on
 //! VMX Operation".
 
+use crate::cpu::msr::read;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::vcpu::{CR4_VMXE, CpuState};
@@ -56,12 +57,6 @@ pub(crate) struct Caps {
     pub(crate) exit: u32,
     pub(crate) entry: u32,
     pub(crate) registers: ControlRegisters,
-}
-
-fn read(index: u32) -> u64 {
-    // SAFETY: the VMX capability MSRs exist where CPUID tells VMX; `probe`
-    // looks at that first.
-    unsafe { msr::rdmsr(index) }
 }
 
 /// True if the CPU has VMX.
