@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     /// Show exits by CPU and reason.
     Stats(Stats),
     /// Print what the monitor counts, in Prometheus' text format.
-    Metrics,
+    Metrics(Metrics),
     /// Show and use a cell's console.
     Console(Console),
     /// Show the monitor's log.
@@ -127,6 +127,13 @@ pub(crate) struct Name {
     /// The cell.
     #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// Answer one request of HTTP/1.1 on standard input, as a service of a socket.
+    #[arg(long)]
+    pub(crate) http: bool,
 }
 
 #[derive(Debug, Args)]

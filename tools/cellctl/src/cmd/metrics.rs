@@ -2,12 +2,14 @@
 
 use super::{Context, stats};
 use crate::calls::Monitor;
+use crate::cli;
 use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
-use crate::output::say;
+use crate::output::{self, say};
 use crate::sentences;
 use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, State, Stats, StopReason};
 use std::fmt::{Display, Write};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// A number of a cell.
 type Count = fn(&CellStatus) -> u64;
@@ -21,14 +23,44 @@ struct Seen {
 }
 
 /// `metrics`. A monitor that is off is a fact, and no failure.
-pub(super) fn metrics(context: &Context<'_>) -> Result<()> {
+pub(super) fn metrics(context: &Context<'_>, options: &cli::Metrics) -> Result<()> {
+    if options.http {
+        let answer = answer(&mut io::stdin().lock(), || text(context))?;
+        output::bytes(answer.as_bytes());
+    } else {
+        say(text(context)?.trim_end());
+    }
+    Ok(())
+}
+
+/// Longest request that is read, in bytes.
+const LONGEST_REQUEST: u64 = 16 << 10;
+
+/// Reads one request and makes the answer. Whoever asks gets the same, wherever.
+fn answer(request: &mut impl Read, text: impl FnOnce() -> Result<String>) -> Result<String> {
+    let mut lines = BufReader::new(request.take(LONGEST_REQUEST)).lines();
+    let first = lines.next().and_then(io::Result::ok).unwrap_or_default();
+    // The rest of the head is of no interest, but is read, or the answer would be lost
+    // with the connection.
+    lines.map_while(io::Result::ok).find(String::is_empty);
+    let (status, body) = match first.split(' ').next() {
+        Some("GET") => ("200 OK", text()?),
+        _ => ("405 Method Not Allowed", String::new()),
+    };
+    Ok(format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+fn text(context: &Context<'_>) -> Result<String> {
     let seen = match context.driver() {
         Ok(driver) => look(context, &driver)?,
         Err(Error::One(failure)) if failure.kind == Kind::Absent => None,
         Err(error) => return Err(error),
     };
-    say(render(seen.as_ref()).trim_end());
-    Ok(())
+    Ok(render(seen.as_ref()))
 }
 
 fn look(context: &Context<'_>, driver: &dyn Driver) -> Result<Option<Seen>> {
@@ -234,6 +266,22 @@ mod tests {
                     exits,
                 },
             )],
+        }
+    }
+
+    #[test]
+    fn one_request_gets_one_answer_whatever_it_is() {
+        let ask = |request: &str| {
+            let text = || Ok("cellvisor_up 1\n".to_owned());
+            answer(&mut request.as_bytes(), text).expect("an answer")
+        };
+        let got = ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
+        assert!(got.contains("Content-Length: 15\r\n"), "{got}");
+        assert!(got.ends_with("\r\n\r\ncellvisor_up 1\n"), "{got}");
+        let endless = "x".repeat(1 << 20);
+        for wrong in ["", "POST / HTTP/1.1\r\n\r\n", endless.as_str()] {
+            assert!(ask(wrong).starts_with("HTTP/1.1 405 "), "{wrong:.20}");
         }
     }
 

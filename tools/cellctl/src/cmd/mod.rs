@@ -70,7 +70,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),
-        Verb::Metrics => metrics::metrics(context),
+        Verb::Metrics(options) => metrics::metrics(context, options),
         Verb::Console(options) => console::console(context, options),
         Verb::Log(options) => console::log(context, options),
         Verb::Check(options) => check::check(context, options),
