@@ -66,6 +66,26 @@ impl Bar {
         }
     }
 
+    /// All six, from what they read before and after ones were written to them.
+    #[must_use]
+    pub fn all(registers: &[(u32, u32); 6]) -> [Self; 6] {
+        let mut bars = [Self::Unused; 6];
+        let mut upper = false;
+        for (index, low) in registers.iter().enumerate() {
+            let high = registers.get(index + 1).copied().unwrap_or_default();
+            let found = if core::mem::take(&mut upper) {
+                Self::Upper
+            } else {
+                Self::from_sizing(*low, high)
+            };
+            upper = matches!(found, Self::Memory { wide: true, .. });
+            if let Some(bar) = bars.get_mut(index) {
+                *bar = found;
+            }
+        }
+        bars
+    }
+
     /// What the register reads.
     pub(super) const fn value(self) -> u32 {
         match self {
@@ -156,5 +176,36 @@ mod tests {
             "16-bit port decoder"
         );
         assert_eq!(Bar::from_sizing((0, 0), (7, 7)), Bar::Unused);
+    }
+
+    #[test]
+    fn six_registers_are_up_to_six_bars() {
+        let none = (0, 0);
+        let registers = [
+            (0xe001, 0xffe1),
+            (0x8000_000c, 0xffff_000c),
+            (0x38, u32::MAX),
+            (0xfe80_0000, 0xffff_f000),
+            none,
+            (0xfe00_0004, 0xffff_f004), // wide, and no register is left
+        ];
+        let memory = |base, size, wide, prefetchable| Bar::Memory {
+            base,
+            size,
+            wide,
+            prefetchable,
+        };
+        let wanted = [
+            Bar::Io {
+                base: 0xe000,
+                size: 0x20,
+            },
+            memory(0x38_8000_0000, 0x1_0000, true, true),
+            Bar::Upper,
+            memory(0xfe80_0000, 0x1000, false, false),
+            Bar::Unused,
+            memory(0xfe00_0000, 0x1000, true, false),
+        ];
+        assert_eq!(Bar::all(&registers), wanted);
     }
 }

@@ -15,6 +15,7 @@ pub mod msi;
 pub mod msix;
 mod registers;
 pub mod reset;
+pub mod route;
 pub mod sriov;
 
 pub use bar::Bar;

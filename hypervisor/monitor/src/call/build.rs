@@ -1,7 +1,6 @@
 //! Putting a cell together: its tables, its functions, its devices.
 
 use crate::call::caller::Caller;
-use crate::call::give_back::filter_config_ports;
 use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
 use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, functions};
@@ -116,7 +115,7 @@ impl Parts {
         ioapic::claim(id, self.functions.plans())?;
         hide_devices(caller, id, &self.functions)?;
         self.domain = claim::domain(plan, &self.functions, id)?;
-        claim::protect(caller.window, &mut self.functions, self.domain.as_ref())?;
+        claim::protect(caller.window, &mut self.functions, id, self.domain.as_ref())?;
         ioapic::take(caller.window, id)?;
         let space = (caller.vendor.new_space)(machine::get().largest_page).ok_or_else(no_memory)?;
         let space = self.space.insert(space);
@@ -142,19 +141,15 @@ fn exclude(owner: Owner) -> Result<(), Refusal> {
     .map_err(|()| CallStatus::NoMemory.into())
 }
 
-/// Ends the root's view of registers and configuration space of functions.
+/// Ends the root's view of registers of functions.
 fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> Result<(), Refusal> {
     if functions.len() == 0 {
         return Ok(());
     }
-    filter_config_ports(true);
     let chips = ioapic::pages(id);
-    let guarded = claim::guarded(functions).chain(chips.iter().copied());
-    let guarded = guarded.map(|page| (page, PAGE_SIZE));
     unmap_from_root(caller, |f| {
         for_each_run(Owner::Device(id), f)?;
-        let mut guarded = guarded;
-        guarded.try_for_each(|(start, size)| f(start, size))
+        chips.iter().try_for_each(|page| f(*page, PAGE_SIZE))
     })
 }
 

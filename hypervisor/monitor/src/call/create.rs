@@ -3,7 +3,7 @@
 
 use crate::call::build::build;
 use crate::call::caller::Caller;
-use crate::call::give_back::{Guarded, recheck_interrupts, release};
+use crate::call::give_back::{recheck_interrupts, release};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
 use crate::cell::{self, Cell, Cpus, claim};
 use crate::cpu::outer;
@@ -35,14 +35,13 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
     let cpus = cpus(&plan, caller.shared)?;
     let functions = claim::claim(caller.window, &plan)?;
-    let guarded: Guarded = claim::guarded(&functions).collect();
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
         .and_then(|()| take_ports(&plan, owner))
         .and_then(|()| build(caller, id, name, &plan, &cpus, functions))
         .and_then(|cell| assign(caller, cell, &cpus));
     if let Err(refusal) = result {
-        release(caller.window, owner, &guarded);
+        release(caller.window, owner);
         return Err(refusal);
     }
     log!(

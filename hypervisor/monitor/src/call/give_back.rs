@@ -1,8 +1,7 @@
 //! Giving back what a cell had.
 
 use crate::call::caller::Caller;
-use crate::cell::{self, claim, functions};
-use crate::dev::pci::{self, MAX_FUNCTIONS};
+use crate::cell::{self, functions};
 use crate::dev::{ioapic, iommu};
 use crate::log;
 use crate::mem::map::Window;
@@ -11,13 +10,9 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
 use log::log;
 
-/// Pages that are guarded for a cell's functions.
-pub(super) type Guarded = heapless::Vec<u64, MAX_FUNCTIONS>;
-
 /// Gives all that `owner`, a cell, has in the maps back to the root, which may
-/// reach it with DMA again, and what was guarded for it. The cell is not known
-/// any more.
-pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
+/// reach it with DMA again. The cell is not known any more.
+pub(super) fn release(window: &mut Window, owner: Owner) {
     let Owner::Cell(id) = owner else { return };
     ioapic::release(window, id);
     release_pages(owner, |run| include(run.start, run.end));
@@ -27,8 +22,6 @@ pub(super) fn release(window: &mut Window, owner: Owner, guarded: &[u64]) {
         include(run.start, run.end.min(low));
     });
     functions::forget(id);
-    claim::release_guarded(guarded.iter().copied());
-    filter_config_ports(functions::any());
     let root = cell::get(CellId::ROOT);
     owners::with(|owners| {
         loop {
@@ -66,15 +59,6 @@ fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
             break;
         }
         back(run);
-    }
-}
-
-/// The root's configuration data ports exit while a cell has functions.
-pub(super) fn filter_config_ports(filtered: bool) {
-    if let Some(root) = cell::get(CellId::ROOT) {
-        for offset in 0..4 {
-            root.bitmaps.set_port(pci::DATA_PORT + offset, filtered);
-        }
     }
 }
 

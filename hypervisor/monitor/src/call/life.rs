@@ -1,10 +1,10 @@
 //! Starting, stopping, reloading and destroying cells.
 
 use crate::call::caller::{Caller, find};
-use crate::call::give_back::{Guarded, recheck_interrupts, release};
+use crate::call::give_back::{recheck_interrupts, release};
 use crate::call::view::{change_root, for_each_run, hide, show};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, claim};
+use crate::cell::{self, Cell};
 use crate::cpu::kick;
 use crate::cpu::percpu::{Activity, request};
 use crate::dev::ioapic;
@@ -108,16 +108,10 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     let (id, name, owner) = (cell.id, cell.name, cell.owner());
     // The root has large pages again where it had them before.
     change_root(caller, Space::merge, |f| for_each_run(owner, f))?;
-    let functions = cell.guest.as_ref().map(|guest| guest.functions.lock());
-    let guarded: Guarded = functions
-        .iter()
-        .flat_map(|functions| claim::guarded(functions))
-        .collect();
-    drop(functions);
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };
-    release(caller.window, owner, &guarded);
+    release(caller.window, owner);
     recheck_interrupts(caller);
     log!("cell={} destroyed", name.as_str());
     Ok((CallStatus::Ok, progress))

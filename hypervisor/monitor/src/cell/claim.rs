@@ -19,6 +19,11 @@ use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
 use cellvisor_core::pci::{Bar, Bdf, Description, Function, claim, has_siblings};
 
+const BARS: u16 = 0x10;
+const COMMAND: u16 = 0x04;
+/// Decoding of ports and of memory.
+const DECODES: u32 = 3;
+
 /// Looks at all functions of a plan; nothing is done to them.
 pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Functions, Refusal> {
     let count = plan.functions.iter().count();
@@ -95,7 +100,7 @@ fn memory(device: &Device) -> impl Iterator<Item = (u64, u64)> + '_ {
         })
 }
 
-/// Makes the cell the owner of the pages of BARs and configuration space.
+/// Makes the cell the owner of the pages of BARs. Configuration space is the monitor's.
 pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refusal> {
     for device in functions.all() {
         for (start, end) in memory(device) {
@@ -108,19 +113,13 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
             }
             transfer(start / PAGE_SIZE, end / PAGE_SIZE, owner)?;
         }
-        if let Some(page) = config::page(device.bdf()) {
-            transfer(page.0 / PAGE_SIZE, page.0 / PAGE_SIZE + 1, owner)?;
-        }
-        if let Some(page) = device
-            .plan
-            .pf
-            .and_then(|pf| config::page(Bdf::from_plan(pf)))
-        {
-            let page = page.0 / PAGE_SIZE;
-            // The monitor has it already if it guards it for another function.
-            if owners::with(|o| o.pages.owner(page)) != Some(Owner::Monitor) {
-                transfer(page, page + 1, Owner::Monitor)?;
-            }
+        let guarded =
+            |page: Hpa| owners::with(|o| o.pages.owner(page.0 / PAGE_SIZE)) == Some(Owner::Monitor);
+        if !config::page(device.bdf()).is_none_or(guarded) {
+            return Err(bad(
+                CallStatus::BadResource,
+                Resource::Function(device.plan.bdf),
+            ));
         }
     }
     Ok(())
@@ -136,27 +135,33 @@ fn transfer(first: u64, end: u64, to: Owner) -> Result<(), Refusal> {
         })
 }
 
-/// Pages of physical functions that are guarded for `functions`, by address.
-pub(crate) fn guarded(functions: &Functions) -> impl Iterator<Item = u64> + '_ {
-    let pfs = functions.all().iter().filter_map(|device| device.plan.pf);
-    pfs.filter_map(|pf| config::page(Bdf::from_plan(pf)))
-        .map(|page| page.0)
-}
-
-/// Gives the root back what is guarded for no cell any more. The cell is not
-/// known any more, or not yet.
-pub(crate) fn release_guarded(pages: impl Iterator<Item = u64>) {
-    for page in pages {
-        let used = config::at(page).is_some_and(|(pf, _)| has_virtual(pf));
-        if !used {
-            let page = page / PAGE_SIZE;
-            // An error means that it is the root's already.
-            let _ = owners::with(|o| {
-                o.pages
-                    .transfer(page, page + 1, Owner::Monitor, Owner::Root)
-            });
-        }
+/// True if the BARs of a physical function are where and what the plan says, and its
+/// ports are the cell's. The root does not reach it any more. Those of a virtual
+/// function are what its physical one says.
+fn bars_are_true(window: &mut Window, device: &Device, cell: CellId) -> bool {
+    if device.plan.pf.is_some() {
+        return true;
     }
+    let bdf = device.bdf();
+    let command = config::read(window, bdf, COMMAND) & 0xffff;
+    config::write(window, bdf, COMMAND, command & !DECODES);
+    let mut registers = [(0, 0); 6];
+    for (offset, register) in (BARS..).step_by(4).zip(&mut registers) {
+        register.0 = config::read(window, bdf, offset);
+        config::write(window, bdf, offset, u32::MAX);
+        register.1 = config::read(window, bdf, offset);
+        config::write(window, bdf, offset, register.0);
+    }
+    config::write(window, bdf, COMMAND, command);
+    let bars = Bar::all(&registers);
+    let owned = |bar: &Bar| match *bar {
+        Bar::Io { base, size } => {
+            let (first, end) = (u64::from(base), u64::from(base) + u64::from(size));
+            owners::with(|o| o.ports.check(first, end, Owner::Cell(cell)).is_ok()) == Some(true)
+        }
+        _ => true,
+    };
+    bars == device.function.about().bars && bars.iter().all(owned)
 }
 
 /// Gives the functions their interrupts, their domain, and a reset. Their DMA is
@@ -164,8 +169,15 @@ pub(crate) fn release_guarded(pages: impl Iterator<Item = u64>) {
 pub(crate) fn protect(
     window: &mut Window,
     functions: &mut Functions,
+    cell: CellId,
     domain: Option<&Domain>,
 ) -> Result<(), Refusal> {
+    for device in functions.all() {
+        if !bars_are_true(window, device, cell) {
+            let resource = Resource::Function(device.plan.bdf);
+            return Err(bad(CallStatus::BadResource, resource));
+        }
+    }
     for device in functions.all_mut() {
         device.quiesce(window);
         let resource = Resource::Function(device.plan.bdf);

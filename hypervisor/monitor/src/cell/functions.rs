@@ -10,7 +10,7 @@ use cellvisor_abi::call::CellId;
 use cellvisor_core::exit::ones;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
-use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder};
+use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, route};
 
 /// Runs `f` with the functions of `cell`, if it has any.
 fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
@@ -50,11 +50,6 @@ pub(crate) fn note(cell: CellId, functions: &Functions) -> bool {
 /// Forgets the functions of `cell`.
 pub(crate) fn forget(cell: CellId) {
     GIVEN.lock().retain(|given| given.cell != cell);
-}
-
-/// True if a cell has functions: the root's accesses are filtered then.
-pub(crate) fn any() -> bool {
-    !GIVEN.lock().is_empty()
 }
 
 /// The cell reads configuration space.
@@ -137,7 +132,7 @@ pub(crate) fn has_virtual(pf: Bdf) -> bool {
     GIVEN.lock().iter().any(|given| given.pf == pf)
 }
 
-/// The root reads four bytes of configuration space that is guarded.
+/// The root reads configuration space.
 pub(crate) fn root_read(window: &mut Window, bdf: Bdf, access: Access) -> u32 {
     if owner(bdf).is_some() {
         return access.extract(ABSENT);
@@ -147,18 +142,32 @@ pub(crate) fn root_read(window: &mut Window, bdf: Bdf, access: Access) -> u32 {
 
 /// The root writes it; false if that was refused.
 pub(crate) fn root_write(window: &mut Window, bdf: Bdf, access: Access, value: u32) -> bool {
+    let refused = cell::any() && !may_write(window, bdf, access, value);
+    if !refused {
+        config::write_part(window, bdf, access, value);
+    }
+    !refused
+}
+
+/// True if the write harms no cell.
+fn may_write(window: &mut Window, bdf: Bdf, access: Access, value: u32) -> bool {
     if owner(bdf).is_some() {
         return false;
     }
+    let mut read = |offset| config::read(window, bdf, offset);
     if has_virtual(bdf) {
-        let sriov = SrIov::read(|offset| config::read(window, bdf, offset));
         let guards = |sriov: SrIov| sriov.guards(access);
-        if sriov.ok().flatten().is_none_or(guards) {
+        if SrIov::read(&mut read).ok().flatten().is_none_or(guards) {
             return false;
         }
     }
-    config::write_part(window, bdf, access, value);
-    true
+    let is_given = |first, last| {
+        let buses = first..=last;
+        let there =
+            |given: &Given| given.bdf.segment == bdf.segment && buses.contains(&given.bdf.bus());
+        GIVEN.lock().iter().any(there)
+    };
+    route::may_write(&mut read, access, value, &is_given)
 }
 
 /// The root reads a data port; ones for a function of a cell.

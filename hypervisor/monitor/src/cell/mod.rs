@@ -181,6 +181,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Cell> {
     (1..MAX_CELLS as u32).filter_map(|id| get(CellId(id)))
 }
 
+/// True if there are cells beside the root. Unlike [`all`], anybody may ask.
+pub(crate) fn any() -> bool {
+    let slots = CELLS.iter().skip(1);
+    slots
+        .map(|slot| slot.load(Ordering::Acquire))
+        .any(|place| !place.is_null())
+}
+
 /// The lowest id that is free.
 pub(crate) fn free_id() -> Option<CellId> {
     (1..MAX_CELLS as u32)

@@ -2,6 +2,7 @@
 
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Life};
 use crate::cpu::apic::Mode;
+use crate::dev::pci;
 use crate::mem::owners;
 use crate::sync::Mutex;
 use crate::vcpu::Vendor;
@@ -49,6 +50,10 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()>
             root.bitmaps.set_port(plan.log_port + port, true);
         }
     }
+    let data = pci::DATA_PORT..pci::DATA_PORT + 4;
+    for port in core::iter::once(pci::ADDRESS_PORT).chain(data) {
+        root.bitmaps.set_port(port, true);
+    }
     map_apic(root)?;
     for range in plan.ram.iter().flatten() {
         map_range(
@@ -60,8 +65,8 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()>
     Some(())
 }
 
-/// The monitor owns its memory, the page of the APIC registers, which is mapped
-/// apart, and the port of its log.
+/// The monitor owns its memory, configuration space, the page of the APIC registers,
+/// which is mapped apart, and the port of its log.
 fn own_monitor(plan: &SystemPlan<'_>) -> Option<()> {
     let info = boot::boot_info();
     let chunks = info.chunks.get(..info.chunk_count as usize)?;
@@ -79,6 +84,11 @@ fn own_monitor(plan: &SystemPlan<'_>) -> Option<()> {
             .try_for_each(|chunk| take(*chunk, CHUNK_SIZE))?;
         // All addresses that mean interrupts: a write there may be one.
         take(INTERRUPTS, INTERRUPTS_SIZE)?;
+        // Each of the root's accesses to configuration space exits. What cannot be
+        // taken leads to no cell's function.
+        for (start, size) in pci::config::spaces() {
+            let _ = take(start, size);
+        }
         if !(INTERRUPTS..INTERRUPTS + INTERRUPTS_SIZE).contains(&apic) {
             take(apic, PAGE_SIZE)?;
         }

@@ -130,8 +130,8 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     pool::init().ok_or(no_memory)?;
     map::init().ok_or(no_memory)?;
     machine::init(&plan, vendor)?;
-    root::init(&plan, vendor).ok_or(no_memory)?;
     pci::init(&plan);
+    root::init(&plan, vendor).ok_or(no_memory)?;
     iommu::init(&plan).ok_or(no_memory)?;
     ioapic::init(&plan);
     log::set_port(plan.log_port);

@@ -70,6 +70,7 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
     }
     let found = match &cpu.cell.guest {
         Some(guest) => device(&guest.layout, access.port),
+        None if access.port == pci::ADDRESS_PORT => Device::ConfigAddress,
         None if (pci::DATA_PORT..=CONFIG_END).contains(&access.port) => Device::ConfigData,
         None => Device::Absent,
     };
@@ -94,6 +95,9 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         (Device::SleepControl | Device::SleepStatus | Device::Reset, _) => 0,
         (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
             u64::from(guest.config_address.load(Ordering::Relaxed))
+        }
+        (Device::ConfigAddress, None) if access.size == 4 => {
+            u64::from(pci::config::root_address(None))
         }
         (Device::ConfigData, Some(guest)) => {
             let address = guest.config_address.load(Ordering::Relaxed);
@@ -133,6 +137,9 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
         (Device::SleepControl | Device::SleepStatus, _) => {}
         (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
             guest.config_address.store(value as u32, Ordering::Relaxed);
+        }
+        (Device::ConfigAddress, None) if access.size == 4 => {
+            pci::config::root_address(Some(value as u32));
         }
         (Device::ConfigData, Some(guest)) => {
             let address = guest.config_address.load(Ordering::Relaxed);

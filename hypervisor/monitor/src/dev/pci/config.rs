@@ -19,14 +19,33 @@ const MAX_ECAM: usize = 64;
 pub(crate) const ADDRESS_PORT: u16 = 0xcf8;
 pub(crate) const DATA_PORT: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
+/// Bytes of configuration space of one bus.
+const BUS: u64 = 256 * CONFIG_SIZE;
 
 static ECAM: Once<Vec<Ecam, MAX_ECAM>> = Once::new();
 /// The two ports are used together.
 static PORTS: Mutex<()> = Mutex::new(());
 
-/// Notes where configuration space is mapped to memory.
+/// Notes where configuration space is mapped to memory. What is not in the machine's
+/// addresses as a whole is not used.
 pub(crate) fn init(plan: &SystemPlan<'_>) {
-    ECAM.set(plan.ecam.iter().flatten().take(MAX_ECAM).collect());
+    let limit = machine::get().physical_end;
+    let is_there = |ecam: &Ecam| {
+        let size = (u64::from(ecam.last_bus) + 1) * BUS;
+        let end = ecam.base.checked_add(size).filter(|end| *end <= limit);
+        ecam.first_bus <= ecam.last_bus && ecam.base.is_multiple_of(BUS) && end.is_some()
+    };
+    let spaces = plan.ecam.iter().flatten().filter(is_there);
+    ECAM.set(spaces.take(MAX_ECAM).collect());
+}
+
+/// Start and size of all that is mapped.
+pub(crate) fn spaces() -> impl Iterator<Item = (u64, u64)> {
+    let spaces = ECAM.get().map_or(&[][..], |ecam| ecam);
+    spaces.iter().map(|ecam| {
+        let buses = u64::from(ecam.last_bus) + 1 - u64::from(ecam.first_bus);
+        (ecam.base + u64::from(ecam.first_bus) * BUS, buses * BUS)
+    })
 }
 
 /// Page of a function's configuration space; `None` if it is not mapped.
@@ -127,14 +146,27 @@ fn by_ports<T>(bdf: Bdf, dword: u16, f: impl FnOnce(u16) -> T) -> Option<T> {
     }
     let _guard = PORTS.lock();
     let address = ENABLE | u32::from(bdf.requester) << 8 | u32::from(dword & 0xfc);
-    // SAFETY: the root's accesses to the data port exit while a cell has
-    // functions, and wait for the lock; the address port is put back.
+    // SAFETY: the root's accesses to both ports exit and wait for the lock; the
+    // address port is put back.
     unsafe {
         let before = x86::io::inl(ADDRESS_PORT);
         x86::io::outl(ADDRESS_PORT, address);
         let result = f(DATA_PORT);
         x86::io::outl(ADDRESS_PORT, before);
         Some(result)
+    }
+}
+
+/// The root reads the address port, or writes it; never between the two halves of
+/// another's access.
+pub(crate) fn root_address(write: Option<u32>) -> u32 {
+    let _guard = PORTS.lock();
+    // SAFETY: what the address port holds is the root's affair.
+    unsafe {
+        if let Some(address) = write {
+            x86::io::outl(ADDRESS_PORT, address);
+        }
+        x86::io::inl(ADDRESS_PORT)
     }
 }
 
