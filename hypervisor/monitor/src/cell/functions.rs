@@ -18,6 +18,11 @@ fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
     (functions.len() != 0).then(|| f(&mut functions))
 }
 
+/// True if the cell has functions.
+pub(crate) fn any(cell: &Cell) -> bool {
+    with(cell, |_| ()).is_some()
+}
+
 /// Most functions of all cells.
 const MAX_GIVEN: usize = 512;
 

@@ -77,8 +77,7 @@ impl target::CellMap for Devices<'_> {
     }
 
     fn has_functions(&self) -> bool {
-        let guest = self.0.guest.as_ref();
-        guest.is_some_and(|guest| guest.functions.lock().len() != 0)
+        functions::any(self.0)
     }
 
     fn config(&self, address: u64) -> Option<(Bdf, u16)> {

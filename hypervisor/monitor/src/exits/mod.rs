@@ -9,6 +9,7 @@ pub(crate) mod msr;
 pub(crate) mod port;
 
 use crate::cell::cpu::Cpu;
+use crate::cell::functions;
 use crate::cpu::msr::try_xsetbv;
 use crate::log;
 use cellvisor_abi::call::{ExitKind, FailReason};
@@ -32,8 +33,12 @@ impl Cpu<'_> {
             Exit::Hypercall => hypercall::handle(self),
             Exit::Exception(vector) => self.exception(vector),
             Exit::Cache => {
-                // SAFETY: writing back caches loses nothing, unlike INVD.
-                unsafe { core::arch::asm!("wbinvd", options(nostack)) };
+                // Memory of a cell without functions is coherent as it is, and its CPUs
+                // have no right to empty the caches of others.
+                if self.is_root() || functions::any(self.cell) {
+                    // SAFETY: writing back caches loses nothing, unlike INVD.
+                    unsafe { core::arch::asm!("wbinvd", options(nostack)) };
+                }
                 self.advance();
             }
             Exit::Undefined => self.vcpu.inject(Event::InvalidOpcode),

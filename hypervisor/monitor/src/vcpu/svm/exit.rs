@@ -23,6 +23,7 @@ const VMRUN: u64 = 0x80;
 const VMMCALL: u64 = 0x81;
 const VMLOAD: u64 = 0x82;
 const SKINIT: u64 = 0x86;
+const WBINVD: u64 = 0x89;
 const XSETBV: u64 = 0x8d;
 pub(super) const NESTED_FAULT: u64 = 0x400;
 /// Codes that say why VMRUN did not run: negative numbers, of which some CPUs
@@ -39,7 +40,7 @@ pub(super) fn decode(vmcb: &Vmcb, delivering: bool) -> Exit {
     match code {
         DEBUG | ALIGNMENT_CHECK | MACHINE_CHECK => Exit::Exception((code & 0x1f) as u8),
         CPUID => Exit::Cpuid,
-        INVD => Exit::Cache,
+        INVD | WBINVD => Exit::Cache,
         IO => Exit::Port(svm::port(vmcb.read(EXIT_INFO_1))),
         MSR if vmcb.read(EXIT_INFO_1) == 0 => Exit::MsrRead,
         MSR => Exit::MsrWrite,

@@ -41,8 +41,8 @@ const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 const ALWAYS_1: u64 = 1 << 1 | 1 << 3 | 1 << 18 | 1 << 22 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 31;
 /// IRET, while an NMI is handled.
 const INTERCEPT_IRET: u64 = 1 << 20;
-/// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, XSETBV.
-const ALWAYS_2: u64 = 0x7f | 1 << 13;
+/// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, WBINVD, XSETBV.
+const ALWAYS_2: u64 = 0x7f | 1 << 9 | 1 << 13;
 /// Nested paging; INVLPGB and TLBSYNC.
 const NESTED_PAGING: u64 = 1 << 0;
 const ALLOW_INVLPGB: u64 = 1 << 7;

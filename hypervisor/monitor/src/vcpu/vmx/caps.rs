@@ -26,8 +26,11 @@ pub(crate) const INVPCID: u32 = 1 << 12;
 pub(crate) const XSAVES: u32 = 1 << 20;
 /// User wait and pause.
 pub(crate) const USER_WAIT: u32 = 1 << 26;
-/// Instructions that would fault for want of the control.
-const SECONDARY_OPTIONAL: u32 = RDTSCP | INVPCID | XSAVES | USER_WAIT;
+/// WBINVD and WBNOINVD exit.
+const WBINVD_EXITING: u32 = 1 << 6;
+/// Instructions that would fault for want of the control, and one that would empty the
+/// caches of others.
+const SECONDARY_OPTIONAL: u32 = RDTSCP | INVPCID | XSAVES | USER_WAIT | WBINVD_EXITING;
 /// Save debug controls, 64-bit host, save and load PAT and EFER.
 const EXIT_REQUIRED: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
 /// Load debug controls, PAT and EFER.
