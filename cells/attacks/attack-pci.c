@@ -7,7 +7,7 @@
  * The cell's first function is a virtual function with MSI-X at device 1, its
  * second is QEMU's edu at device 2: a device whose DMA engine copies between a
  * buffer of its own and any address. /dev/mem needs iomem=relaxed. In a root,
- * ATTACK_EDU="BUS SYSFS" tells where that device is (slot 0).
+ * ATTACK_EDU tells the folder in /sys of that device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +39,7 @@
 #define EDU_TO_MEMORY 2
 
 static const char *name;
-static unsigned int edu_bus, edu_slot = EDU;
-static char edu_sysfs[64] = "/sys/bus/pci/devices/0000:00:02.0";
+static const char *edu_sysfs = "/sys/bus/pci/devices/0000:00:02.0";
 
 /* In every word of a page that must not be read (ci/root/canary.c), low half. */
 #define CANARY 0x72792121U
@@ -152,8 +151,18 @@ static void *own_page(void)
 static volatile uint8_t *edu(void)
 {
 	char file[80];
+	uint16_t command;
+	int config;
 
-	config_write(edu_bus, edu_slot, 4, (config_read(edu_bus, edu_slot, 4) & 0xffff) | 6);
+	/* Not by ports: QEMU's AMD-V takes a busy TSS for none when ring 3 uses one. */
+	snprintf(file, sizeof(file), "%s/config", edu_sysfs);
+	config = open(file, O_RDWR);
+	if (pread(config, &command, sizeof(command), 4) != sizeof(command))
+		give_up(file);
+	command |= 6;
+	if (pwrite(config, &command, sizeof(command), 4) != sizeof(command))
+		give_up(file);
+	close(config);
 	snprintf(file, sizeof(file), "%s/resource0", edu_sysfs);
 	return map(file, 0, 0x100000);
 }
@@ -386,11 +395,8 @@ int main(int argc, char **argv)
 	name = argc > 1 ? argv[1] : "";
 	if (iopl(3) < 0)
 		give_up("iopl");
-	if (getenv("ATTACK_EDU")) {
-		edu_slot = 0;
-		if (sscanf(getenv("ATTACK_EDU"), "%u %63s", &edu_bus, edu_sysfs) != 2)
-			give_up("ATTACK_EDU");
-	}
+	if (getenv("ATTACK_EDU"))
+		edu_sysfs = getenv("ATTACK_EDU");
 	if (!strcmp(name, "config-ports"))
 		ports();
 	if (!strcmp(name, "config-ecam"))

@@ -4,10 +4,11 @@
  * written to /proc/provoke, what came of the last one is read there:
  *
  *   fill HEX              puts a request into the buffer
- *   call CODE [AT [LEN]]  hypercall; the buffer is the module's unless AT says
- *   leave                 hypercall 2 with interrupts off
+ *   call CODE [AT]        hypercall; the buffer is the module's unless AT says
+ *   leave CODE            the hypercall, with interrupts off
  *   rdmsr INDEX, wrmsr INDEX VALUE
  *   peek ADDRESS, poke ADDRESS VALUE   eight bytes of physical memory
+ *   config ADDRESS VALUE  writes four bytes of registers, that should stay as they are
  *   base                  notes which chunks of 2 MiB of RAM are out of reach
  *   sweep                 counts those that are now and were not then
  *   zeros                 counts chunks of the last sweep that have a byte set
@@ -122,6 +123,25 @@ static u64 hypercall(u64 code, u64 at, u64 len, u64 capacity)
 	return code;
 }
 
+static void config(u64 address, u32 value)
+{
+	void __iomem *at = ioremap(address, 4);
+	u32 before, after;
+
+	if (!at) {
+		strscpy(result, "no registers", sizeof(result));
+		return;
+	}
+	before = readl(at);
+	writel(value, at);
+	after = readl(at);
+	iounmap(at);
+	if (before == after)
+		strscpy(result, "kept", sizeof(result));
+	else
+		snprintf(result, sizeof(result), "%#x, then %#x", before, after);
+}
+
 static int watch(void *at)
 {
 	u64 value;
@@ -179,7 +199,7 @@ static void obey(char *line)
 			 (u32)(value >> 32));
 	} else if (!strcmp(word, "leave")) {
 		local_irq_save(flags);
-		value = hypercall(2, 0, 0, 0);
+		value = hypercall(a, 0, 0, 0);
 		local_irq_restore(flags);
 		snprintf(result, sizeof(result), "status %u detail %u", (u32)value & 0xffff,
 			 (u32)(value >> 32));
@@ -199,6 +219,8 @@ static void obey(char *line)
 	} else if (!strcmp(word, "poke")) {
 		if (!poke(__va(a), b))
 			strscpy(result, "#GP", sizeof(result));
+	} else if (!strcmp(word, "config")) {
+		config(a, b);
 	} else if (!strcmp(word, "base")) {
 		sweep(base);
 		snprintf(result, sizeof(result), "hidden %u", bitmap_weight(base, CHUNKS));

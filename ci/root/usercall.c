@@ -1,8 +1,9 @@
 /*
- * usercall: a hypercall from ring 3, which must be an unknown instruction there.
+ * usercall CODE: a hypercall from ring 3, which must be an unknown instruction there.
  */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,9 +26,9 @@ static int is_amd(void)
 	return !memcmp(&b, "Auth", 4);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	unsigned long code = 1;
+	unsigned long code = argc > 1 ? strtoul(argv[1], NULL, 0) : 0;
 
 	signal(SIGILL, unknown);
 	if (is_amd())

@@ -2,10 +2,12 @@
 
 vf=/sys/bus/pci/devices/0000:01:10.0/config
 pf=/sys/bus/pci/devices/0000:01:00.0/config
+host=/sys/bus/pci/devices/0000:00:00.0/config
+bridge=$(readlink -f /sys/bus/pci/devices/0000:01:00.0/..)/config
 
-# Lets the module do $1; what came of it.
+# Lets the module do $1, on CPU 1: some registers differ. What came of it.
 provoke() {
-    echo "$1" > /proc/provoke
+    taskset 2 sh -c "echo '$1' > /proc/provoke"
     cat /proc/provoke
 }
 
@@ -15,10 +17,15 @@ attack() {
     [ "$2" = "$3" ] || wrong "attack $1: $3, not $2"
 }
 
-# Sends the request $1 of /frames with the hypercall $2.
+# Number of the hypercall of the request $1 of /frames.
+number() {
+    sed -n "s/^$1 \(0x[0-9a-f]*\) .*/\1/p" /frames
+}
+
+# Sends that request.
 request() {
-    echo "fill $(sed -n "s/^$1 //p" /frames)" > /proc/provoke
-    provoke "call $2"
+    echo "fill $(sed -n "s/^$1 0x[0-9a-f]* //p" /frames)" > /proc/provoke
+    provoke "call $(number "$1")"
 }
 
 # Four bytes at offset $2 of the configuration space $1, as hexadecimal digits.
@@ -29,6 +36,14 @@ config() {
 # Writes the bytes $3 (as for printf) there.
 config_write() {
     printf "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc 2> /dev/null
+}
+
+# The root writes the bytes $4 at offset $3 of the configuration space $2, of which
+# four bytes stay as they are.
+kept() {
+    before=$(config "$2" "$3")
+    config_write "$2" "$3" "$4"
+    attack "$1" "$before" "$(config "$2" "$3")"
 }
 
 step on
@@ -51,15 +66,15 @@ attack running-memory "hidden 128" "${swept%% first*}"
 first=${swept##*first }
 attack peek "#GP" "$(provoke "peek $first")"
 attack poke "#GP" "$(provoke "poke $first 0x41414141")"
-attack call-buffer "status 3 length 0" "$(provoke "call 1 $first")"
-attack call-buffer-of-nobody "status 3 length 0" "$(provoke "call 1 0x8000000000000")"
+attack call-buffer "status 3 length 0" "$(provoke "call $(number info) $first")"
+attack call-buffer-of-nobody "status 3 length 0" "$(provoke "call $(number info) 0x8000000000000")"
 
 step calls
-attack user-call "usercall: unknown instruction" "$(usercall)"
-attack leave "status 15 detail 1" "$(provoke leave)"
-attack start-running "status 6 length 0" "$(request start-running 4)"
-for frame in foreign-cpu no-cpu device-memory beyond-memory taken-name; do
-    said=$(request $frame 3)
+attack user-call "usercall: unknown instruction" "$(usercall "$(number info)")"
+attack leave "status 15 detail 1" "$(provoke "leave $(number leave)")"
+attack start-running "status 6 length 0" "$(request start-running)"
+for frame in foreign-cpu no-cpu device-memory beyond-memory taken-name short-bar loose-ports; do
+    said=$(request $frame)
     echo "root: create $frame: $said"
     [ "${said%% length*}" != "status 0" ] || wrong "create $frame: done"
 done
@@ -78,18 +93,28 @@ attack log-port "ff" "$(dd if=/dev/port bs=1 skip=$((0x2fd)) count=1 2> /dev/nul
 step functions
 attack config-read "ffffffff" "$(config $vf 8)"
 config_write $vf 4 '\0\0'
-before=$(config $pf 0x168)
-config_write $pf 0x168 '\0\0'
-attack sriov-control "$before" "$(config $pf 0x168)"
+config_write $vf 0x104 '\0'
+kept sriov-control $pf 0x168 '\0\0'
+device=$(basename "${bridge%/config}" | cut -c 9-10)
+buses=$((0xb0000018 + 0x$device * 0x8000))
+attack bridge-by-memory "kept" "$(provoke "config $buses 0")"
+kept bridge-buses "$bridge" 0x18 '\0\0\0\0'
+kept bridge-window "$bridge" 0x20 '\0\0\0\0'
+kept bridge-reset "$bridge" 0x3e '\102'
+# The window to configuration space, to where memory is.
+kept ecam-base $host 0x60 '\001\000\000\120'
 
 step dma
 canary hold 4 /run/canary > /run/canary-said &
 canary=$!
 within "the canary is there" 10 test -s /run/canary
-export ATTACK_EDU="3 /sys/bus/pci/devices/0000:03:00.0"
+export ATTACK_EDU=/sys/bus/pci/devices/0000:03:00.0
 # The engine reaches what is the root's, or the next line would show nothing.
 attack dma-own "BROKE OUT" "$(attack-pci dma-read "$(head -n 1 /run/canary)" | sed 's/^attack: dma-read \(.*\): .*/\1/')"
-attack-pci dma-write "$first" "$(printf '%#x' $((first + 0x1000)))"
+before=$(config $pf 0x168)
+# The last is the physical function's configuration space.
+attack-pci dma-write "$first" "$(printf '%#x' $((first + 0x1000)))" 0xb0100000
+attack dma-configuration "$before" "$(config $pf 0x168)"
 kill $canary
 wait $canary
 
@@ -99,7 +124,7 @@ tell victim 30 'echo "cell: sum=$(seq 1 20000 | sha256sum | cut -c 1-8) NMIs=$(s
 step again
 # Between scrubbing and start its memory is in sight; a CPU of the root that has
 # seen it must forget where it is.
-provoke "watch $first 1" > /dev/null
+provoke "watch $first 2" > /dev/null
 run cellctl restart victim
 follow victim
 cell_says victim 90 "cell: ready"
@@ -114,7 +139,7 @@ zeros=$(provoke zeros)
 echo "root: scrubbed memory: $zeros"
 dirty=$(echo "$zeros" | sed 's/dirty \([0-9]*\) .*/\1/')
 [ "$dirty" -le 24 ] || wrong "scrubbing: $zeros"
-attack memory-back "denied 0" "${zeros##*dirty [0-9]* }"
+attack memory-back "0" "${zeros##* }"
 [ "$free" -gt 0 ] || fail "cellctl does not tell how many pages the monitor has"
 attack pool "$free" "$(pool_free)"
 

@@ -1,9 +1,9 @@
-//! Requests to the monitor that no tool would send, for `provoke` in a root: a name
-//! and hexadecimal digits in each line.
+//! Requests to the monitor that no tool would send, for `provoke` in a root: a name,
+//! the number of the call, and the request in hexadecimal digits in each line.
 
 use anyhow::Result;
-use cellvisor_abi::call::{CellId, Start};
-use cellvisor_abi::plan::{Boot, CellPlan, Devices, Memory};
+use cellvisor_abi::call::{CellId, Code, Start};
+use cellvisor_abi::plan::{Boot, CellPlan, Devices, Function, Memory};
 use cellvisor_abi::wire::{ListBuf, seal};
 
 /// A page of device registers on every machine here, and one of RAM.
@@ -31,20 +31,53 @@ pub(super) fn all() -> Result<String> {
     let mut room = [0; 64];
     let start = cellvisor_abi::wire::encode(&start, &mut room);
     let start = start.map_or_else(Vec::new, |bytes| bytes.to_vec());
+    let create = Code::CellCreate;
     let requests = [
-        ("start-running", start),
-        ("foreign-cpu", plan("foreign", 3, RAM)?),
-        ("no-cpu", plan("nobody", 77, RAM)?),
-        ("device-memory", plan("device", 1, IO_APIC)?),
-        ("beyond-memory", plan("beyond", 1, 1 << 51)?),
-        ("taken-name", plan("victim", 1, RAM)?),
+        ("info", Code::Info, Vec::new()),
+        ("leave", Code::Leave, Vec::new()),
+        ("start-running", Code::CellStart, start),
+        ("foreign-cpu", create, plan("foreign", 3, RAM)?),
+        ("no-cpu", create, plan("nobody", 77, RAM)?),
+        ("device-memory", create, plan("device", 1, IO_APIC)?),
+        ("beyond-memory", create, plan("beyond", 1, 1 << 51)?),
+        ("taken-name", create, plan("victim", 1, RAM)?),
+        (
+            "short-bar",
+            create,
+            with_function("short", 0x0300, [12, 0, 0, 0, 0, 0])?,
+        ),
+        (
+            "loose-ports",
+            create,
+            with_function("loose", 0x00fb, [0, 0, 0, 0, 6, 0])?,
+        ),
     ];
-    let line = |(name, bytes): &(&str, Vec<u8>)| format!("{name} {}\n", hex(bytes));
+    let line = |(name, code, bytes): &(&str, Code, Vec<u8>)| {
+        format!("{name} {:#x} {}\n", *code as u32, hex(bytes))
+    };
     Ok(requests.iter().map(line).collect())
 }
 
 /// A cell with one CPU and one page.
 fn plan(name: &str, cpu: u32, hpa: u64) -> Result<Vec<u8>> {
+    frame(name, cpu, hpa, &ListBuf::default())
+}
+
+/// A cell with the function at `bdf`, of whose BARs the plan says this. On machines
+/// here 03:00.0 has one of 1 MiB (`edu`), and 00:1f.3 one of 64 ports (SMBus).
+fn with_function(name: &str, bdf: u32, bar_sizes: [u8; 6]) -> Result<Vec<u8>> {
+    let function = Function {
+        bdf,
+        guest: 0x0010,
+        pf: None,
+        bar_sizes,
+        unprotected: false,
+        wire: None,
+    };
+    frame(name, 1, RAM, &ListBuf::new(&[function])?)
+}
+
+fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>> {
     let cpus = ListBuf::new(&[cpu])?;
     let memory = ListBuf::new(&[Memory {
         gpa: 0,
@@ -57,7 +90,7 @@ fn plan(name: &str, cpu: u32, hpa: u64) -> Result<Vec<u8>> {
         cpus: cpus.list(),
         memory: memory.list(),
         ports: none.list(),
-        functions: none.list(),
+        functions: functions.list(),
         devices: Devices::STANDARD,
     })?)
 }
