@@ -3,9 +3,10 @@
 use super::pool::Load;
 use super::{Check, Verdict};
 use crate::build::{self, Parts};
-use crate::lane::run::{self, Watch};
+use crate::lane::run::{self, Outcome, Watch};
 use crate::lane::{self, Lane};
 use crate::paths::Paths;
+use crate::report;
 use crate::scenario::judge::Record;
 use crate::scenario::{self, Scenario};
 use crate::setup::kernels::{self, Kernel};
@@ -50,12 +51,13 @@ impl Built {
     }
 }
 
-/// A check for each pair, lane by lane; `jobs` of them run at a time.
+/// A check for each pair, lane by lane; `jobs` of them run at a time. With `detailed`,
+/// those that attack show what each attack came to.
 ///
 /// # Errors
 ///
 /// A scenario's file has a mistake.
-pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
+pub(super) fn all(paths: &Paths, jobs: u32, detailed: bool) -> Result<Vec<Check>> {
     let names = scenario::names(paths)?;
     let scenarios = names.iter().map(|name| scenario::load(paths, name));
     let scenarios = scenarios.collect::<Result<Vec<_>>>()?;
@@ -74,7 +76,12 @@ pub(super) fn all(paths: &Paths, jobs: u32) -> Result<Vec<Check>> {
                 apart: lane.is_outer() && !scenario.nested.contains(&lane),
                 patched: lane::wants_patched(lane, &scenario.machine),
                 ..Check::host(name.clone(), move |paths, ui| {
-                    boot(paths, ui, &name, lane, &scenario, &built)
+                    let show = |outcome: &Outcome| {
+                        if detailed {
+                            attacks(&name, outcome);
+                        }
+                    };
+                    boot(paths, ui, &name, lane, &scenario, &built, &show)
                 })
             });
         }
@@ -100,6 +107,7 @@ fn boot(
     lane: Lane,
     scenario: &Scenario,
     built: &Built,
+    show: &dyn Fn(&Outcome),
 ) -> Result<Verdict> {
     // What a machine lacks is a reason to skip; what set-up was to bring is none.
     if lane == Lane::Kvm
@@ -125,6 +133,7 @@ fn boot(
     };
     let mut quiet = Quiet { ui, name };
     let outcome = run::run(paths, lane, scenario, &parts, false, &mut quiet)?;
+    show(&outcome);
     match outcome.failure {
         None => Ok(Verdict::Passed(format!(
             "{} steps ({:.0} s)",
@@ -141,10 +150,40 @@ fn boot(
     }
 }
 
+/// Prints what attacks came to, with the counters that tell of them.
+fn attacks(name: &str, outcome: &Outcome) {
+    let lines = outcome.records.iter().flat_map(|record| &record.lines);
+    let mut rows: Vec<_> = lines.filter_map(|line| attack(line)).collect();
+    if !rows.is_empty() {
+        rows.insert(0, ["attack", "what it came to"].map(str::to_owned).to_vec());
+        println!("{name}\n{}", report::table(&rows));
+    }
+}
+
+/// The attack of a line like `root: attack ports: cell=running port=3`, and the rest.
+fn attack(line: &str) -> Option<Vec<String>> {
+    let (what, outcome) = line.strip_prefix("root: attack ")?.split_once(": ")?;
+    Some(vec![what.to_owned(), outcome.to_owned()])
+}
+
 /// A build's failure without the compiler's output, which a check of its own
 /// shows.
 pub(super) fn short(why: &anyhow::Error) -> String {
     let text = format!("{why:#}");
     let first = text.lines().next().unwrap_or_default();
     format!("its parts do not build: {first}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_about_attacks_are_rows() {
+        let row = ["read 0x40", "cell=failed port=0"].map(str::to_owned);
+        let line = "root: attack read 0x40: cell=failed port=0";
+        assert_eq!(attack(line), Some(row.to_vec()));
+        assert_eq!(attack("root: attack"), None);
+        assert_eq!(attack("[cell a] attack x: y"), None);
+    }
 }

@@ -114,7 +114,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         kernels::all(paths, jobs)?
     } else {
         let mut checks = checks::all();
-        checks.extend(boots::all(paths, jobs)?);
+        checks.extend(boots::all(paths, jobs, !options.only.is_empty())?);
         checks
     };
     checks.retain(wanted);
