@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 const LIST: &str = "ci/mutants.toml";
 
-/// Where `file` of a mutant is looked for: the monitor moves, and keeps its names.
-const SOURCES: &str = "hypervisor/monitor/src";
+/// Where `file` of a mutant is looked for: code moves, and keeps its names.
+const SOURCES: [&str; 2] = ["hypervisor/monitor/src", "hypervisor/core/src"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,7 +124,9 @@ fn load(paths: &Paths) -> Result<Vec<Placed>> {
         "{LIST}: a name is there twice"
     );
     let mut sources = Vec::new();
-    collect(&paths.repo(SOURCES), &mut sources)?;
+    for folder in SOURCES {
+        collect(&paths.repo(folder), &mut sources)?;
+    }
     let scenarios = scenario::names(paths)?;
     let place = |mutant: Mutant| {
         let about = format!("{LIST}: {}", mutant.name);
