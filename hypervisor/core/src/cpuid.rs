@@ -97,10 +97,18 @@ struct Entry {
 /// Most entries: all rules with all of their subleaves are fewer.
 const CAPACITY: usize = 96;
 
+/// Leaves of either range that an answer can have.
+const BASIC: usize = policy::LAST_BASIC as usize + 1;
+const EXTENDED: usize = 0x22;
+
 /// The answers that a cell's CPUs get.
 #[derive(Clone, Debug)]
 pub struct Table {
     entries: Vec<Entry, CAPACITY>,
+    /// Where in `entries` the first answer of each leaf is, basic ones first; their
+    /// end if there is none. An answer is found in one step, or with some more
+    /// for subleaves.
+    first: [u8; BASIC + EXTENDED],
     vendor: &'static Vendor,
     cpus: u32,
     last_basic: u32,
@@ -119,6 +127,7 @@ impl Table {
         };
         let mut table = Self {
             entries: Vec::new(),
+            first: [CAPACITY as u8; BASIC + EXTENDED],
             vendor,
             cpus: cpus.max(1),
             // An x2APIC without the topology leaf would have no id to show.
@@ -164,6 +173,10 @@ impl Table {
                 fix: rule.fix,
                 regs,
             };
+            let index = self.entries.len() as u8;
+            if let Some(first) = slot(rule.leaf).and_then(|slot| self.first.get_mut(slot)) {
+                *first = (*first).min(index);
+            }
             // The rules fit, as a test shows; a leaf too many would be hidden.
             let _ = self.entries.push(entry);
         }
@@ -228,9 +241,12 @@ impl Table {
     }
 
     fn find(&self, leaf: u32, subleaf: u32) -> Option<&Entry> {
+        let first = *self.first.get(slot(leaf)?)?;
         self.entries
+            .get(usize::from(first)..)?
             .iter()
-            .find(|e| e.leaf == leaf && e.subleaf.is_none_or(|s| s == subleaf))
+            .take_while(|e| e.leaf == leaf)
+            .find(|e| e.subleaf.is_none_or(|s| s == subleaf))
     }
 
     /// State components that the cell may switch on in XCR0.
@@ -254,6 +270,15 @@ impl Table {
             }
             _ => {}
         }
+    }
+}
+
+/// Place of a leaf in [`Table::first`].
+const fn slot(leaf: u32) -> Option<usize> {
+    match leaf.checked_sub(FIRST_EXTENDED) {
+        Some(extended) if (extended as usize) < EXTENDED => Some(BASIC + extended as usize),
+        None if (leaf as usize) < BASIC => Some(leaf as usize),
+        _ => None,
     }
 }
 

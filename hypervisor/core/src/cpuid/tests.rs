@@ -329,6 +329,21 @@ fn all_rules_fit_the_table() {
 }
 
 #[test]
+fn each_answer_is_found_from_the_first_one_of_its_leaf() {
+    for table in [intel(2), amd(2)] {
+        for entry in &table.entries {
+            let found = table.find(entry.leaf, entry.subleaf.unwrap_or(0));
+            assert!(
+                found.is_some_and(|found| core::ptr::eq(found, entry)),
+                "{entry:?}"
+            );
+        }
+        assert!(table.find(0x24 + 1, 0).is_none());
+        assert!(table.find(0x8000_0022, 0).is_none());
+    }
+}
+
+#[test]
 fn root_sees_its_hardware_less_what_the_monitor_uses() {
     let all = [u32::MAX; 4];
     assert_eq!(root(1, 0, all, 0)[2], !(VMX | SMX | OSXSAVE));

@@ -21,7 +21,7 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
 }
 
 fn answer(cpu: &Cpu<'_>, leaf: u32, sub: u32) -> [u32; 4] {
-    let cr4 = cpu.vcpu.paging().cr4;
+    let cr4 = cpu.vcpu.cr4();
     let Some(guest) = &cpu.cell.guest else {
         let native = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
         let regs = [native.eax, native.ebx, native.ecx, native.edx];

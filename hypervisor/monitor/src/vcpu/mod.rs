@@ -145,6 +145,9 @@ pub(crate) trait Vcpu {
     /// Instruction pointer.
     fn rip(&self) -> u64;
 
+    /// CR4 as the hardware has it for the guest.
+    fn cr4(&self) -> u64;
+
     /// What a walk of the guest's page tables needs.
     fn paging(&self) -> Paging;
 

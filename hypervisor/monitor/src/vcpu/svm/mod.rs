@@ -321,11 +321,15 @@ impl Vcpu for Svm {
         self.vmcb.read(RIP)
     }
 
+    fn cr4(&self) -> u64 {
+        self.vmcb.read(CR4)
+    }
+
     fn paging(&self) -> Paging {
         Paging {
             cr0: self.vmcb.read(CR0),
             cr3: self.vmcb.read(CR3),
-            cr4: self.vmcb.read(CR4),
+            cr4: self.cr4(),
             efer: self.vmcb.read(EFER),
         }
     }

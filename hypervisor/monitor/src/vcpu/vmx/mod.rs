@@ -366,11 +366,15 @@ impl Vcpu for Vmx {
         self.vmcs.read(GUEST_RIP)
     }
 
+    fn cr4(&self) -> u64 {
+        self.vmcs.read(GUEST_CR4)
+    }
+
     fn paging(&self) -> Paging {
         Paging {
             cr0: self.vmcs.read(GUEST_CR0),
             cr3: self.vmcs.read(GUEST_CR3),
-            cr4: self.vmcs.read(GUEST_CR4),
+            cr4: self.cr4(),
             efer: self.vmcs.read(GUEST_EFER),
         }
     }
