@@ -4,7 +4,7 @@ use crate::numa::{LOCAL, Numa, UNREACHABLE};
 use crate::pci::{MAX_BRIDGES, RootBridge, Window};
 use crate::{ALIGN, CellAcpi, Error, dsdt, fixed};
 use alloc::vec::Vec;
-use cellvisor_abi::plan::{Devices, Ecam};
+use cellvisor_abi::plan::{Devices, Ecam, POWER_PORTS};
 
 /// Pins of the virtual I/O APIC.
 const PINS: u8 = 24;
@@ -41,7 +41,7 @@ pub(crate) fn check(cell: &CellAcpi<'_>) -> Result<(), Error> {
 }
 
 fn devices(devices: &Devices, uarts: &[u16]) -> Result<(), Error> {
-    let ports = [(devices.uart_port, 8), (devices.power_port, 3)];
+    let ports = [(devices.uart_port, 8), (devices.power_port, POWER_PORTS)];
     for (first, count) in ports.into_iter().chain(uarts.iter().map(|port| (*port, 8))) {
         if u16::checked_add(first, count - 1).is_none() {
             return Err(Error::Port(first));

@@ -1,7 +1,7 @@
-//! The DSDT: power-off, serial ports, configuration space, root bridges.
+//! The DSDT: power, events, serial ports, configuration space, root bridges.
 
 use crate::parts::{Raw, bytes, name};
-use crate::{CellAcpi, pci, table};
+use crate::{CellAcpi, events, pci, table};
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Memory32Fixed, PackageBuilder, Path, ResourceTemplate, Scope,
 };
@@ -21,7 +21,7 @@ pub(crate) fn dsdt(cell: &CellAcpi<'_>) -> Vec<u8> {
     if cell.devices.power_port != 0 {
         name("_S5_", &soft_off(), &mut aml);
     }
-    let mut system = Vec::new();
+    let mut system = events::devices(&cell.devices);
     if cell.devices.uart_port != 0 {
         let line = (cell.devices.ioapic != 0).then_some(cell.devices.uart_gsi);
         system.vec(&uart(0, cell.devices.uart_port, line));

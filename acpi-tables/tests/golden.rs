@@ -98,7 +98,12 @@ fn uarts_have_their_ports_and_one_its_interrupt() {
     assert_eq!(count(&table, b"\x47\x01\xe8\x03\xe8\x03\x00\x08"), 1);
     // Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 3 }
     let line = b"\x89\x06\x00\x03\x01\x03\x00\x00\x00";
-    assert_eq!((count(&table, line), count(&table, b"\x89\x06")), (1, 1));
+    assert_eq!(count(&table, line), 1);
+    assert_eq!(
+        count(&table, b"\x89\x06"),
+        2,
+        "the event device has the other"
+    );
     // Without an I/O APIC there is nobody to interrupt; without a port, no UART.
     let silent = CellAcpi {
         devices: Devices {
@@ -116,7 +121,43 @@ fn uarts_have_their_ports_and_one_its_interrupt() {
         uarts: &[],
         ..cell
     };
-    assert_eq!(count(&dsdt(&none), b"_HID"), 0);
+    assert_eq!(count(&dsdt(&none), b"\x0c\x41\xd0\x05\x01"), 0);
+}
+
+#[test]
+fn power_button_is_told_of_by_the_event_device() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    // Device (PWRB) { Name (_HID, EisaId ("PNP0C0C")) Name (_UID, 0) }
+    let button = b"\x5b\x82\x15PWRB\x08_HID\x0c\x41\xd0\x0c\x0c\x08_UID\x00";
+    assert_eq!(count(&table, button), 1);
+    assert_eq!(count(&table, b"GED0\x08_HID\x0dACPI0013\0\x08_UID\x00"), 1);
+    // Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 9 }
+    assert_eq!(count(&table, b"\x89\x06\x00\x03\x01\x09\x00\x00\x00"), 1);
+    // OperationRegion (EREG, SystemIO, 603H, 1)
+    // Field (EREG, ByteAcc, NoLock, WriteAsZeros) { ESEL, 8 }
+    let register = b"\x5b\x80EREG\x01\x0b\x03\x06\x01\x5b\x81\x0bEREG\x41ESEL\x08";
+    assert_eq!(count(&table, register), 1);
+    // Method (_EVT, 1, Serialized) { Local0 = ESEL
+    //     If (Local0 & 1) { Notify (PWRB, 80H) } }
+    let method = b"\x14\x19_EVT\x09\x70ESEL\x60\xa0\x0c\x7b\x60\x01\x00\x86PWRB\x0a\x80";
+    assert_eq!(count(&table, method), 1);
+    // Nobody reads the register without a port, nor is told without an I/O APIC.
+    for (power_port, ioapic) in [(0, DEVICES.ioapic), (DEVICES.power_port, 0)] {
+        let cell = CellAcpi {
+            devices: Devices {
+                power_port,
+                ioapic,
+                ..DEVICES
+            },
+            ..cell
+        };
+        assert_eq!(count(&dsdt(&cell), b"GED0"), 0);
+        assert_eq!(count(&dsdt(&cell), b"PWRB"), 0);
+    }
 }
 
 #[test]

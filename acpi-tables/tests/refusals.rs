@@ -120,11 +120,11 @@ fn contradictions_elsewhere_are_refused() {
     );
     assert_eq!(fails(|c| c.cpus = 0), Some(Error::Cpus(0)));
     assert_eq!(
-        fails(|c| c.devices.power_port = 0xfffe),
-        Some(Error::Port(0xfffe))
+        fails(|c| c.devices.power_port = 0xfffd),
+        Some(Error::Port(0xfffd))
     );
     assert_eq!(
-        fails(|c| c.devices.power_port = 0xfffd),
+        fails(|c| c.devices.power_port = 0xfffc),
         None,
         "the last that fits"
     );

@@ -43,7 +43,7 @@ row() {
 # A fresh attacker.
 fresh() {
     if cellctl list | grep -q 'mallory .*running'; then
-        run cellctl stop mallory > /dev/null
+        run cellctl kill mallory > /dev/null
     fi
     run cellctl start mallory > /dev/null
     follow mallory

@@ -43,7 +43,7 @@ row() {
 # A fresh attacker.
 fresh() {
     if cellctl list | grep -q 'mallory .*running'; then
-        run cellctl stop mallory > /dev/null
+        run cellctl kill mallory > /dev/null
     fi
     run cellctl start mallory > /dev/null
     follow mallory
@@ -96,7 +96,7 @@ fatal "triple"
 step residue
 fresh
 attack "pattern"
-run cellctl stop mallory
+run cellctl kill mallory
 run cellctl start mallory
 follow mallory
 cell_says mallory 20 "cell: ready"
@@ -105,7 +105,7 @@ attack "residue"
 step pending
 fresh
 attack "pending-low"
-run cellctl stop mallory
+run cellctl kill mallory
 run cellctl destroy mallory
 canary_lives "destroy"
 root_lives "destroy"

@@ -124,14 +124,14 @@ step again
 # Between scrubbing and start its memory is in sight; a CPU of the root that has
 # seen it must forget where it is.
 provoke "watch $first 2" > /dev/null
-run cellctl restart victim
+run cellctl restart victim --timeout 0
 follow victim
 cell_says victim 90 "cell: ready"
 attack watch "seen, then out of sight" "$(provoke watched)"
 
 step scrubbed
 quiet victim
-run cellctl stop victim
+run cellctl kill victim
 attack stopped-memory "hidden 128" "$(provoke sweep | sed 's/ first.*//')"
 run cellctl destroy victim
 zeros=$(provoke zeros)

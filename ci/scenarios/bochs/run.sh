@@ -32,7 +32,7 @@ echo "root: $(eval "$sum")"
 wait $other
 
 step again
-run cellctl stop cell0
+run cellctl kill cell0
 run cellctl start cell0
 follow cell0
 cell_says cell0 300 "cell: ready"

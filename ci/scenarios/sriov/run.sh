@@ -81,9 +81,9 @@ run cellctl status net0
 step destroy
 quiet net0
 quiet net1
-run cellctl stop net0
+run cellctl kill net0
 run cellctl destroy net0
-run cellctl stop net1
+run cellctl kill net1
 run cellctl destroy net1
 vfs
 

@@ -23,7 +23,7 @@ echo "root: both computed"
 step one-stops
 tell cell1 90 "$sum" &
 other=$!
-run cellctl stop cell0
+run cellctl kill cell0
 run cellctl destroy cell0
 wait $other
 run cellctl list

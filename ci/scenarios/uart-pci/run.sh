@@ -121,7 +121,7 @@ cellctl status uart | grep '^refused'
 cellctl log | grep 'cell=uart denied interrupt message'
 
 step again
-run cellctl stop uart
+run cellctl kill uart
 : > /run/uart
 run cellctl start uart
 within "the cell is up again" 90 grep -q "cell: ready" /run/uart

@@ -61,6 +61,10 @@ pub enum Code {
     /// for a root that goes down: each is stopped, scrubbed and destroyed. `Again`
     /// until none is left. It asks for nothing that the driver would have to know.
     CellsEnd = FIRST + 16,
+    /// [`CellId`] → `bool`. Presses the power button of a running cell: its kernel
+    /// is asked to power off. False if it takes no interrupt of the button at the
+    /// moment, so that nobody will.
+    CellPress = FIRST + 17,
 }
 
 impl Code {
@@ -87,6 +91,7 @@ impl Code {
             14 => Self::CellCpus,
             15 => Self::CellFunction,
             16 => Self::CellsEnd,
+            17 => Self::CellPress,
             _ => return None,
         })
     }

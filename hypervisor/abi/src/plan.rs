@@ -209,7 +209,7 @@ pub struct Devices {
     /// Its interrupt, as a global system interrupt on the virtual I/O APIC.
     pub uart_gsi: u8,
     /// ACPI sleep control register (one byte; the status register follows, then
-    /// the reset register).
+    /// the reset register and [`EVENT_PORT`]).
     pub power_port: u16,
     /// Guest-physical address of the virtual I/O APIC; 0 for none.
     pub ioapic: u64,
@@ -234,6 +234,21 @@ pub const SLP_TYP_S5: u8 = 5;
 
 /// Value that resets the cell when it is written to the reset register.
 pub const RESET_VALUE: u8 = 1;
+
+/// Ports from [`Devices::power_port`] on.
+pub const POWER_PORTS: u16 = 4;
+
+/// The event register, counted from [`Devices::power_port`]: a read tells in bits
+/// what has happened since the last one. It is what the cell's Generic Event
+/// Device reads when [`EVENT_GSI`] comes (ACPI, "Generic Event Device").
+pub const EVENT_PORT: u16 = 3;
+
+/// Interrupt of the event register, on the virtual I/O APIC: one edge for each
+/// event.
+pub const EVENT_GSI: u8 = 9;
+
+/// Bit of the event register: the power button was pressed.
+pub const POWER_BUTTON: u8 = 1;
 
 /// State of the first CPU when a cell starts: 64-bit mode, flat segments,
 /// interrupts off, paging on. The loader has put page tables and GDT into the

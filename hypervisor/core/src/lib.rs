@@ -11,6 +11,7 @@ extern crate std;
 pub mod addr;
 pub mod agreement;
 pub mod cpuid;
+pub mod events;
 pub mod exit;
 pub mod icr;
 pub mod insn;

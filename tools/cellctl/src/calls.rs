@@ -53,6 +53,15 @@ impl Monitor<'_> {
         )
     }
 
+    /// Presses a running cell's power button; false if its kernel does not hear it.
+    pub(crate) fn press(self, name: &str, cell: CellId) -> Result<bool> {
+        self.ask(
+            Code::CellPress,
+            &cell,
+            &format!("cannot stop cell \"{name}\""),
+        )
+    }
+
     /// Scrubs a stopped or failed cell, which then is loadable.
     pub(crate) fn reload(self, name: &str, cell: CellId) -> Result<()> {
         let what = format!("cannot make cell \"{name}\" loadable");

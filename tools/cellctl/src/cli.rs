@@ -45,10 +45,12 @@ pub(crate) enum Verb {
     Create(Create),
     /// Load and start cells: those named, or all that are loadable.
     Start(Names),
-    /// Stop a running cell at once, as if its power were cut.
-    Stop(Name),
-    /// Stop a cell, load it again and start it.
-    Restart(Name),
+    /// Press a cell's power button, and cut its power if it does not power off.
+    Stop(Stop),
+    /// Cut a cell's power at once.
+    Kill(Name),
+    /// Stop a cell as `stop` does, load it again and start it.
+    Restart(Stop),
     /// Destroy cells and give CPUs and memory back to this Linux.
     Destroy(SomeNames),
     /// List the cells.
@@ -134,6 +136,17 @@ pub(crate) struct Metrics {
     /// Answer one request of HTTP/1.1 on standard input, as a service of a socket.
     #[arg(long)]
     pub(crate) http: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The cell.
+    #[arg(value_parser = parse_name)]
+    pub(crate) name: String,
+    /// Wait so many seconds for its kernel instead of what its file says; 0 cuts
+    /// the power at once.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<f64>,
 }
 
 #[derive(Debug, Args)]

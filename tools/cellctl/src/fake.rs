@@ -109,6 +109,7 @@ pub(crate) fn record(name: &str) -> CellRecord {
     let policy = Policy {
         restart_on_failure: false,
         restart_on_reboot: true,
+        stop_timeout: 1,
     };
     CellRecord::new(Path::new("/etc/a.toml"), assignment, payload, policy)
 }

@@ -220,6 +220,14 @@ impl IoApic {
         (rising && entry & MASKED == 0).then(|| message(pin, entry))
     }
 
+    /// A line is asserted for a moment: an edge that is not lost behind an earlier
+    /// one.
+    pub fn pulse(&mut self, pin: u8) -> Option<Message> {
+        let message = self.set_line(pin, true);
+        self.set_line(pin, false);
+        message
+    }
+
     /// A CPU is done with `vector`: level-triggered pins whose line is still
     /// asserted raise it again.
     fn eoi(&mut self, vector: u8, out: &mut impl FnMut(Output)) {

@@ -4,7 +4,7 @@ use crate::call::caller::{Caller, find};
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::call::view::{change_root, for_each_run, hide, show};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell};
+use crate::cell::{self, Cell, ipi};
 use crate::cpu::kick;
 use crate::cpu::percpu::{Activity, request};
 use crate::dev::ioapic;
@@ -71,6 +71,18 @@ pub(super) fn stop(cell: &Cell) -> Result<(), Refusal> {
     } else {
         Err(CallStatus::CpuStuck.into())
     }
+}
+
+/// Presses the power button of a running cell; false if no CPU of it is told.
+pub(super) fn press(cell: &Cell) -> Result<bool, Refusal> {
+    let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+    if cell.state() != State::Running {
+        return Err(CallStatus::WrongState.into());
+    }
+    let message = guest.devices.lock().press();
+    ipi::deliver_message(cell, message);
+    log!("cell={} power button", cell.name.as_str());
+    Ok(message.is_some())
 }
 
 type Step = Result<(CallStatus, Progress), Refusal>;

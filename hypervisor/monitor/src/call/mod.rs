@@ -143,6 +143,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             life::stop(find(request(buffer, len)?)?)?;
             done(buffer, &())
         }
+        Code::CellPress => {
+            let heard = life::press(find(request(buffer, len)?)?)?;
+            done(buffer, &heard)
+        }
         Code::CellReload => {
             let (status, progress) = life::reload(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))

@@ -2,6 +2,8 @@
 
 use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::plan::POWER_BUTTON;
+use cellvisor_core::events::Events;
 use cellvisor_core::ioapic::{IoApic, Message, Output};
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::ring::{Fifo, Ring};
@@ -23,6 +25,7 @@ pub(crate) struct Devices {
     output: Ring<PageVec<u8>>,
     input: Fifo<INPUT>,
     uart_pin: u8,
+    events: Events,
     /// The cell's clock and the date: (nanoseconds since 1970, TSC then).
     pub(crate) clock: Option<(Clock, u64, u64)>,
 }
@@ -37,6 +40,7 @@ impl Devices {
             output: Ring::new(PageVec::filled(CONSOLE_SIZE, || 0)?),
             input: Fifo::new(),
             uart_pin,
+            events: Events::new(),
             clock: None,
         })
     }
@@ -46,6 +50,17 @@ impl Devices {
         self.uart = Uart::new();
         self.ioapic.reset();
         self.input.clear();
+        self.events = Events::new();
+    }
+
+    /// The power button is pressed; the interrupt that follows, if any.
+    pub(crate) fn press(&mut self) -> Option<Message> {
+        self.events.raise(POWER_BUTTON, &mut self.ioapic)
+    }
+
+    /// Reads the event register, which clears it.
+    pub(crate) fn take_events(&mut self) -> u8 {
+        self.events.take()
     }
 
     /// Reads a register of the 16550; the interrupt that follows, if any.

@@ -7,7 +7,7 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{functions, ipi};
 use crate::dev::pci;
 use cellvisor_abi::call::StopReason;
-use cellvisor_abi::plan::{Devices, POWER_OFF, RESET_VALUE};
+use cellvisor_abi::plan::{Devices, EVENT_PORT, POWER_OFF, RESET_VALUE};
 use cellvisor_core::exit::{PortAccess, ones, port_result};
 use cellvisor_core::pci::Access;
 use cellvisor_core::uart;
@@ -24,6 +24,8 @@ enum Device {
     SleepStatus,
     /// ACPI reset.
     Reset,
+    /// Events, for the ACPI event device.
+    Events,
     /// Configuration address.
     ConfigAddress,
     /// Configuration data.
@@ -56,6 +58,7 @@ fn device(layout: &Devices, port: u16) -> Device {
         0 => Device::SleepControl,
         1 => Device::SleepStatus,
         2 => Device::Reset,
+        EVENT_PORT => Device::Events,
         _ => Device::Absent,
     }
 }
@@ -93,6 +96,9 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
             u64::from(value)
         }
         (Device::SleepControl | Device::SleepStatus | Device::Reset, _) => 0,
+        (Device::Events, Some(guest)) if access.size == 1 => {
+            u64::from(guest.devices.lock().take_events())
+        }
         (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
             u64::from(guest.config_address.load(Ordering::Relaxed))
         }

@@ -1,4 +1,4 @@
-//! `create`, `stop` and `destroy`.
+//! `create` and `destroy`.
 
 use super::{Context, planning, switch};
 use crate::calls::Monitor;
@@ -186,6 +186,7 @@ fn records(
         let policy = Policy {
             restart_on_failure: slice.policy.on_failure == OnFailure::Restart,
             restart_on_reboot: slice.policy.on_reboot == OnReboot::Restart,
+            stop_timeout: slice.policy.stop_timeout,
         };
         let source = absolute(&slice.place("cell.name").file)?;
         let functions = tables::places(&assignment, host)?;
@@ -203,18 +204,6 @@ fn records(
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|e| Error::file("cannot resolve", path, &e, "name it by its full path"))
-}
-
-/// `stop`.
-pub(super) fn stop(context: &Context<'_>, name: &str) -> Result<()> {
-    // Not the machine's lock: a runaway cell need not wait for a slow create.
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let driver = context.driver()?;
-    let monitor = Monitor(&driver);
-    monitor.stop(name, create::status(monitor, &record)?.cell)?;
-    say_unless_json(context, format!("cell \"{name}\" is stopped"));
-    Ok(())
 }
 
 /// `destroy`.

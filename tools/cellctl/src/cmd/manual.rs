@@ -42,7 +42,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 17] = [
+const EXAMPLES: [(&str, &[&str]); 18] = [
     (
         "cellctl",
         &[
@@ -64,7 +64,11 @@ const EXAMPLES: [(&str, &[&str]); 17] = [
         ],
     ),
     ("start", &["cellctl start", "cellctl start web"]),
-    ("stop", &["cellctl stop web"]),
+    (
+        "stop",
+        &["cellctl stop web", "cellctl stop web --timeout 10"],
+    ),
+    ("kill", &["cellctl kill web"]),
     ("restart", &["cellctl restart web"]),
     ("destroy", &["cellctl destroy web db"]),
     (

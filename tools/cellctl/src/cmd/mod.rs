@@ -12,6 +12,7 @@ mod planning;
 mod show;
 mod start;
 mod stats;
+mod stop;
 mod supervise;
 mod switch;
 
@@ -64,8 +65,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Disable(options) => switch::disable(context, options),
         Verb::Create(options) => cells::create(context, options),
         Verb::Start(cells) => start::start(context, &cells.names),
-        Verb::Stop(cell) => cells::stop(context, &cell.name),
-        Verb::Restart(cell) => start::restart(context, &cell.name),
+        Verb::Stop(options) => stop::stop(context, options),
+        Verb::Kill(cell) => stop::kill(context, &cell.name),
+        Verb::Restart(options) => stop::restart(context, options),
         Verb::Destroy(cells) => cells::destroy(context, &cells.names),
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),

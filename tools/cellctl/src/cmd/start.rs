@@ -1,4 +1,4 @@
-//! `start` and `restart`: load a cell's memory and let its first CPU go.
+//! `start`: load a cell's memory and let its first CPU go.
 
 use super::cells::say_unless_json;
 use super::{Context, supervise};
@@ -39,22 +39,11 @@ pub(super) fn start(context: &Context<'_>, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// `restart`.
-pub(super) fn restart(context: &Context<'_>, name: &str) -> Result<()> {
-    let _cell = context.state.lock_cell(name)?;
-    let driver = context.driver()?;
-    let record = context.state.cell(name)?;
-    let monitor = Monitor(&driver);
-    let status = create::status(monitor, &record)?;
-    let prepared = prepare(context, &record)?;
+/// Looks whether a cell's files could be loaded, before it is stopped for that.
+pub(super) fn look(context: &Context<'_>, record: &CellRecord) -> Result<()> {
+    let prepared = prepare(context, record)?;
     loader::look(prepared.ram(), &record.payload)
-        .map_err(|e| e.note(&format!("cell \"{name}\" was not touched")))?;
-    if status.state == State::Running {
-        monitor.stop(name, status.cell)?;
-    }
-    start_cell(context, &driver, &record)?;
-    say_unless_json(context, format!("cell \"{name}\" is started again"));
-    Ok(())
+        .map_err(|e| e.note(&format!("cell \"{}\" was not touched", record.name)))
 }
 
 /// Names of all cells that do not run.
@@ -112,6 +101,7 @@ pub(super) fn start_cell(
     }
     let boot = load(&prepared, driver, record)?;
     context.state.save_cell(&CellRecord {
+        stopping: false,
         console_from: status.console_written,
         ..record.clone()
     })?;

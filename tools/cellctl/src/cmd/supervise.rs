@@ -140,7 +140,7 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
         let driver = context.driver()?;
         let state = create::status(Monitor(&driver), &record)?.state;
         drop(driver);
-        match history.next(record.policy, state, Instant::now()) {
+        match history.next(wishes(&record), state, Instant::now()) {
             Next::Wait => {}
             Next::End => {
                 // Before the other lock: whoever starts the cell next must not
@@ -161,6 +161,16 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
     }
 }
 
+/// The policy, which is to leave the cell alone once somebody stops it: a kernel
+/// may answer its power button with a reset or a crash.
+fn wishes(record: &CellRecord) -> Policy {
+    Policy {
+        restart_on_failure: record.policy.restart_on_failure && !record.stopping,
+        restart_on_reboot: record.policy.restart_on_reboot && !record.stopping,
+        ..record.policy
+    }
+}
+
 /// Starts the cell again if nobody did anything with it meanwhile.
 fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
     let _cell = context.state.lock_cell(name)?;
@@ -168,7 +178,8 @@ fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
         return Ok(());
     };
     let driver = context.driver()?;
-    if create::status(Monitor(&driver), &record)?.state == state {
+    let same = create::status(Monitor(&driver), &record)?.state == state;
+    if same && !record.stopping {
         start::start_cell(context, &driver, &record)?;
     }
     Ok(())
@@ -187,6 +198,7 @@ mod tests {
     const BOTH: Policy = Policy {
         restart_on_failure: true,
         restart_on_reboot: true,
+        stop_timeout: 90,
     };
 
     #[test]
@@ -201,6 +213,19 @@ mod tests {
         assert_eq!(history.next(BOTH, State::Running, now), Next::Wait);
         for reason in [StopReason::Root, StopReason::PowerOff] {
             assert_eq!(history.next(BOTH, State::Stopped(reason), now), Next::End);
+        }
+    }
+
+    #[test]
+    fn who_is_being_stopped_is_not_started_again() {
+        let record = CellRecord {
+            policy: BOTH,
+            stopping: true,
+            ..crate::fake::record("a")
+        };
+        for state in [State::Stopped(StopReason::Reset), State::Failed] {
+            let next = History::default().next(wishes(&record), state, Instant::now());
+            assert_eq!(next, Next::End);
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Version of the records; others are refused.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// The monitor, while it is on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,13 +40,15 @@ pub(crate) struct Payload {
     pub(crate) cmdline: String,
 }
 
-/// When a cell is started again without being asked.
+/// When a cell is started again without being asked, and how it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Policy {
     /// After it failed.
     pub(crate) restart_on_failure: bool,
     /// After it asked for a reset.
     pub(crate) restart_on_reboot: bool,
+    /// Seconds that its kernel has to power off when it is asked to.
+    pub(crate) stop_timeout: u32,
 }
 
 impl Policy {
@@ -90,6 +92,8 @@ pub(crate) struct CellRecord {
     pub(crate) payload: Payload,
     /// When it is started again.
     pub(crate) policy: Policy,
+    /// Somebody stops it: however it ends, it is not started again by itself.
+    pub(crate) stopping: bool,
     /// Bytes that its console had said before its last start.
     pub(crate) console_from: u64,
     /// What to undo.
@@ -114,6 +118,7 @@ impl CellRecord {
             memory: Vec::new(),
             payload,
             policy,
+            stopping: false,
             console_from: 0,
             steps: Vec::new(),
         }

@@ -185,7 +185,7 @@ pub enum Isolation {
 }
 
 /// What happens when the slice ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Policy {
     /// When it does what it must not, or dies by a triple fault.
@@ -194,6 +194,25 @@ pub struct Policy {
     /// When its kernel asks for a reboot.
     #[serde(default)]
     pub on_reboot: OnReboot,
+    /// Seconds that its kernel has to power off after `cellctl stop` has pressed
+    /// the power button; then its power is cut. With 0 it is cut at once.
+    #[serde(default = "stop_timeout")]
+    pub stop_timeout: u32,
+}
+
+/// As long as systemd waits for its services before it kills them.
+const fn stop_timeout() -> u32 {
+    90
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            on_failure: OnFailure::default(),
+            on_reboot: OnReboot::default(),
+            stop_timeout: stop_timeout(),
+        }
+    }
 }
 
 /// What happens after a failure.

@@ -1,0 +1,213 @@
+//! `stop`, `kill` and `restart`: a cell is asked to power off, or its power is cut.
+
+use super::cells::say_unless_json;
+use super::{Context, start};
+use crate::calls::Monitor;
+use crate::cli;
+use crate::create;
+use crate::driver::Driver;
+use crate::error::Result;
+use crate::output;
+use crate::sentences;
+use crate::state::CellRecord;
+use cellvisor_abi::call::{CellId, State};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often the state is looked at while a cell powers off.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// How a cell that ran came to its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// By itself, in this state.
+    Itself(State),
+    /// Its power was cut, as was asked for.
+    Cut,
+    /// Its power was cut, since nobody listens to its power button.
+    Deaf,
+    /// Its power was cut, since it went on for this time.
+    Late(Duration),
+}
+
+impl End {
+    /// What to tell of an end that is not the one that was wished for.
+    fn complaint(self, name: &str) -> Option<String> {
+        match self {
+            Self::Cut => None,
+            Self::Itself(state) => {
+                let powered_off = sentences::state_word(state) == "powered-off";
+                (!powered_off).then(|| {
+                    let state = sentences::state(state);
+                    format!("cell \"{name}\" did not power off in order: {state}")
+                })
+            }
+            Self::Deaf => Some(format!(
+                "nothing in cell \"{name}\" listens to its power button, so its power was cut"
+            )),
+            Self::Late(waited) => Some(format!(
+                "cell \"{name}\" did not power off within {} s, so its power was cut",
+                waited.as_secs_f64()
+            )),
+        }
+    }
+}
+
+/// `stop`.
+pub(super) fn stop(context: &Context<'_>, options: &cli::Stop) -> Result<()> {
+    let name = &options.name;
+    // Not the machine's lock: a runaway cell need not wait for a slow create.
+    let _cell = context.state.lock_cell(name)?;
+    let record = context.state.cell(name)?;
+    let driver = context.driver()?;
+    let cell = create::status(Monitor(&driver), &record)?.cell;
+    end(context, &driver, &record, cell, options.timeout)?;
+    say_unless_json(context, format!("cell \"{name}\" is stopped"));
+    Ok(())
+}
+
+/// `kill`.
+pub(super) fn kill(context: &Context<'_>, name: &str) -> Result<()> {
+    let _cell = context.state.lock_cell(name)?;
+    let record = context.state.cell(name)?;
+    let driver = context.driver()?;
+    let monitor = Monitor(&driver);
+    monitor.stop(name, create::status(monitor, &record)?.cell)?;
+    say_unless_json(context, format!("cell \"{name}\" is stopped"));
+    Ok(())
+}
+
+/// `restart`.
+pub(super) fn restart(context: &Context<'_>, options: &cli::Stop) -> Result<()> {
+    let name = &options.name;
+    let _cell = context.state.lock_cell(name)?;
+    let record = context.state.cell(name)?;
+    let driver = context.driver()?;
+    let status = create::status(Monitor(&driver), &record)?;
+    start::look(context, &record)?;
+    if status.state == State::Running {
+        end(context, &driver, &record, status.cell, options.timeout)?;
+    }
+    start::start_cell(context, &driver, &record)?;
+    say_unless_json(context, format!("cell \"{name}\" is started again"));
+    Ok(())
+}
+
+/// Ends a running cell, whose lock the caller holds, and tells if it was not in
+/// order. That it is being stopped is noted first, so that no supervisor takes it
+/// for a reset or a failure.
+fn end(
+    context: &Context<'_>,
+    driver: &dyn Driver,
+    record: &CellRecord,
+    cell: CellId,
+    timeout: Option<f64>,
+) -> Result<()> {
+    context.state.save_cell(&CellRecord {
+        stopping: true,
+        ..record.clone()
+    })?;
+    let default = Duration::from_secs(record.policy.stop_timeout.into());
+    let patience = timeout.map_or(default, Duration::from_secs_f64);
+    let end = press_or_cut(Monitor(driver), &record.name, cell, patience)?;
+    if let Some(complaint) = end.complaint(&record.name) {
+        output::warn(complaint);
+    }
+    Ok(())
+}
+
+/// Presses the power button, and cuts the power when `patience` is over.
+fn press_or_cut(monitor: Monitor<'_>, name: &str, cell: CellId, patience: Duration) -> Result<End> {
+    if patience.is_zero() {
+        monitor.stop(name, cell)?;
+        return Ok(End::Cut);
+    }
+    let cut = if monitor.press(name, cell)? {
+        End::Late(patience)
+    } else {
+        End::Deaf
+    };
+    let end = Instant::now() + patience;
+    while cut != End::Deaf && Instant::now() < end {
+        let state = monitor.status(cell)?.state;
+        if state != State::Running {
+            return Ok(End::Itself(state));
+        }
+        thread::sleep(PERIOD);
+    }
+    match monitor.stop(name, cell) {
+        Ok(()) => Ok(cut),
+        // It may have ended by itself at the last moment.
+        Err(error) => match monitor.status(cell)?.state {
+            State::Running => Err(error),
+            state => Ok(End::Itself(state)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Fake;
+    use cellvisor_abi::call::StopReason;
+    use cellvisor_abi::status::CallStatus;
+
+    const CELL: CellId = CellId(1);
+    const POWER_OFF: State = State::Stopped(StopReason::PowerOff);
+    const PATIENCE: Duration = Duration::from_millis(60);
+
+    /// Stops a cell that is in `state` when its button was pressed, and either
+    /// `hears` it or does not: how it ended, and in which state.
+    fn ends(state: State, hears: bool, patience: Duration) -> (End, State) {
+        let fake = Fake::default();
+        let known = ("a".to_owned(), state);
+        fake.now.borrow_mut().cells.insert(CELL.0, known);
+        if !patience.is_zero() {
+            let heard = postcard::to_allocvec(&hears).expect("encodes");
+            fake.script(CallStatus::Ok, &heard);
+        }
+        let end = press_or_cut(Monitor(&fake), "a", CELL, patience).expect("ends");
+        let (_, state) = fake.now.borrow().cells[&CELL.0];
+        (end, state)
+    }
+
+    #[test]
+    fn who_powers_off_in_time_is_left_alone() {
+        let end = ends(POWER_OFF, true, PATIENCE);
+        assert_eq!(end, (End::Itself(POWER_OFF), POWER_OFF));
+        assert_eq!(end.0.complaint("a"), None);
+    }
+
+    #[test]
+    fn who_goes_on_is_cut_when_time_is_over_and_that_is_told() {
+        let begin = Instant::now();
+        let (end, state) = ends(State::Running, true, PATIENCE);
+        assert!(begin.elapsed() >= PATIENCE);
+        assert_eq!(state, State::Stopped(StopReason::Root));
+        let told = "cell \"a\" did not power off within 0.06 s, so its power was cut";
+        assert_eq!(end.complaint("a").as_deref(), Some(told));
+    }
+
+    #[test]
+    fn who_does_not_listen_is_cut_at_once() {
+        let (end, state) = ends(State::Running, false, Duration::from_secs(60));
+        assert_eq!(state, State::Stopped(StopReason::Root));
+        assert!(
+            end.complaint("a")
+                .is_some_and(|told| told.contains("listens"))
+        );
+    }
+
+    #[test]
+    fn without_patience_no_button_is_pressed() {
+        let end = ends(State::Running, true, Duration::ZERO);
+        assert_eq!(end, (End::Cut, State::Stopped(StopReason::Root)));
+    }
+
+    #[test]
+    fn a_crash_instead_of_a_power_off_is_told() {
+        let (end, _) = ends(State::Failed, true, PATIENCE);
+        let told = "cell \"a\" did not power off in order: failed";
+        assert_eq!(end.complaint("a").as_deref(), Some(told));
+    }
+}
