@@ -1,19 +1,23 @@
-//! What the cell is told while it runs: the Generic Event Device, and the power
-//! button that it stands for.
+//! What the cell is told while it runs, and what it tells of its end: the Generic
+//! Event Device with the power button that it stands for, and the panic device.
 //!
-//! Spec: ACPI 6.3, "Generic Event Device", "Control Method Power Button".
+//! Spec: ACPI 6.3, "Generic Event Device", "Control Method Power Button"; QEMU,
+//! "PVPANIC DEVICE", "ACPI Interface".
 
 use crate::parts::{Raw, bytes, name};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    And, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If,
-    Interrupt, Local, Method, Notify, OpRegion, OpRegionSpace, Path, ResourceTemplate, Store,
+    And, Device, EISAName, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO,
+    If, Interrupt, Local, Method, Notify, OpRegion, OpRegionSpace, Path, ResourceTemplate, Store,
 };
 use alloc::{vec, vec::Vec};
-use cellvisor_abi::plan::{Devices, EVENT_GSI, EVENT_PORT, POWER_BUTTON};
+use cellvisor_abi::plan::{Devices, EVENT_GSI, EVENT_PORT, PANIC_PORT, POWER_BUTTON};
 
 /// Notification of a button: it was pressed.
 const PRESSED: u8 = 0x80;
+
+/// Status of a device that is there, enabled, shown and works.
+const PRESENT: u8 = 0xf;
 
 /// Bits of the event register.
 const REGISTER_BITS: usize = 8;
@@ -21,14 +25,30 @@ const REGISTER_BITS: usize = 8;
 /// Target of an operation whose result is used at once: the null name.
 const NOWHERE: u8 = 0;
 
-/// Both devices, for a cell with an event register and an I/O APIC to interrupt by.
+/// What there is without a port: nothing; without an I/O APIC to interrupt by: the
+/// panic device.
 pub(crate) fn devices(devices: &Devices) -> Vec<u8> {
-    if devices.power_port == 0 || devices.ioapic == 0 {
-        return Vec::new();
+    let port = |offset| devices.power_port + offset;
+    let mut out = Vec::new();
+    if devices.power_port != 0 {
+        out.extend(panic_device(port(PANIC_PORT)));
+        if devices.ioapic != 0 {
+            out.extend(power_button());
+            out.extend(event_device(port(EVENT_PORT)));
+        }
     }
-    let mut out = power_button();
-    out.extend(event_device(devices.power_port + EVENT_PORT));
     out
+}
+
+/// Where the kernel writes that it panicked, one port.
+fn panic_device(port: u16) -> Vec<u8> {
+    let mut items = Vec::new();
+    name("_HID", &"QEMU0001", &mut items);
+    name("_UID", &0u8, &mut items);
+    let port = IO::new(port, port, 0, 1);
+    name("_CRS", &ResourceTemplate::new(vec![&port]), &mut items);
+    name("_STA", &PRESENT, &mut items);
+    bytes(&Device::new(Path::new("PEVT"), vec![&Raw(items)]))
 }
 
 fn power_button() -> Vec<u8> {

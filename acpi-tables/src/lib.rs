@@ -4,7 +4,7 @@
 //! [`build`] lays out RSDP, XSDT, FADT, MADT, DSDT and, where the cell has use
 //! for them, MCFG, SRAT and SLIT. The machine that they describe is a
 //! hardware-reduced one (ACPI, "Hardware-Reduced ACPI"): no PIC, PIT, HPET, PM
-//! timer, RTC or SCI, but power-off, reset and a power button by I/O ports.
+//! timer, RTC or SCI, but power-off, reset, a power button and panics by I/O ports.
 //!
 //! Pure: nothing here reads the host. The caller puts [`Tables::bytes`] into the
 //! cell's memory at [`CellAcpi::base`], where the RSDP comes first, and

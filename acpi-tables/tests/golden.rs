@@ -161,6 +161,27 @@ fn power_button_is_told_of_by_the_event_device() {
 }
 
 #[test]
+fn panics_are_told_of_by_a_port() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    assert_eq!(count(&table, b"PEVT\x08_HID\x0dQEMU0001\0\x08_UID\x00"), 1);
+    // IO (Decode16, 604H, 604H, 0, 1); Name (_STA, 0FH)
+    assert_eq!(count(&table, b"\x47\x01\x04\x06\x04\x06\x00\x01"), 1);
+    assert_eq!(count(&table, b"\x08_STA\x0a\x0f"), 1);
+    let none = CellAcpi {
+        devices: Devices {
+            power_port: 0,
+            ..DEVICES
+        },
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&none), b"QEMU0001"), 0);
+}
+
+#[test]
 fn configuration_space_is_reserved_where_the_buses_are() {
     let low = Ecam {
         base: 0xe000_0000,

@@ -120,11 +120,11 @@ fn contradictions_elsewhere_are_refused() {
     );
     assert_eq!(fails(|c| c.cpus = 0), Some(Error::Cpus(0)));
     assert_eq!(
-        fails(|c| c.devices.power_port = 0xfffd),
-        Some(Error::Port(0xfffd))
+        fails(|c| c.devices.power_port = 0xfffc),
+        Some(Error::Port(0xfffc))
     );
     assert_eq!(
-        fails(|c| c.devices.power_port = 0xfffc),
+        fails(|c| c.devices.power_port = 0xfffb),
         None,
         "the last that fits"
     );

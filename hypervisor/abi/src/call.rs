@@ -185,6 +185,8 @@ pub enum StopReason {
     PowerOff,
     /// The cell asked for a reset.
     Reset,
+    /// Its kernel panicked, and said so.
+    Panic,
 }
 
 /// [`Code::CellStatus`].

@@ -209,7 +209,7 @@ pub struct Devices {
     /// Its interrupt, as a global system interrupt on the virtual I/O APIC.
     pub uart_gsi: u8,
     /// ACPI sleep control register (one byte; the status register follows, then
-    /// the reset register and [`EVENT_PORT`]).
+    /// the reset register, [`EVENT_PORT`] and [`PANIC_PORT`]).
     pub power_port: u16,
     /// Guest-physical address of the virtual I/O APIC; 0 for none.
     pub ioapic: u64,
@@ -236,7 +236,7 @@ pub const SLP_TYP_S5: u8 = 5;
 pub const RESET_VALUE: u8 = 1;
 
 /// Ports from [`Devices::power_port`] on.
-pub const POWER_PORTS: u16 = 4;
+pub const POWER_PORTS: u16 = 5;
 
 /// The event register, counted from [`Devices::power_port`]: a read tells in bits
 /// what has happened since the last one. It is what the cell's Generic Event
@@ -249,6 +249,16 @@ pub const EVENT_GSI: u8 = 9;
 
 /// Bit of the event register: the power button was pressed.
 pub const POWER_BUTTON: u8 = 1;
+
+/// The panic register, counted from [`Devices::power_port`]: a read gives the bits
+/// that it knows, a write tells what the kernel has come to (QEMU, "PVPANIC DEVICE").
+pub const PANIC_PORT: u16 = 4;
+
+/// Bit of the panic register: the kernel has panicked, and nothing follows.
+pub const PANICKED: u8 = 1;
+
+/// Bit of the panic register: it has panicked, and a crash kernel takes over.
+pub const CRASH_LOADED: u8 = 2;
 
 /// State of the first CPU when a cell starts: 64-bit mode, flat segments,
 /// interrupts off, paging on. The loader has put page tables and GDT into the

@@ -290,6 +290,7 @@ impl Cell {
                 StopReason::Root => "by the root",
                 StopReason::PowerOff => "power-off",
                 StopReason::Reset => "reset",
+                StopReason::Panic => "panic",
             };
             log!("cell={} stopped: {why}", self.name.as_str());
             self.stop_cpus();

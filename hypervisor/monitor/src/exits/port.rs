@@ -7,7 +7,9 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{functions, ipi};
 use crate::dev::pci;
 use cellvisor_abi::call::StopReason;
-use cellvisor_abi::plan::{Devices, EVENT_PORT, POWER_OFF, RESET_VALUE};
+use cellvisor_abi::plan::{
+    CRASH_LOADED, Devices, EVENT_PORT, PANIC_PORT, PANICKED, POWER_OFF, RESET_VALUE,
+};
 use cellvisor_core::exit::{PortAccess, ones, port_result};
 use cellvisor_core::pci::Access;
 use cellvisor_core::uart;
@@ -26,6 +28,8 @@ enum Device {
     Reset,
     /// Events, for the ACPI event device.
     Events,
+    /// Where a kernel tells that it panicked.
+    Panic,
     /// Configuration address.
     ConfigAddress,
     /// Configuration data.
@@ -59,6 +63,7 @@ fn device(layout: &Devices, port: u16) -> Device {
         1 => Device::SleepStatus,
         2 => Device::Reset,
         EVENT_PORT => Device::Events,
+        PANIC_PORT => Device::Panic,
         _ => Device::Absent,
     }
 }
@@ -96,6 +101,7 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
             u64::from(value)
         }
         (Device::SleepControl | Device::SleepStatus | Device::Reset, _) => 0,
+        (Device::Panic, _) if access.size == 1 => u64::from(PANICKED | CRASH_LOADED),
         (Device::Events, Some(guest)) if access.size == 1 => {
             u64::from(guest.devices.lock().take_events())
         }
@@ -140,7 +146,10 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
         (Device::Keyboard, _) if byte == KEYBOARD_RESET => {
             cpu.cell.halt(StopReason::Reset);
         }
-        (Device::SleepControl | Device::SleepStatus, _) => {}
+        (Device::Panic, _) if byte & PANICKED != 0 => {
+            cpu.cell.halt(StopReason::Panic);
+        }
+        (Device::SleepControl | Device::SleepStatus | Device::Panic, _) => {}
         (Device::ConfigAddress, Some(guest)) if access.size == 4 => {
             guest.config_address.store(value as u32, Ordering::Relaxed);
         }

@@ -125,12 +125,13 @@ fn monitor(text: &mut Text, info: &Info) {
 }
 
 fn cells(text: &mut Text, cells: &[CellStatus]) {
-    const STATES: [State; 6] = [
+    const STATES: [State; 7] = [
         State::Loadable,
         State::Running,
         State::Stopped(StopReason::Root),
         State::Stopped(StopReason::PowerOff),
         State::Stopped(StopReason::Reset),
+        State::Stopped(StopReason::Panic),
         State::Failed,
     ];
     text.family("cell_state", "gauge", "1 for the state that a cell is in.");

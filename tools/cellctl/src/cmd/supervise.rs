@@ -86,7 +86,7 @@ impl History {
             State::Stopped(StopReason::Reset) if policy.restart_on_reboot => {
                 self.restart(Duration::ZERO, now)
             }
-            State::Failed if policy.restart_on_failure => {
+            State::Failed | State::Stopped(StopReason::Panic) if policy.restart_on_failure => {
                 self.forget_old(now);
                 let doubled = FIRST_PAUSE * (1 << self.restarts.len().min(8));
                 self.restart(doubled.min(LONGEST_PAUSE), now)
@@ -237,8 +237,12 @@ mod tests {
             ..BOTH
         };
         assert_eq!(History::default().next(calm, State::Failed, now), Next::End);
-        let next = History::default().next(BOTH, State::Failed, now);
-        assert_eq!(next, Next::Restart(FIRST_PAUSE));
+        let panicked = State::Stopped(StopReason::Panic);
+        assert_eq!(History::default().next(calm, panicked, now), Next::End);
+        for ended in [State::Failed, panicked] {
+            let next = History::default().next(BOTH, ended, now);
+            assert_eq!(next, Next::Restart(FIRST_PAUSE));
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) fn state(state: State) -> &'static str {
         State::Stopped(StopReason::Root) => "stopped",
         State::Stopped(StopReason::PowerOff) => "stopped (powered off)",
         State::Stopped(StopReason::Reset) => "stopped (reset)",
+        State::Stopped(StopReason::Panic) => "panicked",
         State::Failed => "failed",
     }
 }
@@ -40,6 +41,7 @@ pub(crate) fn state_word(state: State) -> &'static str {
         State::Stopped(StopReason::Root) => "stopped",
         State::Stopped(StopReason::PowerOff) => "powered-off",
         State::Stopped(StopReason::Reset) => "reset",
+        State::Stopped(StopReason::Panic) => "panicked",
         State::Failed => "failed",
     }
 }
@@ -111,6 +113,7 @@ mod tests {
             State::Stopped(StopReason::Root),
             State::Stopped(StopReason::PowerOff),
             State::Stopped(StopReason::Reset),
+            State::Stopped(StopReason::Panic),
             State::Failed,
         ];
         let words: std::collections::BTreeSet<_> = states.map(state_word).into();

@@ -188,7 +188,8 @@ pub enum Isolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Policy {
-    /// When it does what it must not, or dies by a triple fault.
+    /// When it does what it must not, dies by a triple fault, or its kernel tells
+    /// that it panicked (module `pvpanic-mmio`).
     #[serde(default)]
     pub on_failure: OnFailure,
     /// When its kernel asks for a reboot.
