@@ -10,6 +10,8 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
+#include <linux/poll.h>
+#include <asm/irq_vectors.h>
 
 #include "cellvisor_abi.h"
 
@@ -32,6 +34,18 @@ struct cv_range {
 	struct page **pages;
 	u64 start;
 };
+
+/* The vector by which the monitor tells of events. */
+#define CV_EVENT_VECTOR X86_PLATFORM_IPI_VECTOR
+
+/* events.c */
+void cv_events_init(void);
+void cv_events_exit(void);
+bool cv_events_heard(void);
+void cv_events_tell(void);
+void cv_events_open(struct file *file);
+__poll_t cv_events_poll(struct file *file, poll_table *table);
+ssize_t cv_events_read(struct file *file, char __user *to, size_t size, loff_t *offset);
 
 /* pin.c */
 u64 cv_range_phys(const struct cv_range *range, u64 index);

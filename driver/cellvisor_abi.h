@@ -99,6 +99,7 @@ _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 
 #define CV_CODE_LEAVE 1129709570
 #define CV_CODE_CELLS_END 1129709584
+#define CV_CODE_WATCH 1129709586
 
 #define CV_ENTER_OK 0
 #define CV_ENTER_ABI_MISMATCH 1

@@ -93,13 +93,39 @@ static long do_pin(void __user *arg)
 	return err;
 }
 
+/* The monitor is on: it shall tell of events. */
+static void watch(void)
+{
+	u64 result;
+
+	if (!cv_events_heard())
+		return;
+	*(u8 *)call_buffer = CV_EVENT_VECTOR;
+	if (cv_switch_call(CV_CODE_WATCH, call_buffer, 1, CV_CALL_BUFFER, &result) ||
+	    lower_32_bits(result) != CV_CALL_OK)
+		pr_warn("the monitor does not tell of events\n");
+}
+
 static long do_enable(void __user *arg)
 {
+	long result;
+
 	if (falling_asleep) {
 		pr_err("this machine is about to be suspended\n");
 		return -EAGAIN;
 	}
-	return do_switch(arg, cv_switch_enable);
+	result = do_switch(arg, cv_switch_enable);
+	if (!result && cv_switch_on())
+		watch();
+	return result;
+}
+
+static long do_disable(void __user *arg)
+{
+	long result = do_switch(arg, cv_switch_disable);
+
+	cv_events_tell();
+	return result;
 }
 
 static long do_call(void __user *arg)
@@ -148,7 +174,7 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 		result = do_enable(user);
 		break;
 	case CV_IOC_DISABLE:
-		result = do_switch(user, cv_switch_disable);
+		result = do_disable(user);
 		break;
 	case CV_IOC_CALL:
 		result = do_call(user);
@@ -162,7 +188,10 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 
 static int cv_open(struct inode *inode, struct file *file)
 {
-	return capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	cv_events_open(file);
+	return 0;
 }
 
 static const struct file_operations cv_fops = {
@@ -170,6 +199,8 @@ static const struct file_operations cv_fops = {
 	.open = cv_open,
 	.unlocked_ioctl = cv_ioctl,
 	.mmap = cv_mmap,
+	.poll = cv_events_poll,
+	.read = cv_events_read,
 };
 
 static struct miscdevice cv_device = {
@@ -243,9 +274,10 @@ static int __init cv_init(void)
 	err = cv_switch_init();
 	if (err)
 		goto free_buffer;
+	cv_events_init();
 	err = register_reboot_notifier(&reboot_block);
 	if (err)
-		goto exit_switch;
+		goto exit_events;
 	err = register_pm_notifier(&suspend_block);
 	if (err)
 		goto forget_reboot;
@@ -258,7 +290,8 @@ forget_suspend:
 	unregister_pm_notifier(&suspend_block);
 forget_reboot:
 	unregister_reboot_notifier(&reboot_block);
-exit_switch:
+exit_events:
+	cv_events_exit();
 	cv_switch_exit();
 free_buffer:
 	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
@@ -272,6 +305,7 @@ static void __exit cv_exit(void)
 	unregister_pm_notifier(&suspend_block);
 	unregister_reboot_notifier(&reboot_block);
 	cv_pins_drop_all();
+	cv_events_exit();
 	cv_switch_exit();
 	free_pages((unsigned long)call_buffer, get_order(CV_CALL_BUFFER));
 }

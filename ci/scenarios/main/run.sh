@@ -9,6 +9,10 @@ run insmod /lib/modules/cellvisor.ko
 cellctl check
 run cellctl enable --log-port 0x2f8
 
+# Told by an interrupt: what it prints comes without asking.
+cellctl events --json > /run/events &
+events=$!
+
 step create
 run cellctl create qemu.toml
 resources
@@ -44,6 +48,9 @@ run cellctl status cell0
 step stop
 run cellctl stop cell0
 run cellctl list
+# A second event that nobody has asked for since the first.
+within "the event comes" 5 grep -q powered-off /run/events
+sed 's/^/root: event /' /run/events
 
 step again
 run cellctl start cell0
@@ -64,6 +71,7 @@ echo "root: monitor-pages=$before taken=$((before - during)) left=$((before - af
 resources
 
 step disable
+kill $events
 run cellctl disable
 unload
 resources

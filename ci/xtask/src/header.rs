@@ -107,9 +107,10 @@ fn generate(paths: &Paths) -> Result<String> {
     }
     writeln!(
         text,
-        "\n#define CV_CODE_LEAVE {}\n#define CV_CODE_CELLS_END {}",
+        "\n#define CV_CODE_LEAVE {}\n#define CV_CODE_CELLS_END {}\n#define CV_CODE_WATCH {}",
         abi::call::Code::Leave as u32,
-        abi::call::Code::CellsEnd as u32
+        abi::call::Code::CellsEnd as u32,
+        abi::call::Code::Watch as u32
     )?;
     codes(&mut text, "ENTER", abi::status::EnterStatus::ALL, |code| {
         code.code()

@@ -65,6 +65,10 @@ pub enum Code {
     /// is asked to power off. False if it takes no interrupt of the button at the
     /// moment, so that nobody will.
     CellPress = FIRST + 17,
+    /// u8 → `()`: the vector that the root's Linux gets on one of its CPUs whenever a
+    /// cell came to another state, was created or destroyed; 0 for none. The driver
+    /// asks for it.
+    Watch = FIRST + 18,
 }
 
 impl Code {
@@ -92,6 +96,7 @@ impl Code {
             15 => Self::CellFunction,
             16 => Self::CellsEnd,
             17 => Self::CellPress,
+            18 => Self::Watch,
             _ => return None,
         })
     }

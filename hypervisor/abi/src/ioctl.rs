@@ -14,6 +14,10 @@
 //! | `UNPIN` | gives one of them back, by the number that its maker gave it |
 //! | `CALL` | passes one hypercall to the monitor |
 //!
+//! `poll` of the device says that it can be read when something has happened to a cell
+//! since it was read last (or opened); `read` gives a u64, how often, and never waits.
+//! What it was the cells' states tell.
+//!
 //! `mmap` of the device at offset = host-physical address maps memory that is
 //! pinned or claimed, and nothing else.
 

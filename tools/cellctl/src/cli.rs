@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Stats(Stats),
     /// Print what the monitor counts, in Prometheus' text format.
     Metrics(Metrics),
+    /// Show what happens to cells, a line for each event.
+    Events(Events),
     /// Show and use a cell's console.
     Console(Console),
     /// Show the monitor's log.
@@ -141,7 +143,7 @@ pub(crate) struct Metrics {
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     /// The cell.
-    #[arg(value_parser = parse_name)]
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: String,
     /// Wait so many seconds for its kernel instead of what its file says; 0 cuts
     /// the power at once.
@@ -178,6 +180,16 @@ pub(crate) struct Stats {
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) interval: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only what happens to this cell.
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
+    pub(crate) name: Option<String>,
+    /// Leave out the states at the beginning.
+    #[arg(long)]
+    pub(crate) new: bool,
 }
 
 #[derive(Debug, Args)]

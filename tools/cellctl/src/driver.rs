@@ -5,8 +5,9 @@ use crate::raw;
 use cellvisor_abi::ioctl::{self, Enable, Info};
 use cellvisor_abi::plan::Memory;
 use cellvisor_abi::{ABI_VERSION, call::Code};
+use rustix::event::{PollFd, PollFlags};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use vm_memory::mmap::MmapRegionError;
@@ -44,6 +45,8 @@ pub(crate) trait Driver {
     fn unpin(&self, id: u64) -> Result<()>;
     /// Passes a hypercall.
     fn call(&self, code: Code, request: &[u8]) -> Result<Reply>;
+    /// Waits until something happens to a cell that was not waited for before.
+    fn wait(&self) -> Result<()>;
     /// Maps a cell's memory at its guest-physical addresses.
     fn map(&self, memory: &[Memory]) -> Result<GuestMemoryMmap>;
 }
@@ -197,6 +200,23 @@ impl Driver for Device {
             status,
             bytes: buffer,
         })
+    }
+
+    fn wait(&self) -> Result<()> {
+        let what = "cannot wait for events";
+        let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
+        rustix::event::poll(&mut ready, None).map_err(|e| refused(what, &e.into()))?;
+        if ready.iter().any(|fd| fd.revents().contains(PollFlags::ERR)) {
+            return Err(Error::new(
+                what,
+                "this kernel gives the driver no vector to be told by",
+                "look at the cells from time to time: cellctl list",
+            ));
+        }
+        // Seen; what happens from now on ends the next wait.
+        let mut count = [0; 8];
+        let read = (&self.file).read(&mut count);
+        read.map(drop).map_err(|e| refused(what, &e))
     }
 
     fn map(&self, memory: &[Memory]) -> Result<GuestMemoryMmap> {

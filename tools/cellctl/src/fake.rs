@@ -293,6 +293,10 @@ impl Driver for Fake {
         }
     }
 
+    fn wait(&self) -> Result<()> {
+        Err(Error::new("wait", "nothing ever happens here", "none"))
+    }
+
     fn map(&self, memory: &[Memory]) -> Result<GuestMemoryMmap> {
         let ranges: Vec<_> = memory
             .iter()

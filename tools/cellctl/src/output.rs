@@ -117,11 +117,24 @@ pub(crate) fn finish() -> Result<()> {
 
 /// Writes `value` as JSON, with all its keys in kebab-case.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<()> {
-    let failed = |e| Error::internal("cannot write JSON", e);
-    let mut value = serde_json::to_value(value).map_err(failed)?;
-    kebab_keys(&mut value);
-    say(serde_json::to_string_pretty(&value).map_err(failed)?);
+    let text = serde_json::to_string_pretty(&kebab_value(value)?);
+    say(text.map_err(no_json)?);
     Ok(())
+}
+
+/// As [`json`] in one line, for whoever reads one value after the other.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<String> {
+    Ok(kebab_value(value)?.to_string())
+}
+
+fn kebab_value<T: Serialize>(value: &T) -> Result<Value> {
+    let mut value = serde_json::to_value(value).map_err(no_json)?;
+    kebab_keys(&mut value);
+    Ok(value)
+}
+
+fn no_json(why: serde_json::Error) -> Error {
+    Error::internal("cannot write JSON", why)
 }
 
 fn kebab_keys(value: &mut Value) {

@@ -5,7 +5,7 @@ use crate::call::build::build;
 use crate::call::caller::Caller;
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, Cpus, claim};
+use crate::cell::{self, Cell, Cpus, claim, watch};
 use crate::cpu::outer;
 use crate::cpu::percpu::{self, CpuShared};
 use crate::dev::pci;
@@ -50,6 +50,7 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
         id.0,
         cpus.len()
     );
+    watch::tell();
     Ok(id)
 }
 

@@ -4,7 +4,7 @@ use crate::call::caller::{Caller, find};
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::call::view::{change_root, for_each_run, hide, show};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, ipi};
+use crate::cell::{self, Cell, ipi, watch};
 use crate::cpu::kick;
 use crate::cpu::percpu::{Activity, request};
 use crate::dev::ioapic;
@@ -123,6 +123,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };
+    watch::tell();
     release(caller.window, owner);
     recheck_interrupts(caller);
     log!("cell={} destroyed", name.as_str());

@@ -13,7 +13,7 @@ mod view;
 
 use crate::call::caller::{Caller, find};
 use crate::cell::cpu::Cpu;
-use crate::cell::{self, functions};
+use crate::cell::{self, functions, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::mem::{self, owners};
@@ -202,6 +202,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         Code::LogRead => {
             let request: ReadRequest = request(buffer, len)?;
             read_reply(buffer, |out| log::read(request.from, out))
+        }
+        Code::Watch => {
+            watch::by(request(buffer, len)?);
+            done(buffer, &())
         }
         Code::Leave => Err(CallStatus::UnknownCall.into()),
     }

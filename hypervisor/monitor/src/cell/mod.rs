@@ -9,6 +9,7 @@ pub(crate) mod functions;
 pub(crate) mod ipi;
 pub(crate) mod memory;
 pub(crate) mod root;
+pub(crate) mod watch;
 
 use crate::cell::devices::Devices;
 use crate::cpu::kick;
@@ -278,6 +279,7 @@ impl Cell {
             return false;
         };
         life.state = next;
+        watch::tell();
         true
     }
 
@@ -308,6 +310,7 @@ impl Cell {
             };
             life.state = next;
             life.failure = Some(failure);
+            watch::tell();
         }
         log!("cell={} failed: {}", self.name.as_str(), Reason(&reason));
         log!(

@@ -1,8 +1,8 @@
 //! What a CPU does while the monitor is on: run its owner's code, serve
 //! requests of other CPUs, handle exits.
 
-use crate::cell;
 use crate::cell::cpu::Cpu;
+use crate::cell::{self, watch};
 use crate::cpu::percpu::Activity;
 use crate::cpu::{apic, outer, reset};
 use crate::machine;
@@ -78,6 +78,7 @@ impl Cpu<'_> {
         let Some(cell) = cell::get(owner) else { return };
         self.cell = cell;
         self.shared.owner.store(owner.0, Ordering::Release);
+        watch::settle();
         let virtual_id = self.shared.next_virtual_id.load(Ordering::Acquire);
         self.shared.virtual_id.store(virtual_id, Ordering::Release);
         self.shared

@@ -42,7 +42,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 18] = [
+const EXAMPLES: [(&str, &[&str]); 19] = [
     (
         "cellctl",
         &[
@@ -87,6 +87,10 @@ const EXAMPLES: [(&str, &[&str]); 18] = [
             "cellctl console web",
             "cellctl console web --expect 'login:' --for 60",
         ],
+    ),
+    (
+        "events",
+        &["cellctl events", "cellctl events web --new --json"],
     ),
     ("log", &["cellctl log --follow"]),
     (

@@ -46,9 +46,15 @@ pub(crate) fn state_word(state: State) -> &'static str {
     }
 }
 
-/// What a failed cell did.
+/// What a failed cell did, where, and on which CPU.
 pub(crate) fn failure(failure: &Failure) -> String {
-    let did = match failure.reason {
+    let did = reason(&failure.reason);
+    format!("CPU {} {did}, at {:#x}", failure.cpu, failure.regs.rip)
+}
+
+/// What a failed cell did.
+pub(crate) fn reason(reason: &FailReason) -> String {
+    match *reason {
         FailReason::Memory {
             gpa,
             write,
@@ -69,8 +75,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
         FailReason::EntryFailed(code) => format!("could not be entered ({code:#x})"),
         FailReason::MachineCheck => "had a machine check".into(),
         FailReason::Monitor => "met a fault in the monitor itself".into(),
-    };
-    format!("CPU {} {did}, at {:#x}", failure.cpu, failure.regs.rip)
+    }
 }
 
 /// Refused accesses by kind, those that happened.

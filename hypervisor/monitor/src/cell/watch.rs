@@ -1,0 +1,42 @@
+//! The interrupt that tells the root that something happened to a cell. What it was
+//! the root asks for.
+
+use crate::cpu::apic;
+use crate::cpu::percpu::{self, Activity, CpuShared};
+use cellvisor_abi::call::CellId;
+use core::sync::atomic::Ordering;
+use spin::Mutex;
+
+/// Vector by which the root wants to be told; 0 for none. Who holds the lock may be
+/// about to send it.
+static VECTOR: Mutex<u8> = Mutex::new(0);
+
+/// Interrupt command: fixed delivery, asserted.
+const FIXED: u32 = 1 << 14;
+
+/// The root wants this vector from now on.
+pub(crate) fn by(vector: u8) {
+    *VECTOR.lock() = vector;
+}
+
+/// Tells the root, on a CPU that runs it.
+#[inline(never)]
+pub(crate) fn tell() {
+    let vector = VECTOR.lock();
+    let runs =
+        |cpu: &&CpuShared| cpu.owner() == CellId::ROOT && cpu.activity() == Activity::Running;
+    if *vector != 0
+        && let Some(cpu) = percpu::cpus().find(runs)
+    {
+        let target = cpu.apic_id.load(Ordering::Relaxed);
+        // SAFETY: the root asked for this interrupt, and the CPU is the root's: one
+        // that changes its owner waits in `settle` until this is sent, and forgets
+        // it then.
+        unsafe { apic::send(target, FIXED | u32::from(*vector)) };
+    }
+}
+
+/// Waits until no CPU is about to interrupt this one for its last owner.
+pub(crate) fn settle() {
+    drop(VECTOR.lock());
+}
