@@ -49,6 +49,11 @@ begin=$(cut -d ' ' -f 1 /proc/uptime)
 becomes actor panicked
 cut -d ' ' -f 1 /proc/uptime | awk -v begin="$begin" '{ printf "root: known after %.2f s\n", $1 - begin }'
 
+run cellctl dump actor --out /run/core
+run makedumpfile --dump-dmesg /run/core /run/dmesg
+grep -e "Kernel panic" /run/dmesg | sed 's/^/root: in the core: /'
+rm /run/core
+
 step memory
 run cellctl start actor
 follow actor
@@ -60,6 +65,8 @@ run cellctl destroy actor
 
 step policy
 cell_up actor /scenario/triple.toml
+# Its file does not allow it, and it runs.
+cellctl dump actor --out /run/core && fail "a dump that is not allowed"
 send actor panic
 within "the cell is up again" 90 twice_ready
 

@@ -69,6 +69,12 @@ pub enum Code {
     /// cell came to another state, was created or destroyed; 0 for none. The driver
     /// asks for it.
     Watch = FIRST + 18,
+    /// [`CellId`] → `()`. The root sees the memory of a cell that has stopped or
+    /// failed as the cell left it, if its plan allows that
+    /// ([`plan::CellPlan::dump`]); else `Denied`. `Again` while its functions are
+    /// being reset. The state stays, and the memory is scrubbed as ever before the
+    /// next start.
+    CellShow = FIRST + 19,
 }
 
 impl Code {
@@ -97,6 +103,7 @@ impl Code {
             16 => Self::CellsEnd,
             17 => Self::CellPress,
             18 => Self::Watch,
+            19 => Self::CellShow,
             _ => return None,
         })
     }

@@ -126,6 +126,9 @@ pub struct CellPlan<'a> {
     pub functions: List<'a, Function>,
     /// Virtual devices.
     pub devices: Devices,
+    /// The root may look at its memory when it has ended
+    /// ([`crate::call::Code::CellShow`]).
+    pub dump: bool,
 }
 
 /// Longest name of a cell, in bytes.

@@ -158,7 +158,8 @@ codes! {
         UnknownCall = 2,
         /// The request cannot be decoded.
         Malformed = 3,
-        /// The caller is no root cell in ring 0.
+        /// The caller is no root cell in ring 0, or the cell's plan does not allow
+        /// it.
         Denied = 4,
         /// No cell with this id.
         NoSuchCell = 5,

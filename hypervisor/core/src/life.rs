@@ -1,6 +1,7 @@
 //! Starting, stopping, scrubbing and destroying cells: what may happen when.
 
 use cellvisor_abi::call::State;
+use cellvisor_abi::status::CallStatus;
 
 /// What destroying a cell begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,20 @@ pub const fn may_start(state: State) -> bool {
 /// True if a cell in this state may be loaded anew.
 pub const fn may_reload(state: State) -> bool {
     matches!(state, State::Stopped(_) | State::Failed)
+}
+
+/// Whether the root may see what a cell in this state left in its memory; its plan
+/// says if that is `allowed` at all.
+///
+/// # Errors
+///
+/// The answer to the call that asks for it.
+pub const fn may_show(state: State, allowed: bool) -> Result<(), CallStatus> {
+    match state {
+        State::Running | State::Loadable => Err(CallStatus::WrongState),
+        _ if !allowed => Err(CallStatus::Denied),
+        State::Stopped(_) | State::Failed => Ok(()),
+    }
 }
 
 /// One step of zeroing a cell's memory, in bytes from the start of all it has.
@@ -113,6 +128,19 @@ mod tests {
         for state in STATES {
             assert_eq!(may_start(state), next(state, Event::Start).is_ok());
             assert_eq!(may_reload(state), next(state, Event::Reload).is_ok());
+        }
+    }
+
+    #[test]
+    fn memory_is_shown_of_who_has_ended_and_allows_it() {
+        for state in STATES {
+            let ended = matches!(state, State::Stopped(_) | State::Failed);
+            assert_eq!(may_show(state, true).is_ok(), ended);
+            let refusal = match ended {
+                true => CallStatus::Denied,
+                false => CallStatus::WrongState,
+            };
+            assert_eq!(may_show(state, false), Err(refusal));
         }
     }
 

@@ -68,6 +68,23 @@ impl Monitor<'_> {
         self.until_done(Code::CellReload, cell, &what)
     }
 
+    /// Lets this Linux see what a cell that has ended left in its memory.
+    pub(crate) fn show(self, name: &str, cell: CellId) -> Result<()> {
+        let what = format!("cannot look at the memory of cell \"{name}\"");
+        for _ in 0..BUSY_TRIES {
+            let reply = self.send(Code::CellShow, &encode(&cell, &what)?, &what)?;
+            if reply.status != CallStatus::Again.code() {
+                return done(reply, &what).map(drop);
+            }
+            thread::sleep(BUSY_PAUSE);
+        }
+        Err(Error::new(
+            what,
+            "its functions do not come to rest",
+            "look at `cellctl log`; repeat the command",
+        ))
+    }
+
     /// Scrubs a cell and gives its resources back to the root.
     pub(crate) fn destroy(self, name: &str, cell: CellId) -> Result<()> {
         let what = format!("cannot destroy cell \"{name}\"");

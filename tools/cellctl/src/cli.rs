@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Stats(Stats),
     /// Print what the monitor counts, in Prometheus' text format.
     Metrics(Metrics),
+    /// Write what a cell that ended left in its memory to a file, as an ELF core.
+    Dump(Dump),
     /// Show what happens to cells, a line for each event.
     Events(Events),
     /// Show and use a cell's console.
@@ -180,6 +182,16 @@ pub(crate) struct Stats {
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) interval: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// The cell.
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
+    pub(crate) name: String,
+    /// The file, which must be new.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -153,6 +153,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         ports: ports.list(),
         functions: functions.list(),
         devices: tables::devices(&record.assignment),
+        dump: record.policy.dump,
     })
     .map_err(encoded)?;
     if frame.len() <= CALL_BUFFER as usize {

@@ -110,6 +110,7 @@ pub(crate) fn record(name: &str) -> CellRecord {
         restart_on_failure: false,
         restart_on_reboot: true,
         stop_timeout: 1,
+        dump: false,
     };
     CellRecord::new(Path::new("/etc/a.toml"), assignment, payload, policy)
 }

@@ -92,6 +92,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>>
         ports: none.list(),
         functions: functions.list(),
         devices: Devices::STANDARD,
+        dump: false,
     })?)
 }
 

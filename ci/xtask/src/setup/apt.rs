@@ -26,6 +26,7 @@ const RELEASE_PACKAGES: &[&str] = &[
     "busybox-static", // root and cell file systems
     "e2fsprogs",      // cells' disks
     "acpica-tools",   // checks of ACPI tables
+    "makedumpfile",   // reads dumps of cells
     "shellcheck",     // scripts
     "bochs",
     "bochs-term",

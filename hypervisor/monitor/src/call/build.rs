@@ -49,6 +49,7 @@ pub(super) fn build(
         memory,
         cpuid: Table::build(native, cpus.len() as u32).without(caller.lacks),
         layout: plan.devices,
+        dump: plan.dump,
         devices: spin::Mutex::new(devices),
         functions: spin::Mutex::new(parts.functions),
         _domain: parts.domain,

@@ -100,6 +100,22 @@ pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     Ok((status, progress))
 }
 
+/// Lets the root see what a cell that has ended left in its memory, if its plan
+/// allows that. `Again` until its functions write there no more.
+pub(super) fn reveal(caller: &mut Caller<'_>, cell: &Cell) -> Result<CallStatus, Refusal> {
+    let allowed = cell.guest.as_ref().is_some_and(|guest| guest.dump);
+    life::may_show(cell.state(), allowed)?;
+    if !stop_all(cell.cpus()) {
+        return Err(CallStatus::CpuStuck.into());
+    }
+    if !quiet(caller, cell) {
+        return Ok(CallStatus::Again);
+    }
+    show(cell)?;
+    log!("cell={} shown to the root", cell.name.as_str());
+    Ok(CallStatus::Ok)
+}
+
 /// Scrubs a step; the cell is gone when all is done.
 pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     let progress = match life::destroy(cell.state()) {

@@ -151,6 +151,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             let (status, progress) = life::reload(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))
         }
+        Code::CellShow => {
+            let status = life::reveal(caller, find(request(buffer, len)?)?)?;
+            Ok((status, 0))
+        }
         Code::CellDestroy => {
             let (status, progress) = life::destroy(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))

@@ -133,6 +133,8 @@ pub(crate) struct Guest {
     pub(crate) cpuid: Table,
     /// Where its virtual devices are.
     pub(crate) layout: plan::Devices,
+    /// The root may see its memory when it has ended.
+    pub(crate) dump: bool,
     /// The devices.
     pub(crate) devices: spin::Mutex<Devices>,
     /// Its PCI functions. They use the domain, and are dropped before it.

@@ -187,6 +187,7 @@ fn records(
             restart_on_failure: slice.policy.on_failure == OnFailure::Restart,
             restart_on_reboot: slice.policy.on_reboot == OnReboot::Restart,
             stop_timeout: slice.policy.stop_timeout,
+            dump: slice.policy.dump,
         };
         let source = absolute(&slice.place("cell.name").file)?;
         let functions = tables::places(&assignment, host)?;

@@ -42,7 +42,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 19] = [
+const EXAMPLES: [(&str, &[&str]); 20] = [
     (
         "cellctl",
         &[
@@ -88,6 +88,7 @@ const EXAMPLES: [(&str, &[&str]); 19] = [
             "cellctl console web --expect 'login:' --for 60",
         ],
     ),
+    ("dump", &["cellctl dump web --out web.core"]),
     (
         "events",
         &["cellctl events", "cellctl events web --new --json"],

@@ -6,6 +6,7 @@ mod cells;
 mod check;
 pub(crate) mod completions;
 mod console;
+mod dump;
 mod events;
 mod manual;
 mod metrics;
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),
         Verb::Metrics(options) => metrics::metrics(context, options),
+        Verb::Dump(options) => dump::dump(context, options),
         Verb::Events(options) => events::events(context, options),
         Verb::Console(options) => console::console(context, options),
         Verb::Log(options) => console::log(context, options),

@@ -199,6 +199,7 @@ mod tests {
         restart_on_failure: true,
         restart_on_reboot: true,
         stop_timeout: 90,
+        dump: false,
     };
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Policy {
     pub(crate) restart_on_reboot: bool,
     /// Seconds that its kernel has to power off when it is asked to.
     pub(crate) stop_timeout: u32,
+    /// The root may see its memory when it has ended.
+    pub(crate) dump: bool,
 }
 
 impl Policy {

@@ -199,6 +199,10 @@ pub struct Policy {
     /// the power button; then its power is cut. With 0 it is cut at once.
     #[serde(default = "stop_timeout")]
     pub stop_timeout: u32,
+    /// Whoever is root here may look at its memory once it has ended (`cellctl
+    /// dump`). Without it nobody ever sees what it left there.
+    #[serde(default)]
+    pub dump: bool,
 }
 
 /// As long as systemd waits for its services before it kills them.
@@ -212,6 +216,7 @@ impl Default for Policy {
             on_failure: OnFailure::default(),
             on_reboot: OnReboot::default(),
             stop_timeout: stop_timeout(),
+            dump: false,
         }
     }
 }
