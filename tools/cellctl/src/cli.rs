@@ -45,6 +45,8 @@ pub(crate) enum Verb {
     Create(Create),
     /// Load and start cells: those named, or all that are loadable.
     Start(Names),
+    /// Run a slice as a service: create, start and follow it until it ends.
+    Run(Run),
     /// Press a cell's power button, and cut its power if it does not power off.
     Stop(Stop),
     /// Cut a cell's power at once.
@@ -133,6 +135,15 @@ pub(crate) struct Name {
     /// The cell.
     #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A file with one slice.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) enable: Enable,
 }
 
 #[derive(Debug, Args)]

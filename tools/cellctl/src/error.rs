@@ -20,6 +20,9 @@ pub(crate) enum Kind {
     Absent = 3,
     /// Time ran out before what was waited for came (exit code 4).
     TimedOut = 4,
+    /// A cell ended, and is to be started again (exit code 133, which is neither a
+    /// shell's nor a signal's).
+    Restart = 133,
 }
 
 /// One failure: what could not be done, why, and the way out.

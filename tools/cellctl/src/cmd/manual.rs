@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// What the exit status means.
-const STATUS: [(&str, &str); 5] = [
+const STATUS: [(&str, &str); 6] = [
     ("0", "Done."),
     (
         "1",
@@ -21,6 +21,10 @@ const STATUS: [(&str, &str); 5] = [
     ("2", "The command line is wrong."),
     ("3", "The driver, the monitor or the cell is not there."),
     ("4", "Time ran out before what was waited for came."),
+    (
+        "133",
+        "The cell that run followed has ended and is to be started again, as its policy says.",
+    ),
 ];
 
 /// Files that commands read or write.
@@ -42,7 +46,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 20] = [
+const EXAMPLES: [(&str, &[&str]); 21] = [
     (
         "cellctl",
         &[
@@ -69,6 +73,7 @@ const EXAMPLES: [(&str, &[&str]); 20] = [
         &["cellctl stop web", "cellctl stop web --timeout 10"],
     ),
     ("kill", &["cellctl kill web"]),
+    ("run", &["cellctl run /etc/cellvisor/slices/web.toml"]),
     ("restart", &["cellctl restart web"]),
     ("destroy", &["cellctl destroy web db"]),
     (

@@ -11,6 +11,7 @@ mod events;
 mod manual;
 mod metrics;
 mod planning;
+mod serve;
 mod show;
 mod start;
 mod stats;
@@ -67,6 +68,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Disable(options) => switch::disable(context, options),
         Verb::Create(options) => cells::create(context, options),
         Verb::Start(cells) => start::start(context, &cells.names),
+        Verb::Run(options) => serve::run(context, options),
         Verb::Stop(options) => stop::stop(context, options),
         Verb::Kill(cell) => stop::kill(context, &cell.name),
         Verb::Restart(options) => stop::restart(context, options),
