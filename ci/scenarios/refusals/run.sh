@@ -100,16 +100,21 @@ step suspend
 refused sh -c 'echo freeze > /sys/power/state'
 dmesg | grep -o 'this machine cannot be suspended while the monitor is on.*' | sed 's/^/root: /'
 
+step apply
+sed 's/console=ttyS0/console=ttyS0 quiet/' qemu.toml > changed.toml
+run cellctl diff changed.toml
+run cellctl apply changed.toml
+run cellctl autostart cell0
+run cellctl diff
+
 step off
-run cellctl start cell0
 run cellctl disable --force
 unload
 resources
 
 step kexec
 run insmod /lib/modules/cellvisor.ko
-run cellctl create --log-port 0x2f8 qemu.toml
-run cellctl start cell0
+run cellctl apply --log-port 0x2f8
 (
     cd / || exit
     printf '%s\n' dev proc run sys tmp

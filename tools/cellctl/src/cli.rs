@@ -13,6 +13,9 @@ use std::path::PathBuf;
 /// Where packages put the monitor's image.
 const IMAGE: &str = "/usr/lib/cellvisor/cellvisor.bin";
 
+/// Slice files that `apply` takes without being told.
+const SLICES: &str = "/etc/cellvisor/slices";
+
 /// Carves slices out of this machine: creates, starts, watches and destroys
 /// cells under the cellvisor monitor.
 #[derive(Debug, Parser)]
@@ -27,6 +30,9 @@ pub(crate) struct Cli {
     /// Folder for what must be remembered between calls.
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR, hide = true)]
     pub(crate) state_dir: PathBuf,
+    /// Folder of the slices that this machine shall have.
+    #[arg(long, global = true, value_name = "DIR", default_value = SLICES, hide = true)]
+    pub(crate) slices_dir: PathBuf,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -55,6 +61,12 @@ pub(crate) enum Verb {
     Restart(Stop),
     /// Destroy cells and give CPUs and memory back to this Linux.
     Destroy(SomeNames),
+    /// Bring cells to what slice files say: create, change and start them.
+    Apply(Apply),
+    /// Show what `apply` would do.
+    Diff(Diff),
+    /// Have `apply` without files take a cell's file as well, as at each boot.
+    Autostart(Autostart),
     /// List the cells.
     List,
     /// Show a cell, or the monitor, in detail.
@@ -128,6 +140,34 @@ pub(crate) struct Create {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) enable: Enable,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Slice files; - is standard input. Without them, those in
+    /// /etc/cellvisor/slices.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) enable: Enable,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Slice files; - is standard input. Without them, those in
+    /// /etc/cellvisor/slices.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Autostart {
+    /// The cell.
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
+    pub(crate) name: String,
+    /// Do not take it any more.
+    #[arg(long)]
+    pub(crate) off: bool,
 }
 
 #[derive(Debug, Args)]

@@ -169,10 +169,15 @@ impl Fake {
     fn status(&self, id: CellId) -> CellStatus {
         let now = self.now.borrow();
         let (name, state) = now.cells.get(&id.0).expect("a cell");
+        Self::with_cell(id.0, name, *state)
+    }
+
+    /// What the monitor says of a cell with this number.
+    pub(crate) fn with_cell(id: u32, name: &str, state: State) -> CellStatus {
         CellStatus {
-            cell: id,
+            cell: CellId(id),
             name: Name::new(name).expect("name"),
-            state: *state,
+            state,
             cpus: 2,
             memory: 0,
             functions: 0,

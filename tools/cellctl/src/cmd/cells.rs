@@ -22,29 +22,39 @@ use std::path::{Path, PathBuf};
 /// `create`.
 pub(super) fn create(context: &Context<'_>, options: &cli::Create) -> Result<()> {
     let slices = planning::slices(context, &options.files)?;
+    let made = create_slices(context, &slices, &options.enable)?;
+    if context.cli.json {
+        return output::json(&made);
+    }
+    made.iter().for_each(tell_created);
+    Ok(())
+}
+
+/// Creates the cells of all slices, or none; turns the monitor on if it is off.
+pub(super) fn create_slices(
+    context: &Context<'_>,
+    slices: &[Slice],
+    enable: &cli::Enable,
+) -> Result<Vec<CellRecord>> {
     let _machine = context.state.lock_machine()?;
     let names = slices.iter().map(|slice| slice.name.as_str());
     let _cells = context.state.lock_cells(names)?;
     let existing = context.state.cells()?.whole()?;
-    refuse_existing(&slices, &existing)?;
+    refuse_existing(slices, &existing)?;
     let host = context.host()?;
-    let plan = planning::checked(&host, &slices, &taken(&existing))?;
-    let records = records(&slices, plan.cells, &host)?;
+    let plan = planning::checked(&host, slices, &taken(&existing))?;
+    let records = records(slices, plan.cells, &host)?;
 
     let driver = context.driver()?;
     let was_on = driver.info()?.enabled != 0;
     signals::catch()?;
     if !was_on {
-        switch::turn_on(context, &driver, &options.enable)?;
+        switch::turn_on(context, &driver, enable)?;
     }
-    let created = monitor_allows(&driver, &slices)
+    let created = monitor_allows(&driver, slices)
         .and_then(|iommus| create_all(context, &driver, records, &host, iommus));
     match created {
-        Ok(made) if context.cli.json => output::json(&made),
-        Ok(made) => {
-            made.iter().for_each(tell_created);
-            Ok(())
-        }
+        Ok(made) => Ok(made),
         Err(error) if was_on => Err(error),
         Err(error) => {
             let off = power::disable(context.machine(&driver), &context.state).err();
@@ -178,27 +188,58 @@ fn records(
             .iter()
             .find(|s| s.name == assignment.name)
             .ok_or_else(|| Error::internal("cannot create cells", "the plan has one too many"))?;
-        let payload = Payload {
-            image: absolute(&slice.kernel.image)?,
-            initrd: slice.kernel.initrd.as_deref().map(absolute).transpose()?,
-            cmdline: slice.kernel.cmdline.clone(),
-        };
-        let policy = Policy {
-            restart_on_failure: slice.policy.on_failure == OnFailure::Restart,
-            restart_on_reboot: slice.policy.on_reboot == OnReboot::Restart,
-            stop_timeout: slice.policy.stop_timeout,
-            dump: slice.policy.dump,
-        };
-        let source = absolute(&slice.place("cell.name").file)?;
+        let source = source(slice)?;
         let functions = tables::places(&assignment, host)?;
         let around = Surroundings::of(&assignment, host)?;
         records.push(CellRecord {
             functions,
             off_limits: around.taken().to_vec(),
-            ..CellRecord::new(&source, assignment, payload, policy)
+            wish: wish(slice),
+            ..CellRecord::new(&source, assignment, payload(slice)?, policy(slice))
         });
     }
     Ok(records)
+}
+
+/// The file that describes a slice.
+pub(super) fn source(slice: &Slice) -> Result<PathBuf> {
+    absolute(&slice.place("cell.name").file)
+}
+
+/// What a slice boots, with paths that other folders can use as well.
+pub(super) fn payload(slice: &Slice) -> Result<Payload> {
+    Ok(Payload {
+        image: absolute(&slice.kernel.image)?,
+        initrd: slice.kernel.initrd.as_deref().map(absolute).transpose()?,
+        cmdline: slice.kernel.cmdline.clone(),
+    })
+}
+
+/// How a slice's cell is watched and stopped.
+pub(super) fn policy(slice: &Slice) -> Policy {
+    Policy {
+        restart_on_failure: slice.policy.on_failure == OnFailure::Restart,
+        restart_on_reboot: slice.policy.on_reboot == OnReboot::Restart,
+        stop_timeout: slice.policy.stop_timeout,
+        dump: slice.policy.dump,
+    }
+}
+
+/// What a slice asks for of the machine, by the names of its tables.
+pub(super) fn wish(slice: &Slice) -> serde_json::Value {
+    let Slice {
+        cpus,
+        memory,
+        console,
+        pci,
+        ..
+    } = slice;
+    serde_json::json!({
+        "cpus": cpus,
+        "memory": memory,
+        "console": console,
+        "pci": pci,
+    })
 }
 
 /// A path that other folders can use as well.

@@ -40,13 +40,13 @@ const FILES: [(&str, &str); 5] = [
     ),
     (
         "/etc/cellvisor/slices",
-        "Slice files by convention, one for each cell; see slice(5).",
+        "Slice files, or links to them, that `apply` takes without being told; see slice(5).",
     ),
     ("/sys/firmware/acpi/tables", "What the machine has."),
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 21] = [
+const EXAMPLES: [(&str, &[&str]); 24] = [
     (
         "cellctl",
         &[
@@ -76,6 +76,15 @@ const EXAMPLES: [(&str, &[&str]); 21] = [
     ("run", &["cellctl run /etc/cellvisor/slices/web.toml"]),
     ("restart", &["cellctl restart web"]),
     ("destroy", &["cellctl destroy web db"]),
+    (
+        "apply",
+        &["cellctl apply", "cellctl apply web.toml db.toml"],
+    ),
+    ("diff", &["cellctl diff", "cellctl diff web.toml"]),
+    (
+        "autostart",
+        &["cellctl autostart web", "cellctl autostart --off web"],
+    ),
     (
         "list",
         &["cellctl list", "cellctl list --json | jq '.[].state'"],

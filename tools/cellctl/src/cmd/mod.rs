@@ -2,6 +2,8 @@
 //! modules of its own.
 
 mod acpi;
+mod apply;
+mod autostart;
 mod cells;
 mod check;
 pub(crate) mod completions;
@@ -73,6 +75,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Kill(cell) => stop::kill(context, &cell.name),
         Verb::Restart(options) => stop::restart(context, options),
         Verb::Destroy(cells) => cells::destroy(context, &cells.names),
+        Verb::Apply(options) => apply::apply(context, options),
+        Verb::Diff(options) => apply::diff(context, &options.files),
+        Verb::Autostart(options) => autostart::autostart(context, options),
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),

@@ -82,6 +82,9 @@ pub(crate) struct CellRecord {
     pub(crate) name: String,
     /// The TOML file that describes it.
     pub(crate) source: PathBuf,
+    /// What its file asked for by the names of its tables, as far as the plan does
+    /// not tell.
+    pub(crate) wish: serde_json::Value,
     /// CPUs, memory and functions as they were planned.
     pub(crate) assignment: CellAssignment,
     /// PCI functions, in the order of the assignment.
@@ -114,6 +117,7 @@ impl CellRecord {
             version: VERSION,
             name: assignment.name.clone(),
             source: source.to_owned(),
+            wish: serde_json::Value::Null,
             assignment,
             functions: Vec::new(),
             off_limits: Vec::new(),

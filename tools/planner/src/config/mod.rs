@@ -51,7 +51,8 @@ pub struct Slice {
 }
 
 /// CPUs that a slice wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct CpuWish {
     /// How many.
     pub count: usize,
@@ -64,7 +65,8 @@ pub struct CpuWish {
 }
 
 /// Memory that a slice wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct MemoryWish {
     /// Bytes, a multiple of 2 MiB.
     pub size: u64,
@@ -101,7 +103,8 @@ pub enum Console {
 }
 
 /// A PCI function that a slice wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PciWish {
     /// Its place among the `[[pci]]` of the file, from 0.
     pub at: usize,
@@ -120,7 +123,8 @@ pub struct PciWish {
 }
 
 /// How a slice names a PCI function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Which {
     /// By its address.
     Address(Address),
