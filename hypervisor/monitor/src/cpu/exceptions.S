@@ -4,26 +4,27 @@
 
     .section .text.entry, "ax"
 
+# Goes to \to unless the instruction pointer that was pushed, at \at on the stack, is
+# from \first on and not \past \end. Changes RAX.
+    .macro outside at, first, end, past, to
+    lea rax, [rip + \first]
+    cmp [rsp + \at], rax
+    jb \to
+    lea rax, [rip + \end]
+    cmp [rsp + \at], rax
+    \past \to
+    .endm
+
 # NMIs while the monitor runs: note it (second word behind GS, beside the
 # requests) and leave the two windows in which a CPU could fall asleep over it.
     .globl host_nmi
 host_nmi:
     push rax
     mov dword ptr gs:[4], 1
-    lea rax, [rip + vmx_window]
-    cmp [rsp + 8], rax
-    jb 1f
-    lea rax, [rip + vmx_window_end]
-    cmp [rsp + 8], rax
-    jae 1f
+    outside 8, vmx_window, vmx_window_end, jae, 1f
     lea rax, [rip + vmx_abort]
     jmp 2f
-1:  lea rax, [rip + idle_window]
-    cmp [rsp + 8], rax
-    jb 3f
-    lea rax, [rip + idle_end]
-    cmp [rsp + 8], rax
-    jae 3f
+1:  outside 8, idle_window, idle_end, jae, 3f
 2:  mov [rsp + 8], rax
 3:  pop rax
     iretq
@@ -118,12 +119,7 @@ exception_common:
 # Interrupts may have such vectors, too (some APICs take even those below 16).
 # They come in drain_window only, whose instructions have no exceptions.
 2:  push rax
-    lea rax, [rip + drain_open]
-    cmp [rsp + 24], rax
-    jb 3f
-    lea rax, [rip + drain_closed]
-    cmp [rsp + 24], rax
-    ja 3f
+    outside 24, drain_open, drain_closed, ja, 3f
     pop rax
     add rsp, 16
     iretq
