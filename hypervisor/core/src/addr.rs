@@ -12,6 +12,7 @@ macro_rules! address {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(transparent)]
         pub struct $name(pub u64);
 
         impl $name {
@@ -59,6 +60,14 @@ macro_rules! address {
             }
         }
 
+        impl core::ops::Add<u64> for $name {
+            type Output = Self;
+
+            fn add(self, bytes: u64) -> Self {
+                Self(self.0 + bytes)
+            }
+        }
+
         impl core::fmt::LowerHex for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 self.0.fmt(f)
@@ -75,9 +84,45 @@ address! {
     /// A guest-physical address: what a cell takes for physical.
     Gpa
 }
+
+impl Gpa {
+    /// Where an address is that is mapped at its own place: all of the root's, and
+    /// registers of a cell's functions.
+    #[must_use]
+    pub const fn identity(self) -> Hpa {
+        Hpa(self.0)
+    }
+}
+
+impl Hpa {
+    /// The same the other way round: see [`Gpa::identity`].
+    #[must_use]
+    pub const fn identity(self) -> Gpa {
+        Gpa(self.0)
+    }
+}
+
 address! {
     /// A guest-virtual (linear) address.
     Gva
+}
+address! {
+    /// A virtual address of the monitor's own.
+    Hva
+}
+
+impl Hva {
+    /// Where something of the monitor's is.
+    #[must_use]
+    pub fn of<T>(place: *const T) -> Self {
+        Self(place as u64)
+    }
+
+    /// The place as a pointer.
+    #[must_use]
+    pub const fn ptr<T>(self) -> *mut T {
+        self.0 as *mut T
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! VM exits in a form that no vendor owns.
 
+use crate::addr::Gpa;
+use crate::ids::Port;
 use cellvisor_abi::call::ExitKind;
 
 /// Why a guest stopped running.
@@ -52,7 +54,7 @@ pub enum Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortAccess {
     /// First port.
-    pub port: u16,
+    pub port: Port,
     /// Bytes: 1, 2 or 4.
     pub size: u8,
     /// OUT or OUTS.
@@ -65,7 +67,7 @@ pub struct PortAccess {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryAccess {
     /// The address, in bytes.
-    pub gpa: u64,
+    pub gpa: Gpa,
     /// It was a write.
     pub write: bool,
     /// It was an instruction fetch.
@@ -143,14 +145,14 @@ mod tests {
     fn each_exit_counts_under_its_own_name() {
         let port = |write, string| {
             Exit::Port(PortAccess {
-                port: 0x3f8,
+                port: Port(0x3f8),
                 size: 1,
                 write,
                 string,
             })
         };
         let memory = Exit::Memory(MemoryAccess {
-            gpa: 0x1000,
+            gpa: Gpa(0x1000),
             write: true,
             execute: false,
             indirect: false,

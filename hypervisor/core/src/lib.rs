@@ -14,6 +14,7 @@ pub mod cpuid;
 pub mod events;
 pub mod exit;
 pub mod icr;
+pub mod ids;
 pub mod insn;
 pub mod ioapic;
 pub mod iommu;

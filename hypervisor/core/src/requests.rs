@@ -31,23 +31,32 @@ impl Activity {
     }
 }
 
+/// Something that CPUs are asked for: a bit of the word that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request(pub u32);
+
+impl Request {
+    /// Nothing: the CPU only looks up.
+    pub const NONE: Self = Self(0);
+}
+
 /// Deliver an NMI to the guest.
-pub const NMI: u32 = 1 << 0;
+pub const NMI: Request = Request(1 << 0);
 /// INIT: forget the guest's state and wait for a start-up IPI.
-pub const INIT: u32 = 1 << 1;
+pub const INIT: Request = Request(1 << 1);
 /// Start-up IPI.
-pub const SIPI: u32 = 1 << 2;
+pub const SIPI: Request = Request(1 << 2);
 /// Forget cached second-level translations.
-pub const FLUSH: u32 = 1 << 3;
+pub const FLUSH: Request = Request(1 << 3);
 /// Leave the guest for good and wait in the monitor.
-pub const STOP: u32 = 1 << 4;
+pub const STOP: Request = Request(1 << 4);
 /// Become the CPU of another owner.
-pub const ASSIGN: u32 = 1 << 5;
+pub const ASSIGN: Request = Request(1 << 5);
 /// Start as the first CPU of the owner.
-pub const BOOT: u32 = 1 << 6;
+pub const BOOT: Request = Request(1 << 6);
 
 /// Those that come from the owner's other CPUs.
-const OF_OWNER: u32 = NMI | INIT | SIPI;
+const OF_OWNER: u32 = NMI.0 | INIT.0 | SIPI.0;
 
 /// What the CPU carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +87,7 @@ pub struct Requests {
 }
 
 /// All requests, in the order in which they are served.
-const ORDER: [u32; 7] = [STOP, ASSIGN, INIT, SIPI, BOOT, FLUSH, NMI];
+const ORDER: [Request; 7] = [STOP, ASSIGN, INIT, SIPI, BOOT, FLUSH, NMI];
 
 impl Requests {
     /// From the bits that others have set.
@@ -100,10 +109,10 @@ impl Requests {
     /// all is served.
     pub fn next(&mut self, activity: Activity) -> Option<Step> {
         for request in ORDER {
-            if self.left & request == 0 {
+            if self.left & request.0 == 0 {
                 continue;
             }
-            self.left &= !request;
+            self.left &= !request.0;
             if request == ASSIGN {
                 self.left = 0;
                 self.served |= OF_OWNER;
@@ -117,7 +126,7 @@ impl Requests {
 }
 
 /// What one request means in an activity; `None` for nothing.
-const fn step(request: u32, activity: Activity) -> Option<Step> {
+const fn step(request: Request, activity: Activity) -> Option<Step> {
     match (request, activity) {
         (STOP, _) => Some(Step::Stop),
         (ASSIGN, _) => Some(Step::Assign),
@@ -135,6 +144,14 @@ mod tests {
     use super::*;
     use std::vec;
     use std::vec::Vec;
+
+    const NMI: u32 = super::NMI.0;
+    const INIT: u32 = super::INIT.0;
+    const SIPI: u32 = super::SIPI.0;
+    const FLUSH: u32 = super::FLUSH.0;
+    const STOP: u32 = super::STOP.0;
+    const ASSIGN: u32 = super::ASSIGN.0;
+    const BOOT: u32 = super::BOOT.0;
 
     const ALL: [Activity; 3] = [Activity::Running, Activity::WaitForSipi, Activity::Stopped];
 

@@ -2,7 +2,9 @@
 //!
 //! Source: APM 2, "Secure Virtual Machine".
 
+use crate::addr::Gpa;
 use crate::exit::{MemoryAccess, PortAccess};
+use crate::ids::Port;
 use crate::vcpu::{CR0_PG, EFER_LMA, EFER_LME};
 
 /// EFER: SVM is on. Always set while a guest runs, and never shown to it.
@@ -44,7 +46,7 @@ pub const fn requeue(interrupted: u64) -> Option<u64> {
 #[must_use]
 pub const fn port(info: u64) -> PortAccess {
     PortAccess {
-        port: (info >> 16) as u16,
+        port: Port((info >> 16) as u16),
         size: (info >> 4 & 7) as u8,
         write: info & 1 == 0,
         string: info & 4 != 0,
@@ -54,7 +56,7 @@ pub const fn port(info: u64) -> PortAccess {
 /// An access that nested paging refused, from EXITINFO1 and EXITINFO2. While an
 /// event was delivered there is no instruction to look at.
 #[must_use]
-pub const fn memory(info: u64, gpa: u64, delivering: bool) -> MemoryAccess {
+pub const fn memory(info: u64, gpa: Gpa, delivering: bool) -> MemoryAccess {
     const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     /// The access itself faulted, and not a walk on its way.
@@ -123,16 +125,19 @@ mod tests {
     fn exit_information_is_split_as_the_manual_says() {
         // OUT DX, AX to 2F8H; REP INSB from 60H.
         let out = port(0x02f8_0020);
-        assert_eq!((out.port, out.size, out.write), (0x2f8, 2, true));
+        assert_eq!((out.port, out.size, out.write), (Port(0x2f8), 2, true));
         let ins = port(0x0060_001d);
         assert_eq!((ins.size, ins.write, ins.string), (1, false, true));
 
-        let write = memory(0x1_0000_0006, 0xfee0_0300, false);
+        let write = memory(0x1_0000_0006, Gpa(0xfee0_0300), false);
         assert!(write.write && !write.execute && !write.indirect);
-        assert!(memory(0x1_0000_0006, 0, true).indirect, "an event's stack");
-        let walk = memory(0x2_0000_0007, 0x1000, false);
+        assert!(
+            memory(0x1_0000_0006, Gpa(0), true).indirect,
+            "an event's stack"
+        );
+        let walk = memory(0x2_0000_0007, Gpa(0x1000), false);
         assert!(walk.indirect, "the guest's tables");
-        assert!(memory(0x1_0000_0014, 0, false).execute);
+        assert!(memory(0x1_0000_0014, Gpa(0), false).execute);
     }
 
     #[test]
@@ -181,18 +186,18 @@ mod tests {
         assert_eq!(
             access,
             PortAccess {
-                port: 0x70,
+                port: Port(0x70),
                 size: 4,
                 write: false,
                 string: false
             }
         );
         // A read of a page that is not there.
-        let read = memory(0x1_0000_0004, 0x7000, false);
+        let read = memory(0x1_0000_0004, Gpa(0x7000), false);
         assert_eq!(
             read,
             MemoryAccess {
-                gpa: 0x7000,
+                gpa: Gpa(0x7000),
                 write: false,
                 execute: false,
                 indirect: false

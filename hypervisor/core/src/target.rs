@@ -1,31 +1,31 @@
 //! What a guest-physical address means to who touches it. Found once, and all that
 //! follows is told by it.
 
-use crate::addr::PAGE_SIZE;
+use crate::addr::{Gpa, PAGE_SIZE};
 use crate::pci::Bdf;
 use cellvisor_abi::call::Owner;
 
 /// What the machine and its owners say about addresses.
 pub trait Map {
     /// Page of the memory-mapped APIC registers, where the root uses them.
-    fn xapic(&self) -> Option<u64>;
+    fn xapic(&self) -> Option<Gpa>;
     /// First address that does not exist.
-    fn end(&self) -> u64;
+    fn end(&self) -> Gpa;
     /// Who owns the page of an address below [`Self::end`].
-    fn owner(&self, address: u64) -> Option<Owner>;
+    fn owner(&self, address: Gpa) -> Option<Owner>;
     /// The function and the offset in its configuration space.
-    fn config(&self, address: u64) -> Option<(Bdf, u16)>;
+    fn config(&self, address: Gpa) -> Option<(Bdf, u16)>;
     /// True if the page has registers of an I/O APIC of the machine.
-    fn is_ioapic(&self, address: u64) -> bool;
+    fn is_ioapic(&self, address: Gpa) -> bool;
     /// True if the page has registers of an IOMMU.
-    fn is_iommu(&self, address: u64) -> bool;
+    fn is_iommu(&self, address: Gpa) -> bool;
 }
 
 /// An access that did not go through the second-level tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
     /// Address, in bytes.
-    pub address: u64,
+    pub address: Gpa,
     /// Something is written.
     pub write: bool,
     /// An instruction is fetched.
@@ -49,7 +49,7 @@ pub enum RootTarget {
 
 /// What an access of the root is to.
 pub fn of_root(touch: Touch, map: &impl Map) -> RootTarget {
-    let page = touch.address & !(PAGE_SIZE - 1);
+    let page = touch.address.align_down(PAGE_SIZE);
     if touch.write && map.xapic() == Some(page) {
         return RootTarget::Xapic;
     }
@@ -73,13 +73,13 @@ pub fn of_root(touch: Touch, map: &impl Map) -> RootTarget {
 /// What a cell's guest is told to have.
 pub trait CellMap {
     /// Page of its virtual I/O APIC, if it has one.
-    fn ioapic(&self) -> Option<u64>;
+    fn ioapic(&self) -> Option<Gpa>;
     /// It has PCI functions, and so configuration space.
     fn has_functions(&self) -> bool;
     /// The function and the offset in its configuration space.
-    fn config(&self, address: u64) -> Option<(Bdf, u16)>;
+    fn config(&self, address: Gpa) -> Option<(Bdf, u16)>;
     /// True in guarded pages of an MSI-X table of its functions.
-    fn is_table(&self, address: u64) -> bool;
+    fn is_table(&self, address: Gpa) -> bool;
 }
 
 /// Page with the power management registers of AMD's chip sets. Linux 6.16 and later
@@ -88,12 +88,12 @@ pub trait CellMap {
 ///
 /// Spec: Processor Programming Reference for AMD Family 17h, "ACPI MMIO Space
 /// Allocation" (PM registers at FED80300H).
-const AMD_CHIP_SET: u64 = 0xfed8_0000;
+const AMD_CHIP_SET: Gpa = Gpa(0xfed8_0000);
 
 /// True for registers that stock kernels look for without being told of them: cells
 /// do not have them, and are not to fail for having asked.
-fn is_absent(address: u64) -> bool {
-    address & !(PAGE_SIZE - 1) == AMD_CHIP_SET
+fn is_absent(address: Gpa) -> bool {
+    address.align_down(PAGE_SIZE) == AMD_CHIP_SET
 }
 
 /// What a cell touched.
@@ -113,7 +113,7 @@ pub enum CellTarget {
 
 /// What an access of a cell is to.
 pub fn of_cell(touch: Touch, map: &impl CellMap) -> CellTarget {
-    let page = touch.address & !(PAGE_SIZE - 1);
+    let page = touch.address.align_down(PAGE_SIZE);
     if touch.execute {
         return CellTarget::Nothing;
     }
@@ -150,28 +150,28 @@ mod tests {
     }
 
     impl Map for Machine {
-        fn xapic(&self) -> Option<u64> {
-            self.xapic.then_some(XAPIC)
+        fn xapic(&self) -> Option<Gpa> {
+            self.xapic.then_some(Gpa(XAPIC))
         }
-        fn end(&self) -> u64 {
-            END
+        fn end(&self) -> Gpa {
+            Gpa(END)
         }
-        fn owner(&self, address: u64) -> Option<Owner> {
-            assert!(address < END, "nobody asks for what does not exist");
-            Some(if address < CONFIG {
+        fn owner(&self, address: Gpa) -> Option<Owner> {
+            assert!(address < Gpa(END), "nobody asks for what does not exist");
+            Some(if address < Gpa(CONFIG) {
                 Owner::Root
             } else {
                 self.owner
             })
         }
-        fn config(&self, address: u64) -> Option<(Bdf, u16)> {
-            (address & !0xfff == CONFIG).then_some((BDF, (address & 0xfff) as u16))
+        fn config(&self, address: Gpa) -> Option<(Bdf, u16)> {
+            (address.0 & !0xfff == CONFIG).then_some((BDF, (address.0 & 0xfff) as u16))
         }
-        fn is_ioapic(&self, address: u64) -> bool {
-            address & !0xfff == IOAPIC
+        fn is_ioapic(&self, address: Gpa) -> bool {
+            address.0 & !0xfff == IOAPIC
         }
-        fn is_iommu(&self, address: u64) -> bool {
-            address & !0xfff == IOMMU
+        fn is_iommu(&self, address: Gpa) -> bool {
+            address.0 & !0xfff == IOMMU
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     fn read(address: u64) -> Touch {
         Touch {
-            address,
+            address: Gpa(address),
             write: false,
             execute: false,
         }
@@ -280,17 +280,17 @@ mod tests {
     }
 
     impl CellMap for Cell {
-        fn ioapic(&self) -> Option<u64> {
-            self.ioapic.then_some(IOAPIC)
+        fn ioapic(&self) -> Option<Gpa> {
+            self.ioapic.then_some(Gpa(IOAPIC))
         }
         fn has_functions(&self) -> bool {
             self.functions
         }
-        fn config(&self, address: u64) -> Option<(Bdf, u16)> {
+        fn config(&self, address: Gpa) -> Option<(Bdf, u16)> {
             GUARDED.config(address)
         }
-        fn is_table(&self, address: u64) -> bool {
-            self.functions && address & !0xfff == 0xf000_0000
+        fn is_table(&self, address: Gpa) -> bool {
+            self.functions && address.0 & !0xfff == 0xf000_0000
         }
     }
 

@@ -4,8 +4,9 @@
 //! A block is the largest page that lies in the range asked for, has one memory
 //! type, is the root's from end to end, and is mapped nowhere yet.
 
-use crate::addr::PAGE_SIZE;
+use crate::addr::{Gpa, PAGE_SIZE};
 use crate::paging::{MapError, MemType, PageSize};
+use core::ops::Range;
 
 /// Page sizes, the largest first.
 const SIZES: [PageSize; 3] = [PageSize::Size1G, PageSize::Size2M, PageSize::Size4K];
@@ -15,17 +16,17 @@ pub trait Memory {
     /// Largest page that second-level tables have.
     fn largest(&self) -> PageSize;
     /// First address that does not exist.
-    fn end(&self) -> u64;
+    fn end(&self) -> Gpa;
     /// Memory type at an address, and the first address that may have another.
-    fn mem_type(&self, address: u64) -> (MemType, u64);
-    /// True if the root owns all of `start..end`.
-    fn is_roots(&self, start: u64, end: u64) -> bool;
+    fn mem_type(&self, address: Gpa) -> (MemType, Gpa);
+    /// True if the root owns all of it.
+    fn is_roots(&self, block: Range<Gpa>) -> bool;
     /// Maps a block at its own address.
     ///
     /// # Errors
     ///
     /// As the tables say; nothing is mapped then.
-    fn map(&mut self, start: u64, size: u64, mem_type: MemType) -> Result<(), MapError>;
+    fn map(&mut self, block: Range<Gpa>, mem_type: MemType) -> Result<(), MapError>;
 }
 
 /// What came of it.
@@ -43,22 +44,22 @@ pub enum Mapped {
 
 /// Maps the largest block that starts at the page of `at` and ends at `end` or
 /// before it.
-fn map_block(memory: &mut impl Memory, at: u64, end: u64) -> Mapped {
-    let page = at & !(PAGE_SIZE - 1);
+fn map_block(memory: &mut impl Memory, at: Gpa, end: Gpa) -> Mapped {
+    let page = at.align_down(PAGE_SIZE);
     let mut result = Mapped::NotOwned;
     for size in SIZES {
         let bytes = size.bytes();
         let Some(after) = page.checked_add(bytes) else {
             continue;
         };
-        if size > memory.largest() || !page.is_multiple_of(bytes) || after > end {
+        if size > memory.largest() || !page.is_aligned(bytes) || after > end {
             continue;
         }
         let (mem_type, same_until) = memory.mem_type(page);
-        if same_until < after || !memory.is_roots(page, after) {
+        if same_until < after || !memory.is_roots(page..after) {
             continue;
         }
-        match memory.map(page, bytes, mem_type) {
+        match memory.map(page..after, mem_type) {
             Ok(()) => return Mapped::Size(bytes),
             Err(MapError::NoMemory) => return Mapped::NoMemory,
             Err(MapError::Overlap(_)) => result = Mapped::Already,
@@ -68,23 +69,23 @@ fn map_block(memory: &mut impl Memory, at: u64, end: u64) -> Mapped {
     result
 }
 
-/// Maps all of `start..end` that is the root's. False if there is no memory for
+/// Maps all of `range` that is the root's. False if there is no memory for
 /// tables; a part is mapped then.
-pub fn map_range(memory: &mut impl Memory, start: u64, end: u64) -> bool {
-    let mut at = start;
-    while at < end {
-        let step = match map_block(memory, at, end) {
+pub fn map_range(memory: &mut impl Memory, range: Range<Gpa>) -> bool {
+    let mut at = range.start;
+    while at < range.end {
+        let step = match map_block(memory, at, range.end) {
             Mapped::Size(size) => size,
             Mapped::NotOwned | Mapped::Already => PAGE_SIZE,
             Mapped::NoMemory => return false,
         };
-        at = at.saturating_add(step);
+        at = Gpa(at.0.saturating_add(step));
     }
     true
 }
 
 /// Maps the block around an address that the root has touched.
-pub fn map_around(memory: &mut impl Memory, address: u64) -> Mapped {
+pub fn map_around(memory: &mut impl Memory, address: Gpa) -> Mapped {
     if address >= memory.end() {
         return Mapped::NotOwned;
     }
@@ -92,10 +93,10 @@ pub fn map_around(memory: &mut impl Memory, address: u64) -> Mapped {
         if size > memory.largest() {
             continue;
         }
-        let start = address & !(size.bytes() - 1);
-        match map_block(memory, start, start.saturating_add(size.bytes())) {
+        let start = address.align_down(size.bytes());
+        match map_block(memory, start, Gpa(start.0.saturating_add(size.bytes()))) {
             // A smaller page at the start of the block may end before the address.
-            Mapped::Size(bytes) if start + bytes > address => return Mapped::Size(bytes),
+            Mapped::Size(bytes) if start.0 + bytes > address.0 => return Mapped::Size(bytes),
             Mapped::NoMemory => return Mapped::NoMemory,
             Mapped::Already if size == PageSize::Size4K => return Mapped::Already,
             _ => {}
@@ -107,7 +108,6 @@ pub fn map_around(memory: &mut impl Memory, address: u64) -> Mapped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::Gpa;
     use proptest::prelude::*;
     use std::vec;
     use std::vec::Vec;
@@ -145,27 +145,29 @@ mod tests {
         fn largest(&self) -> PageSize {
             self.largest
         }
-        fn end(&self) -> u64 {
-            8 * G1
+        fn end(&self) -> Gpa {
+            Gpa(8 * G1)
         }
-        fn mem_type(&self, address: u64) -> (MemType, u64) {
-            if address < self.uncached_from {
-                (MemType::WriteBack, self.uncached_from)
+        fn mem_type(&self, address: Gpa) -> (MemType, Gpa) {
+            if address.0 < self.uncached_from {
+                (MemType::WriteBack, Gpa(self.uncached_from))
             } else {
-                (MemType::Uncached, u64::MAX)
+                (MemType::Uncached, Gpa(u64::MAX))
             }
         }
-        fn is_roots(&self, start: u64, end: u64) -> bool {
-            !self
-                .others
-                .iter()
-                .any(|other| overlap(*other, (start, end)))
+        fn is_roots(&self, block: Range<Gpa>) -> bool {
+            let block = (block.start.0, block.end.0);
+            !self.others.iter().any(|other| overlap(*other, block))
         }
-        fn map(&mut self, start: u64, size: u64, _: MemType) -> Result<(), MapError> {
-            assert!(start.is_multiple_of(size), "a block is aligned to its size");
-            let block = (start, start + size);
+        fn map(&mut self, block: Range<Gpa>, _: MemType) -> Result<(), MapError> {
+            let block = (block.start.0, block.end.0);
+            let size = block.1 - block.0;
+            assert!(
+                block.0.is_multiple_of(size),
+                "a block is aligned to its size"
+            );
             if let Some(there) = self.mapped.iter().find(|there| overlap(**there, block)) {
-                return Err(MapError::Overlap(Gpa(there.0.max(start))));
+                return Err(MapError::Overlap(Gpa(there.0.max(block.0))));
             }
             if self.mapped.len() >= self.room {
                 return Err(MapError::NoMemory);
@@ -173,6 +175,14 @@ mod tests {
             self.mapped.push(block);
             Ok(())
         }
+    }
+
+    fn map_around(machine: &mut Machine, address: u64) -> Mapped {
+        super::map_around(machine, Gpa(address))
+    }
+
+    fn map_range(machine: &mut Machine, start: u64, end: u64) -> bool {
+        super::map_range(machine, Gpa(start)..Gpa(end))
     }
 
     #[test]

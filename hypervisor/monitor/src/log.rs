@@ -3,7 +3,9 @@
 //!
 //! Source: PC16550D, "Registers" (the line status register).
 
+use crate::sync::Micros;
 use crate::sync::wait_for;
+use cellvisor_core::ids::Port;
 use cellvisor_core::ring::Ring;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -16,8 +18,8 @@ static LOG: Mutex<Ring<[u8; SIZE]>> = Mutex::new(Ring::new([0; SIZE]));
 static PORT: AtomicU16 = AtomicU16::new(0);
 
 /// Repeats the log on the 16550 at `port`.
-pub(crate) fn set_port(port: u16) {
-    PORT.store(port, Ordering::Relaxed);
+pub(crate) fn set_port(port: Port) {
+    PORT.store(port.0, Ordering::Relaxed);
 }
 
 /// The serial port in use; 0 for none.
@@ -49,10 +51,16 @@ fn serial(byte: u8) {
     // SAFETY: the port belongs to the monitor while it is on: the root cannot
     // reach it.
     unsafe {
-        if byte == b'\n' && wait_for(10_000, || x86::io::inb(port + LINE_STATUS) & EMPTY != 0) {
+        if byte == b'\n'
+            && wait_for(Micros(10_000), || {
+                x86::io::inb(port + LINE_STATUS) & EMPTY != 0
+            })
+        {
             x86::io::outb(port, b'\r');
         }
-        if wait_for(10_000, || x86::io::inb(port + LINE_STATUS) & EMPTY != 0) {
+        if wait_for(Micros(10_000), || {
+            x86::io::inb(port + LINE_STATUS) & EMPTY != 0
+        }) {
             x86::io::outb(port, byte);
         }
     }
@@ -67,7 +75,7 @@ pub(crate) fn line(args: fmt::Arguments<'_>) {
 
 /// Writes one line even if the CPU that faulted holds the log.
 pub(crate) fn emergency(args: fmt::Arguments<'_>) {
-    wait_for(100_000, || {
+    wait_for(Micros(100_000), || {
         LOG.try_lock().is_some_and(|mut ring| {
             let _ = writeln!(Sink(&mut ring), "hv: {args}");
             true

@@ -11,6 +11,8 @@ use cellvisor_abi::image::BASE;
 use cellvisor_abi::plan::SystemPlan;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_abi::wire;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::Msr;
 use cellvisor_core::mtrr::{self, Mtrrs};
 use cellvisor_core::paging::PageSize;
 
@@ -19,7 +21,7 @@ pub(crate) struct Facts {
     /// Mode of the root's APICs.
     pub(crate) root_apic: apic::Mode,
     /// Page of the memory-mapped APIC registers.
-    pub(crate) apic_page: u64,
+    pub(crate) apic_page: Hpa,
     /// Memory types of the machine.
     pub(crate) mtrrs: Mtrrs,
     /// Largest page of second-level tables.
@@ -27,7 +29,7 @@ pub(crate) struct Facts {
     /// TSC frequency in kHz.
     pub(crate) tsc_khz: u32,
     /// First physical address that does not exist.
-    pub(crate) physical_end: u64,
+    pub(crate) physical_end: Hpa,
 }
 
 static FACTS: Once<Facts> = Once::new();
@@ -74,11 +76,11 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &Vendor) -> Result<(), EnterEr
     };
     FACTS.set(Facts {
         root_apic,
-        apic_page: apic::page().0,
+        apic_page: apic::page(),
         mtrrs: read_mtrrs(bits),
         largest_page,
         tsc_khz: plan.tsc_khz,
-        physical_end: 1 << bits.min(48),
+        physical_end: Hpa(1 << bits.min(48)),
     });
     if root_apic == apic::Mode::Xapic {
         apic::map_registers().ok_or(EnterError {
@@ -97,7 +99,7 @@ fn read_mtrrs(physical_bits: u8) -> Mtrrs {
         const ENABLED: u64 = 1 << 11;
         return Mtrrs::new(ENABLED | WRITE_BACK, [0; mtrr::FIXED], &[], physical_bits);
     }
-    let read = msr::read;
+    let read = |index: u32| msr::read(Msr(index));
     let cap = read(mtrr::CAP_MSR);
     let fixed = if cap & 1 << 8 != 0 {
         mtrr::FIXED_MSRS.map(read)

@@ -64,16 +64,20 @@ pub(crate) fn tsc() -> u64 {
     unsafe { x86::time::rdtsc() }
 }
 
-/// Microseconds since the TSC had the value `since`.
-pub(crate) fn elapsed_us(since: u64) -> u64 {
-    tsc().wrapping_sub(since) / ticks_per_us()
+/// How long ago the TSC had the value `since`.
+pub(crate) fn elapsed(since: u64) -> Micros {
+    Micros(tsc().wrapping_sub(since) / ticks_per_us())
 }
 
-/// Waits until `done` says so, at most `limit_us` microseconds; false if the
+/// Microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Micros(pub(crate) u64);
+
+/// Waits until `done` says so, at most `limit`; false if the
 /// time is up.
-pub(crate) fn wait_for(limit_us: u64, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_for(limit: Micros, mut done: impl FnMut() -> bool) -> bool {
     let start = tsc();
-    let limit = limit_us.saturating_mul(ticks_per_us());
+    let limit = limit.0.saturating_mul(ticks_per_us());
     loop {
         if done() {
             return true;

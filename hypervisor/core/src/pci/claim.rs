@@ -2,8 +2,10 @@
 
 use super::sriov::SrIov;
 use super::{Bar, Bdf, Capability};
+use crate::addr::Hpa;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::plan;
+use core::ops::Range;
 
 /// Largest BAR, as a binary logarithm.
 const MAX_SIZE: u8 = 46;
@@ -77,17 +79,17 @@ pub fn can_wire(
     wanted.pf.is_none() && (1..=4).contains(&pin) && !capabilities.iter().any(msix)
 }
 
-/// True if a BAR from `start` to `end` can be mapped: whole pages that exist, and
-/// that are none of `ram`.
+/// True if a BAR can be mapped: whole pages, before `machine_end`, and none of
+/// `ram`, which are starts and sizes.
 pub fn can_map(
-    start: u64,
-    end: u64,
-    machine_end: u64,
+    bar: &Range<Hpa>,
+    machine_end: Hpa,
     mut ram: impl Iterator<Item = (u64, u64)>,
 ) -> bool {
-    let aligned = start.is_multiple_of(PAGE_SIZE) && end.is_multiple_of(PAGE_SIZE);
+    let (start, end) = (bar.start.0, bar.end.0);
+    let aligned = bar.start.is_aligned(PAGE_SIZE) && bar.end.is_aligned(PAGE_SIZE);
     let is_ram = |(from, size): (u64, u64)| from < end && start < from.saturating_add(size);
-    aligned && start != 0 && end <= machine_end && !ram.any(is_ram)
+    aligned && start != 0 && bar.end <= machine_end && !ram.any(is_ram)
 }
 
 #[cfg(test)]
@@ -161,20 +163,23 @@ mod tests {
         assert!(!can_wire(&virtual_, &[], space));
     }
 
+    fn can_map(start: u64, end: u64, ram: &[(u64, u64)]) -> bool {
+        super::can_map(&(Hpa(start)..Hpa(end)), Hpa(1 << 40), ram.iter().copied())
+    }
+
     #[test]
     fn bars_that_can_be_mapped_are_whole_pages() {
-        let none = || core::iter::empty();
-        assert!(can_map(0xfe00_0000, 0xfe00_1000, 1 << 40, none()));
-        assert!(!can_map(0xfe00_0800, 0xfe00_1000, 1 << 40, none()));
-        assert!(!can_map(0xfe00_0000, 0xfe00_0800, 1 << 40, none()));
-        assert!(!can_map(0, 0x1000, 1 << 40, none()), "not set up");
-        assert!(!can_map(1 << 40, (1 << 40) + 0x1000, 1 << 40, none()));
+        assert!(can_map(0xfe00_0000, 0xfe00_1000, &[]));
+        assert!(!can_map(0xfe00_0800, 0xfe00_1000, &[]));
+        assert!(!can_map(0xfe00_0000, 0xfe00_0800, &[]));
+        assert!(!can_map(0, 0x1000, &[]), "not set up");
+        assert!(!can_map(1 << 40, (1 << 40) + 0x1000, &[]));
     }
 
     #[test]
     fn a_bar_over_ram_is_refused() {
         let ram = [(0, 0xa_0000), (0x10_0000, 0x7ff0_0000)];
-        let over = |start, end| !can_map(start, end, 1 << 40, ram.iter().copied());
+        let over = |start, end| !can_map(start, end, &ram);
         assert!(over(0x7fff_f000, 0x8000_0000));
         assert!(over(0x7fff_f000, 0x8000_1000));
         assert!(!over(0x8000_0000, 0x8000_1000), "right behind it");

@@ -18,6 +18,7 @@ use cellvisor_abi::plan::CellPlan;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::cpuid::Table;
+use cellvisor_core::ids::Port;
 use cellvisor_core::paging::{Attr, MapError};
 use core::sync::atomic::AtomicU32;
 
@@ -136,10 +137,8 @@ impl Parts {
 /// Ends DMA of the root's functions to what `owner` has: memory of a cell, and
 /// registers of its functions.
 fn exclude(owner: Owner) -> Result<(), Refusal> {
-    for_each_run(owner, &mut |start, size| {
-        iommu::exclude(start, size).map_err(|_| ())
-    })
-    .map_err(|()| CallStatus::NoMemory.into())
+    for_each_run(owner, &mut |range| iommu::exclude(range).map_err(|_| ()))
+        .map_err(|()| CallStatus::NoMemory.into())
 }
 
 /// Ends the root's view of registers of functions.
@@ -150,14 +149,17 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
     let chips = ioapic::pages(id);
     unmap_from_root(caller, |f| {
         for_each_run(Owner::Device(id), f)?;
-        chips.iter().try_for_each(|page| f(*page, PAGE_SIZE))
+        chips
+            .iter()
+            .try_for_each(|page| f(*page..*page + PAGE_SIZE))
     })
 }
 
 fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), Refusal> {
     for memory in plan.memory.iter().flatten() {
+        let gpa = Gpa(memory.gpa);
         space
-            .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size, Attr::RAM)
+            .map(gpa..gpa + memory.size, Hpa(memory.hpa), Attr::RAM)
             .map_err(|error| match error {
                 MapError::NoMemory => CallStatus::NoMemory.into(),
                 MapError::Overlap(gpa) => bad(CallStatus::BadResource, Resource::GuestPage(gpa.0)),
@@ -173,7 +175,7 @@ fn bitmaps(vendor: &'static Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
     bitmaps.intercept_all_ports();
     for ports in plan.ports.iter().flatten() {
         for offset in 0..ports.count {
-            bitmaps.set_port(ports.first.wrapping_add(offset), false);
+            bitmaps.set_port(Port(ports.first).plus(offset), false);
         }
     }
     Some(bitmaps)

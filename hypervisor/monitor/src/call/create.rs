@@ -16,9 +16,9 @@ use cellvisor_abi::call::{CellId, Name, Owner, Resource};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
+use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::MemType;
-use core::sync::atomic::Ordering;
 use log::log;
 
 /// Makes the cell of a framed plan.
@@ -62,19 +62,19 @@ fn cpus(plan: &CellPlan<'_>, own: &CpuShared) -> Result<Cpus, Refusal> {
         let apic_id = apic_id.map_err(|_| CallStatus::Malformed)?;
         let resource = Resource::Cpu(apic_id);
         let wrong = || bad(CallStatus::BadResource, resource);
-        let index = (0..percpu::MAX_CPUS as u32).find(|index| {
-            percpu::cpu(*index).is_some_and(|c| c.apic_id.load(Ordering::Relaxed) == apic_id)
-        });
+        let index = (0..percpu::MAX_CPUS as u16)
+            .map(PlanIndex)
+            .find(|index| percpu::cpu(*index).is_some_and(|c| c.apic_id().0 == apic_id));
         let index = index.ok_or_else(wrong)?;
         let found = percpu::cpu(index).ok_or_else(wrong)?;
         match found.owner() {
             CellId::ROOT => {}
             other => return Err(taken(resource, Owner::Cell(other))),
         }
-        if core::ptr::eq(found, own) || cpus.contains(&(index as u16)) {
+        if core::ptr::eq(found, own) || cpus.contains(&index) {
             return Err(wrong());
         }
-        cpus.push(index as u16).map_err(|_| wrong())?;
+        cpus.push(index).map_err(|_| wrong())?;
     }
     if cpus.is_empty() {
         return Err(CallStatus::BadResource.into());
@@ -103,7 +103,7 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
                 OwnError::Full => CallStatus::NoMemory.into(),
             })?;
         // From now on nobody names such an area any more.
-        if let Some(area) = outer::first_area_in(first, end) {
+        if let Some(area) = outer::first_area_in(first..end) {
             return Err(taken(Resource::Page(area & !(PAGE_SIZE - 1)), Owner::Root));
         }
     }
@@ -117,11 +117,11 @@ fn check_memory(memory: &Memory) -> Result<(), Refusal> {
     let end = memory
         .hpa
         .checked_add(memory.size)
-        .filter(|end| *end <= facts.physical_end);
+        .filter(|end| *end <= facts.physical_end.0);
     let guest_end = memory
         .gpa
         .checked_add(memory.size)
-        .filter(|end| *end <= facts.physical_end);
+        .filter(|end| *end <= facts.physical_end.0);
     let (Some(end), Some(_), true) = (end, guest_end, aligned && memory.size != 0) else {
         return Err(bad(CallStatus::BadResource, Resource::Page(memory.hpa)));
     };
@@ -139,7 +139,7 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
             u64::from(ports.first),
             u64::from(ports.first) + u64::from(ports.count),
         );
-        let config = u64::from(pci::ADDRESS_PORT)..u64::from(pci::DATA_PORT) + 4;
+        let config = u64::from(pci::ADDRESS_PORT.0)..u64::from(pci::DATA_PORT.0) + 4;
         let filtered = first < config.end && config.start < end;
         if ports.count == 0 || end > 1 << 16 || filtered {
             return Err(bad(CallStatus::BadResource, Resource::Port(ports.first)));
@@ -152,7 +152,7 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
                 _ => CallStatus::NoMemory.into(),
             })?;
         if let Some(root) = cell::get(CellId::ROOT) {
-            (first..end).for_each(|port| root.bitmaps.set_port(port as u16, true));
+            (first..end).for_each(|port| root.bitmaps.set_port(Port(port as u16), true));
         }
     }
     Ok(())
@@ -160,10 +160,7 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
 
 /// Takes the CPUs from the root. A CPU that does not answer makes all go back.
 fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(), Refusal> {
-    let members = || {
-        cpus.iter()
-            .filter_map(|index| percpu::cpu(u32::from(*index)))
-    };
+    let members = || cpus.iter().filter_map(|index| percpu::cpu(*index));
     let done = stop_all(members()) && assign_all(members(), cell.id);
     if done {
         recheck_interrupts(caller);

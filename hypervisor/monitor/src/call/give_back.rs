@@ -8,6 +8,9 @@ use crate::mem::map::Window;
 use crate::mem::owners;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::Port;
+use core::ops::Range;
 use log::log;
 
 /// Gives all that `owner`, a cell, has in the maps back to the root, which may
@@ -15,11 +18,10 @@ use log::log;
 pub(super) fn release(window: &mut Window, owner: Owner) {
     let Owner::Cell(id) = owner else { return };
     ioapic::release(window, id);
-    release_pages(owner, |run| include(run.start, run.end));
+    release_pages(owner, include);
     // Registers above were not there for the root's functions before.
-    let low = iommu::LOW_END / PAGE_SIZE;
-    release_pages(Owner::Device(id), |run| {
-        include(run.start, run.end.min(low));
+    release_pages(Owner::Device(id), |range| {
+        include(range.start..range.end.min(iommu::LOW_END));
     });
     functions::forget(id);
     let root = cell::get(CellId::ROOT);
@@ -36,29 +38,27 @@ pub(super) fn release(window: &mut Window, owner: Owner) {
                 break;
             }
             if let Some(root) = root {
-                run.for_each(|port| root.bitmaps.set_port(port as u16, false));
+                run.for_each(|port| root.bitmaps.set_port(Port(port as u16), false));
             }
         }
     });
 }
 
-/// Lets DMA of the root's functions reach pages again.
-fn include(first: u64, end: u64) {
-    if first < end
-        && iommu::units() != 0
-        && iommu::include(first * PAGE_SIZE, (end - first) * PAGE_SIZE).is_err()
-    {
-        log!("root's functions do not reach page={first:#x}");
+/// Lets DMA of the root's functions reach memory again.
+fn include(range: Range<Hpa>) {
+    let start = range.start;
+    if start < range.end && iommu::units() != 0 && iommu::include(range).is_err() {
+        log!("cell=root denied dma memory={start:#x}: no memory for tables");
     }
 }
 
-fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
+fn release_pages(owner: Owner, mut back: impl FnMut(Range<Hpa>)) {
     while let Some(Some(run)) = owners::with(|o| o.pages.owned(owner).next()) {
         let given = owners::with(|o| o.pages.transfer(run.start, run.end, owner, Owner::Root));
         if given != Some(Ok(())) {
             break;
         }
-        back(run);
+        back(Hpa(run.start * PAGE_SIZE)..Hpa(run.end * PAGE_SIZE));
     }
 }
 
@@ -66,6 +66,6 @@ fn release_pages(owner: Owner, mut back: impl FnMut(core::ops::Range<u64>)) {
 /// changed.
 pub(super) fn recheck_interrupts(caller: &mut Caller<'_>) {
     if iommu::units() != 0 && iommu::owner_changed(caller.window).is_err() {
-        log!("interrupts of the root are not checked");
+        log!("cell=root interrupts are not checked: a unit does not answer");
     }
 }

@@ -8,11 +8,11 @@ use crate::switch::frame::{self, LeaveFrame};
 use crate::switch::together;
 use cellvisor_abi::call::CellId;
 use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::addr::Hpa;
 use cellvisor_core::vcpu::RAX;
-use core::sync::atomic::Ordering;
 
 /// Leaves, if all CPUs do; returns a status only if they do not.
-pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
+pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_tables: Hpa) -> u64 {
     let refuse =
         |status: EnterStatus, detail: u32| u64::from(status.code()) | u64::from(detail) << 32;
     let cells = cell::all().count() as u32;
@@ -35,11 +35,10 @@ pub(super) fn leave(cpu: &mut Cpu<'_>, bridge_cr3: u64) -> u64 {
     cpu.vcpu.disable();
     frame::restore_msrs(&state);
     let mut frame = LeaveFrame::new(&state, &cpu.regs);
-    let area = u64::from(cpu.shared.area.load(Ordering::Relaxed));
-    let distance = map::guarded_stack(area);
+    let distance = map::guarded_stack(cpu.shared.area());
     frame.link(distance);
     // SAFETY: virtualization is off; the frame holds Linux's own state; the
     // driver has put our memory and all of Linux's into the bridge tables, and
     // its call expects to go on under them.
-    unsafe { frame::leave_to_linux(&frame, bridge_cr3, distance) }
+    unsafe { frame::leave_to_linux(&frame, bridge_tables, distance) }
 }

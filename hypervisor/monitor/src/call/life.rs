@@ -17,6 +17,7 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::VirtualId;
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::life::{self, Destroy};
 use cellvisor_core::state::Event;
@@ -54,8 +55,8 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         life.quiet = false;
     }
     cell.apply(Event::Start);
-    log!("cell={} started", cell.name.as_str());
-    if let Some(first) = cell.cpu(0) {
+    cell.log(format_args!("started"));
+    if let Some(first) = cell.cpu(VirtualId(0)) {
         kick::send(first, request::BOOT);
     }
     Ok(())
@@ -81,7 +82,7 @@ pub(super) fn press(cell: &Cell) -> Result<bool, Refusal> {
     }
     let message = guest.devices.lock().press();
     ipi::deliver_message(cell, message);
-    log!("cell={} power button", cell.name.as_str());
+    cell.log(format_args!("power button"));
     Ok(message.is_some())
 }
 
@@ -112,7 +113,7 @@ pub(super) fn reveal(caller: &mut Caller<'_>, cell: &Cell) -> Result<CallStatus,
         return Ok(CallStatus::Again);
     }
     show(cell)?;
-    log!("cell={} shown to the root", cell.name.as_str());
+    cell.log(format_args!("shown to the root"));
     Ok(CallStatus::Ok)
 }
 

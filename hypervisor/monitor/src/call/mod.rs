@@ -28,6 +28,7 @@ use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::PlanIndex;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ static BUFFER: Mutex<[u8; SIZE]> = Mutex::new([0; SIZE]);
 
 /// Where the caller's buffer is, what is in it, and what fits.
 struct Span {
-    at: u64,
+    at: Hpa,
     len: usize,
     capacity: usize,
 }
@@ -51,7 +52,7 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
         return u64::from(CallStatus::UnknownCall.code());
     };
     if code == Code::Leave {
-        return leave::leave(cpu, regs[RDI]);
+        return leave::leave(cpu, Hpa(regs[RDI]));
     }
     let Some(mut guard) = BUFFER.try_lock() else {
         return u64::from(CallStatus::Busy.code());
@@ -66,7 +67,7 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
         lacks,
     };
     let span = Span {
-        at: regs[RDI],
+        at: Hpa(regs[RDI]),
         len: regs[RSI] as usize,
         capacity: regs[RDX] as usize,
     };
@@ -103,25 +104,20 @@ fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; 
 }
 
 /// True if all of the range is the root's memory.
-fn is_roots(at: u64, len: usize) -> bool {
-    let first = at / PAGE_SIZE;
-    let Some(end) = at
-        .checked_add(len as u64)
-        .map(|end| end.div_ceil(PAGE_SIZE))
-    else {
-        return false;
-    };
-    end <= machine::get().physical_end / PAGE_SIZE && owners::is_roots(first..end)
+fn is_roots(at: Hpa, len: usize) -> bool {
+    let end = at.checked_add(len as u64);
+    let end = end.filter(|end| *end <= machine::get().physical_end);
+    end.is_some_and(|end| owners::is_roots(at..end))
 }
 
 /// Calls `part` for each page of `at..at + len`: address, offset from `at`,
 /// bytes.
-fn copy(at: u64, len: usize, mut part: impl FnMut(Hpa, usize, usize)) {
+fn copy(at: Hpa, len: usize, mut part: impl FnMut(Hpa, usize, usize)) {
     let mut done = 0;
     while done < len {
         let here = at + done as u64;
-        let size = ((PAGE_SIZE - here % PAGE_SIZE) as usize).min(len - done);
-        part(Hpa(here), done, size);
+        let size = ((PAGE_SIZE - here.page_offset()) as usize).min(len - done);
+        part(here, done, size);
         done += size;
     }
 }
@@ -175,10 +171,7 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         }
         Code::CellCpus => {
             let cell = cell::get(request(buffer, len)?).ok_or(CallStatus::NoSuchCell)?;
-            words(
-                buffer,
-                cell.cpus().map(|cpu| cpu.apic_id.load(Ordering::Relaxed)),
-            )
+            words(buffer, cell.cpus().map(|cpu| cpu.apic_id().0))
         }
         Code::CellFunction => {
             let request: FunctionRequest = request(buffer, len)?;
@@ -189,7 +182,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         }
         Code::Stats => {
             let request: StatsRequest = request(buffer, len)?;
-            done(buffer, &stats(request.cpu).ok_or(CallStatus::BadResource)?)
+            done(
+                buffer,
+                &stats(plan_index(request.cpu)).ok_or(CallStatus::BadResource)?,
+            )
         }
         Code::ConsoleRead => {
             let request: ReadRequest = request(buffer, len)?;
@@ -276,16 +272,21 @@ fn info(vendor: &Vendor) -> Info {
     }
 }
 
-fn stats(index: u32) -> Option<Stats> {
+/// An index that a request names; none that is too large is a CPU's.
+fn plan_index(number: u32) -> PlanIndex {
+    PlanIndex(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+fn stats(index: PlanIndex) -> Option<Stats> {
     let cpu = percpu::cpu(index)?;
     let mut exits = [0; cellvisor_abi::call::ExitKind::COUNT];
     for (out, counter) in exits.iter_mut().zip(&cpu.exits) {
         *out = counter.load(Ordering::Relaxed);
     }
     Some(Stats {
-        apic_id: cpu.apic_id.load(Ordering::Relaxed),
+        apic_id: cpu.apic_id().0,
         owner: cpu.owner(),
-        virtual_id: cpu.virtual_id.load(Ordering::Relaxed),
+        virtual_id: cpu.virtual_id().0,
         running: cpu.activity() == percpu::Activity::Running,
         exits,
     })

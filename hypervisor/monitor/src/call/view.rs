@@ -3,7 +3,7 @@
 use crate::call::caller::Caller;
 use crate::cell::{self, Cell};
 use crate::cpu::kick;
-use crate::cpu::percpu::CpuShared;
+use crate::cpu::percpu::{self, CpuShared};
 use crate::mem::owners;
 use crate::mem::space::Space;
 use crate::refusal::Refusal;
@@ -12,6 +12,7 @@ use cellvisor_abi::call::{CellId, Owner};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::paging::{Attr, MapError, Stale};
+use core::ops::Range;
 
 /// Ends the root's view of a cell's memory, on all CPUs of the root.
 pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
@@ -31,7 +32,7 @@ pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> 
 /// an error a part of them may be unmapped.
 pub(super) fn unmap_from_root(
     caller: &mut Caller<'_>,
-    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+    ranges: impl FnOnce(&mut dyn FnMut(Range<Hpa>) -> Result<(), ()>) -> Result<(), ()>,
 ) -> Result<(), Refusal> {
     change_root(caller, Space::unmap, ranges)
 }
@@ -39,15 +40,15 @@ pub(super) fn unmap_from_root(
 /// Changes the root's view of ranges, for all CPUs of the root.
 pub(super) fn change_root(
     caller: &mut Caller<'_>,
-    change: fn(&mut Space, Gpa, u64) -> Result<Stale, MapError>,
-    ranges: impl FnOnce(&mut dyn FnMut(u64, u64) -> Result<(), ()>) -> Result<(), ()>,
+    change: fn(&mut Space, Range<Gpa>) -> Result<Stale, MapError>,
+    ranges: impl FnOnce(&mut dyn FnMut(Range<Hpa>) -> Result<(), ()>) -> Result<(), ()>,
 ) -> Result<(), Refusal> {
     let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     let mut stale: Option<Stale> = None;
-    let result = ranges(&mut |start, size| {
+    let result = ranges(&mut |range| {
         let mut space = root.space.lock();
         let space = space.as_mut().ok_or(())?;
-        let new = change(space, Gpa(start), size).map_err(|_| ())?;
+        let new = change(space, guest(range)).map_err(|_| ())?;
         stale = Some(match stale.take() {
             Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
             None => new,
@@ -70,9 +71,7 @@ pub(super) fn change_root(
 }
 
 fn root_cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
-    (0..crate::boot::boot_info().cpu_count)
-        .filter_map(crate::cpu::percpu::cpu)
-        .filter(|cpu| cpu.owner() == CellId::ROOT)
+    percpu::cpus().filter(|cpu| cpu.owner() == CellId::ROOT)
 }
 
 /// Lets the root see a cell's memory.
@@ -81,30 +80,35 @@ pub(super) fn show(cell: &Cell) -> Result<(), Refusal> {
     if cell.life.lock().visible {
         return Ok(());
     }
-    for_each_run(cell.owner(), &mut |start, size| {
+    for_each_run(cell.owner(), &mut |range| {
         let mut space = root.space.lock();
-        show_range(space.as_mut().ok_or(())?, start, start + size)
+        show_range(space.as_mut().ok_or(())?, range)
     })
     .map_err(|()| Refusal::from(CallStatus::NoMemory))?;
     cell.life.lock().visible = true;
     Ok(())
 }
 
-/// Maps what is not mapped of `at..end`. A part may be there still if a step
-/// before has failed half-way.
-fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
+/// Maps what is not mapped of a range. A part may be there still if a step before
+/// has failed half-way.
+fn show_range(space: &mut Space, range: Range<Hpa>) -> Result<(), ()> {
+    let end = range.end;
+    let mut at = range.start;
+    let map = |space: &mut Space, range: Range<Hpa>| {
+        let hpa = range.start;
+        space.map(guest(range), hpa, Attr::RAM)
+    };
     while at < end {
-        if let Some(mapping) = space.translate(Gpa(at)) {
-            at += mapping.size_left;
+        if let Some(mapping) = space.translate(at.identity()) {
+            at = at + mapping.size_left;
             continue;
         }
-        at = match space.map(Gpa(at), Hpa(at), end - at, Attr::RAM) {
+        at = match map(space, at..end) {
             Ok(()) => end,
             Err(MapError::Overlap(there)) => {
-                space
-                    .map(Gpa(at), Hpa(at), there.0 - at, Attr::RAM)
-                    .map_err(|_| ())?;
-                there.0
+                let there = there.identity();
+                map(space, at..there).map_err(|_| ())?;
+                there
             }
             Err(_) => return Err(()),
         };
@@ -112,17 +116,21 @@ fn show_range(space: &mut Space, mut at: u64, end: u64) -> Result<(), ()> {
     Ok(())
 }
 
-/// Calls `f` with start and size of all that `owner` has; the error of the first
-/// that fails.
+/// What the root calls a range.
+fn guest(range: Range<Hpa>) -> Range<Gpa> {
+    range.start.identity()..range.end.identity()
+}
+
+/// Calls `f` with all ranges that `owner` has; the error of the first that fails.
 pub(super) fn for_each_run(
     owner: Owner,
-    f: &mut dyn FnMut(u64, u64) -> Result<(), ()>,
+    f: &mut dyn FnMut(Range<Hpa>) -> Result<(), ()>,
 ) -> Result<(), ()> {
     let mut next = 0;
     loop {
         let run = owners::with(|o| o.pages.owned(owner).find(|run| run.start >= next));
         let Some(Some(run)) = run else { return Ok(()) };
-        f(run.start * PAGE_SIZE, (run.end - run.start) * PAGE_SIZE)?;
+        f(Hpa(run.start * PAGE_SIZE)..Hpa(run.end * PAGE_SIZE))?;
         next = run.end;
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cell::functions::{has_virtual, owner};
 use crate::dev::iommu::{self, Domain};
+use crate::dev::pci::config::Register;
 use crate::dev::pci::device::Device;
 use crate::dev::pci::msix::Msix;
 use crate::dev::pci::{Functions, MAX_FUNCTIONS, config};
@@ -18,9 +19,10 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
 use cellvisor_core::pci::{Bar, Bdf, Description, Function, claim, has_siblings};
+use core::ops::Range;
 
-const BARS: u16 = 0x10;
-const COMMAND: u16 = 0x04;
+const BARS: Register = Register(0x10);
+const COMMAND: Register = Register(0x04);
 /// Decoding of ports and of memory.
 const DECODES: u32 = 3;
 
@@ -60,9 +62,9 @@ fn look(
     }
     let (virtual_ids, bars) = match wanted.pf.map(Bdf::from_plan) {
         Some(pf) if owner(pf).is_some() => None,
-        Some(pf) => claim::virtual_parts(&wanted, pf, |at| config::read(window, pf, at)),
+        Some(pf) => claim::virtual_parts(&wanted, pf, |at| config::read(window, pf, Register(at))),
         None => {
-            let bars = claim::physical_bars(&wanted, |at| config::read(window, bdf, at));
+            let bars = claim::physical_bars(&wanted, |at| config::read(window, bdf, Register(at)));
             bars.map(|bars| (None, bars))
         }
     }
@@ -78,9 +80,9 @@ fn look(
             Bdf::from_plan(wanted.guest),
         ),
     };
-    let function =
-        Function::probe(about, |offset| config::read(window, bdf, offset)).map_err(|_| wrong())?;
-    let read = |at| config::read(window, bdf, at);
+    let function = Function::probe(about, |at| config::read(window, bdf, Register(at)))
+        .map_err(|_| wrong())?;
+    let read = |at| config::read(window, bdf, Register(at));
     if wanted.wire.is_some() && !claim::can_wire(&wanted, function.capabilities(), read) {
         return Err(wrong());
     }
@@ -88,14 +90,14 @@ fn look(
 }
 
 /// Bounds of a function's BARs in memory.
-fn memory(device: &Device) -> impl Iterator<Item = (u64, u64)> + '_ {
+fn memory(device: &Device) -> impl Iterator<Item = Range<Hpa>> + '_ {
     device
         .function
         .about()
         .bars
         .iter()
         .filter_map(|bar| match *bar {
-            Bar::Memory { base, size, .. } => Some((base, base.saturating_add(size))),
+            Bar::Memory { base, size, .. } => Some(Hpa(base)..Hpa(base.saturating_add(size))),
             _ => None,
         })
 }
@@ -103,18 +105,17 @@ fn memory(device: &Device) -> impl Iterator<Item = (u64, u64)> + '_ {
 /// Makes the cell the owner of the pages of BARs. Configuration space is the monitor's.
 pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refusal> {
     for device in functions.all() {
-        for (start, end) in memory(device) {
+        for bar in memory(device) {
             let plan = machine::plan();
             let ram = plan.iter().flat_map(|plan| plan.ram.iter().flatten());
             let ram = ram.map(|range| (range.start, range.size));
-            if !claim::can_map(start, end, machine::get().physical_end, ram) {
+            if !claim::can_map(&bar, machine::get().physical_end, ram) {
                 let resource = Resource::Function(device.plan.bdf);
                 return Err(bad(CallStatus::BadResource, resource));
             }
-            transfer(start / PAGE_SIZE, end / PAGE_SIZE, owner)?;
+            transfer(bar, owner)?;
         }
-        let guarded =
-            |page: Hpa| owners::with(|o| o.pages.owner(page.0 / PAGE_SIZE)) == Some(Owner::Monitor);
+        let guarded = |page: Hpa| owners::of(page) == Some(Owner::Monitor);
         if !config::page(device.bdf()).is_none_or(guarded) {
             return Err(bad(
                 CallStatus::BadResource,
@@ -125,7 +126,8 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
     Ok(())
 }
 
-fn transfer(first: u64, end: u64, to: Owner) -> Result<(), Refusal> {
+fn transfer(range: Range<Hpa>, to: Owner) -> Result<(), Refusal> {
+    let (first, end) = (range.start.page(), range.end.page());
     let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, to));
     result
         .unwrap_or(Err(OwnError::Full))
@@ -146,7 +148,8 @@ fn bars_are_true(window: &mut Window, device: &Device, cell: CellId) -> bool {
     let command = config::read(window, bdf, COMMAND) & 0xffff;
     config::write(window, bdf, COMMAND, command & !DECODES);
     let mut registers = [(0, 0); 6];
-    for (offset, register) in (BARS..).step_by(4).zip(&mut registers) {
+    for (bytes, register) in (0..).step_by(4).zip(&mut registers) {
+        let offset = BARS.plus(bytes);
         register.0 = config::read(window, bdf, offset);
         config::write(window, bdf, offset, u32::MAX);
         register.1 = config::read(window, bdf, offset);
@@ -208,35 +211,37 @@ pub(crate) fn map(functions: &Functions, space: &mut Space) -> Result<(), Refusa
     };
     for device in functions.all() {
         let guarded = device.msix.as_ref().map(Msix::guarded);
-        for (start, end) in memory(device) {
-            let hole = guarded.filter(|(from, _)| (start..end).contains(from));
-            let (from, until) = hole.unwrap_or((end, end));
-            identity(space, start, from)?;
-            identity(space, until, end)?;
+        for bar in memory(device) {
+            let hole = guarded.clone().filter(|hole| bar.contains(&hole.start));
+            let hole = hole.unwrap_or(bar.end..bar.end);
+            identity(space, bar.start..hole.start)?;
+            identity(space, hole.end..bar.end)?;
         }
         let mirror = device.msix.as_ref().and_then(Msix::mirror);
-        if let (Some((from, until)), Some(mirror)) = (guarded, mirror) {
-            put(space, from, mirror, until - from, MIRROR)?;
+        if let (Some(guarded), Some(mirror)) = (guarded, mirror) {
+            put(space, guarded, mirror, MIRROR)?;
         }
     }
     Ok(())
 }
 
-fn identity(space: &mut Space, start: u64, end: u64) -> Result<(), Refusal> {
-    if start >= end {
+fn identity(space: &mut Space, range: Range<Hpa>) -> Result<(), Refusal> {
+    let start = range.start;
+    if start >= range.end {
         return Ok(());
     }
-    put(space, start, Hpa(start), end - start, Attr::DEVICE)
+    put(space, range, start, Attr::DEVICE)
 }
 
-fn put(space: &mut Space, gpa: u64, hpa: Hpa, size: u64, attr: Attr) -> Result<(), Refusal> {
-    space
-        .map(Gpa(gpa), hpa, size, attr)
-        .map_err(|error| match error {
-            MapError::NoMemory => CallStatus::NoMemory.into(),
-            MapError::Overlap(at) => bad(CallStatus::BadResource, Resource::GuestPage(at.0)),
-            _ => bad(CallStatus::BadResource, Resource::GuestPage(gpa)),
-        })
+/// Maps `hpa` where the cell looks for the registers in `at`.
+fn put(space: &mut Space, at: Range<Hpa>, hpa: Hpa, attr: Attr) -> Result<(), Refusal> {
+    let at = at.start.identity()..at.end.identity();
+    let gpa = at.start;
+    space.map(at, hpa, attr).map_err(|error| match error {
+        MapError::NoMemory => CallStatus::NoMemory.into(),
+        MapError::Overlap(at) => bad(CallStatus::BadResource, Resource::GuestPage(at.0)),
+        _ => bad(CallStatus::BadResource, Resource::GuestPage(gpa.0)),
+    })
 }
 
 /// Makes the domain of a cell whose functions are confined.

@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::cell::cpu::Cpu;
 use crate::cell::memory::read;
 use crate::mem::map::Window;
-use cellvisor_core::addr::PAGE_SIZE;
+use cellvisor_core::addr::{Gpa, Gva, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::insn::{self, MAX_LEN, MmioInsn};
 use cellvisor_core::vcpu::{CpuState, RSP};
@@ -48,26 +48,26 @@ fn current_instruction(
             *bytes = kept;
             MAX_LEN
         }
-        None => fetch(cpu, base.wrapping_add(state.rip), bytes),
+        None => fetch(cpu, Gva(base.wrapping_add(state.rip)), bytes),
     };
     (state, mode, len)
 }
 
 /// Copies instruction bytes from the guest's linear address; how many could be
 /// read. They may end at a page that is not there.
-fn fetch(cpu: &mut Cpu<'_>, linear: u64, out: &mut [u8]) -> usize {
+fn fetch(cpu: &mut Cpu<'_>, linear: Gva, out: &mut [u8]) -> usize {
     let paging = cpu.vcpu.paging();
     let mut done = 0;
     while done < out.len() {
-        let at = linear.wrapping_add(done as u64);
+        let at = linear.0.wrapping_add(done as u64);
         let left = (PAGE_SIZE - at % PAGE_SIZE) as usize;
         let end = out.len().min(done + left);
         let (cell, window) = (cpu.cell, &mut cpu.window);
-        let gpa = walk::walk(&paging, at, |gpa| read_word(cell, window, gpa));
+        let gpa = walk::walk(&paging, at, |gpa| read_word(cell, window, Gpa(gpa)));
         let Some(part) = out.get_mut(done..end) else {
             break;
         };
-        if !gpa.is_some_and(|gpa| read(cell, window, gpa, part)) {
+        if !gpa.is_some_and(|gpa| read(cell, window, Gpa(gpa), part)) {
             break;
         }
         done = end;
@@ -75,7 +75,7 @@ fn fetch(cpu: &mut Cpu<'_>, linear: u64, out: &mut [u8]) -> usize {
     done
 }
 
-fn read_word(cell: &Cell, window: &mut Window, gpa: u64) -> Option<u64> {
+fn read_word(cell: &Cell, window: &mut Window, gpa: Gpa) -> Option<u64> {
     let mut word = [0; 8];
     read(cell, window, gpa, &mut word).then(|| u64::from_le_bytes(word))
 }

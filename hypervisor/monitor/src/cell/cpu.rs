@@ -3,13 +3,12 @@
 use crate::cell::{self, Cell, code, count};
 use crate::cpu::percpu::{Activity, CpuShared};
 use crate::cpu::reset::{self, Machine};
-use crate::log;
 use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
+use cellvisor_core::ids::VirtualId;
 use cellvisor_core::vcpu::{Event, RSP, Regs};
 use core::sync::atomic::Ordering;
-use log::log;
 
 /// This CPU: its guest, its owner, and what only it touches.
 pub(crate) struct Cpu<'a> {
@@ -48,8 +47,8 @@ impl<'a> Cpu<'a> {
     }
 
     /// Virtual APIC id.
-    pub(crate) fn virtual_id(&self) -> u32 {
-        self.shared.virtual_id.load(Ordering::Relaxed)
+    pub(crate) fn virtual_id(&self) -> VirtualId {
+        self.shared.virtual_id()
     }
 
     /// True for a CPU of the root.
@@ -101,12 +100,12 @@ impl Cpu<'_> {
             cs: state.cs.selector,
         };
         if self.is_root() {
-            log!(
-                "root failed: {} cpu={} rip={:#x}",
+            self.cell.log(format_args!(
+                "failed: {} cpu={} rip={:#x}",
                 cell::Reason(&reason),
                 self.virtual_id(),
                 regs.rip
-            );
+            ));
             if reason == FailReason::TripleFault {
                 reset::reset_machine();
             }

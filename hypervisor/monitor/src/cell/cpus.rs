@@ -21,7 +21,7 @@ pub(crate) fn assign_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>, owner: C
     let mut all = true;
     for (virtual_id, cpu) in (0..).zip(cpus) {
         let id = if owner == CellId::ROOT {
-            cpu.apic_id.load(Ordering::Relaxed)
+            cpu.apic_id().0
         } else {
             virtual_id
         };

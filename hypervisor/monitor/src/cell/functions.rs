@@ -2,12 +2,15 @@
 
 use crate::cell::{self, Cell};
 use crate::dev::iommu;
+use crate::dev::pci::config::Register;
 use crate::dev::pci::device::Written;
 use crate::dev::pci::{Functions, config};
 use crate::mem::map::Window;
 use crate::sync::Mutex;
 use cellvisor_abi::call::CellId;
+use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::ones;
+use cellvisor_core::ids::Port;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, route};
@@ -86,18 +89,18 @@ pub(crate) fn write(window: &mut Window, cell: &Cell, at: Bdf, access: Access, v
 /// Counts a message of the cell that leads nowhere it may.
 pub(crate) fn refused(cell: &Cell) {
     if cell::count(&cell.denied.mmio) {
-        crate::log::line(format_args!(
-            "cell={} denied interrupt message",
-            cell.name.as_str()
-        ));
+        cell.log(format_args!("denied interrupt message"));
     }
 }
 
 /// The cell reads in guarded pages of an MSI-X table; `None` if there are none.
-pub(crate) fn read_table(window: &mut Window, cell: &Cell, gpa: u64, size: u8) -> Option<u64> {
+pub(crate) fn read_table(window: &mut Window, cell: &Cell, gpa: Gpa, size: u8) -> Option<u64> {
     with(cell, |functions| {
-        let device = functions.all().iter().find(|device| device.guards(gpa))?;
-        Some(device.msix.as_ref()?.read(window, gpa, size))
+        let device = functions
+            .all()
+            .iter()
+            .find(|device| device.guards(gpa.identity()))?;
+        Some(device.msix.as_ref()?.read(window, gpa.identity(), size))
     })?
 }
 
@@ -105,22 +108,27 @@ pub(crate) fn read_table(window: &mut Window, cell: &Cell, gpa: u64, size: u8) -
 pub(crate) fn write_table(
     window: &mut Window,
     cell: &Cell,
-    gpa: u64,
+    gpa: Gpa,
     size: u8,
     value: u64,
 ) -> bool {
     with(cell, |functions| {
         let mut all = functions.all_mut().iter_mut();
-        let found = all.find(|device| device.guards(gpa));
-        found.is_some_and(|device| device.write_table(window, cell.cpu_indexes(), gpa, size, value))
+        let found = all.find(|device| device.guards(gpa.identity()));
+        found.is_some_and(|device| {
+            device.write_table(window, cell.cpu_indexes(), gpa.identity(), size, value)
+        })
     })
     .unwrap_or(false)
 }
 
 /// True if the cell's access at `gpa` is to a guarded page of an MSI-X table.
-pub(crate) fn is_table(cell: &Cell, gpa: u64) -> bool {
+pub(crate) fn is_table(cell: &Cell, gpa: Gpa) -> bool {
     with(cell, |functions| {
-        functions.all().iter().any(|device| device.guards(gpa))
+        functions
+            .all()
+            .iter()
+            .any(|device| device.guards(gpa.identity()))
     })
     .unwrap_or(false)
 }
@@ -142,7 +150,7 @@ pub(crate) fn root_read(window: &mut Window, bdf: Bdf, access: Access) -> u32 {
     if owner(bdf).is_some() {
         return access.extract(ABSENT);
     }
-    access.extract(config::read(window, bdf, access.dword()))
+    access.extract(config::read(window, bdf, Register(access.dword())))
 }
 
 /// The root writes it; false if that was refused.
@@ -159,7 +167,7 @@ fn may_write(window: &mut Window, bdf: Bdf, access: Access, value: u32) -> bool 
     if owner(bdf).is_some() {
         return false;
     }
-    let mut read = |offset| config::read(window, bdf, offset);
+    let mut read = |at| config::read(window, bdf, Register(at));
     if has_virtual(bdf) {
         let guards = |sriov: SrIov| sriov.guards(access);
         if SrIov::read(&mut read).ok().flatten().is_none_or(guards) {
@@ -176,7 +184,7 @@ fn may_write(window: &mut Window, bdf: Bdf, access: Access, value: u32) -> bool 
 }
 
 /// The root reads a data port; ones for a function of a cell.
-pub(crate) fn root_port_read(window: &mut Window, port: u16, size: u8) -> u64 {
+pub(crate) fn root_port_read(window: &mut Window, port: Port, size: u8) -> u64 {
     match config::of_root(port, size) {
         Some((bdf, access)) => u64::from(root_read(window, bdf, access)),
         None => ones(size),
@@ -184,7 +192,7 @@ pub(crate) fn root_port_read(window: &mut Window, port: u16, size: u8) -> u64 {
 }
 
 /// The root writes a data port; false if that was refused.
-pub(crate) fn root_port_write(window: &mut Window, port: u16, size: u8, value: u32) -> bool {
+pub(crate) fn root_port_write(window: &mut Window, port: Port, size: u8, value: u32) -> bool {
     config::of_root(port, size).is_some_and(|(bdf, access)| root_write(window, bdf, access, value))
 }
 
@@ -206,15 +214,12 @@ pub(crate) fn count_faults() {
         if let Some(cell) = culprit
             && cell::count(&cell.denied.dma)
         {
-            let name = cell.name.as_str();
             let (what, at) = match fault.access {
                 vtd::Access::Read(at) => ("read", at),
                 vtd::Access::Write(at) => ("write", at),
                 vtd::Access::Interrupt(index) => ("interrupt", u64::from(index)),
             };
-            crate::log::line(format_args!(
-                "cell={name} denied dma function={bdf} {what}={at:#x}"
-            ));
+            cell.log(format_args!("denied dma function={bdf} {what}={at:#x}"));
         }
     }
 }

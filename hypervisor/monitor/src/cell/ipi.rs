@@ -6,8 +6,12 @@ use crate::cpu::dest::means;
 use crate::cpu::percpu::{CpuShared, request};
 use crate::cpu::{apic, kick};
 use cellvisor_core::icr::{self, Dest, Ipi, Kind};
+use cellvisor_core::ids::VirtualId;
 use cellvisor_core::ioapic::Message;
 use core::sync::atomic::Ordering;
+
+/// The sender of interrupts that are no CPU's.
+const NO_ID: VirtualId = VirtualId(u32::MAX);
 
 /// Interrupt command: fixed delivery, asserted.
 const FIXED: u32 = 1 << 14;
@@ -27,7 +31,7 @@ pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
 /// Sends to each CPU of `cell` that `ipi` means. What it means beside them is
 /// counted and dropped. How many it meant.
 fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
-    let own_id = sender.map_or(u32::MAX, |cpu| cpu.virtual_id.load(Ordering::Relaxed));
+    let own = sender.map_or(NO_ID, CpuShared::virtual_id);
     let once = matches!(ipi.kind, Kind::LowestPriority(_));
     let mut reached = 0;
     let mut send = |target: &CpuShared| {
@@ -37,10 +41,12 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
         reached += 1;
     };
     if let Some(guest) = &cell.guest {
-        let targets = icr::targets(ipi.dest, own_id, guest.cpus.len() as u32);
-        targets.filter_map(|id| cell.cpu(id)).for_each(&mut send);
+        let targets = icr::targets(ipi.dest, own.0, guest.cpus.len() as u32);
+        targets
+            .filter_map(|id| cell.cpu(VirtualId(id)))
+            .for_each(&mut send);
     } else {
-        root_targets(cell, ipi.dest, own_id, &mut send);
+        root_targets(cell, ipi.dest, own, &mut send);
     }
     let must_reach = matches!(ipi.dest, Dest::Physical(_));
     if must_reach && reached == 0 && count(&cell.denied.ipi) {
@@ -50,15 +56,15 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
 }
 
 /// The root's ids are the physical ones, with gaps where cells have CPUs.
-fn root_targets(cell: &Cell, dest: Dest, own_id: u32, send: &mut impl FnMut(&CpuShared)) {
+fn root_targets(cell: &Cell, dest: Dest, own: VirtualId, send: &mut impl FnMut(&CpuShared)) {
     if let Dest::Physical(id) = dest {
-        cell.cpu(id).into_iter().for_each(send);
+        cell.cpu(VirtualId(id)).into_iter().for_each(send);
         return;
     }
-    let own = |cpu: &CpuShared| cpu.apic_id.load(Ordering::Relaxed) == own_id;
+    let is_own = |cpu: &CpuShared| cpu.virtual_id() == own;
     let meant = |cpu: &CpuShared| match dest {
-        Dest::SelfOnly => own(cpu),
-        Dest::AllButSelf => !own(cpu),
+        Dest::SelfOnly => is_own(cpu),
+        Dest::AllButSelf => !is_own(cpu),
         _ => means(dest, cpu),
     };
     cell.cpus().filter(|cpu| meant(cpu)).for_each(send);
@@ -69,10 +75,7 @@ fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
         Kind::Fixed(vector @ 16..) | Kind::LowestPriority(vector @ 16..) => {
             // SAFETY: `route` has found the target among the cell's CPUs.
             unsafe {
-                apic::send(
-                    target.apic_id.load(Ordering::Relaxed),
-                    FIXED | u32::from(vector),
-                );
+                apic::send(target.apic_id(), FIXED | u32::from(vector));
             }
         }
         Kind::Nmi => kick::send(target, request::NMI),
@@ -102,8 +105,5 @@ fn refused(cell: &Cell, kind: Kind) {
         Kind::ExtInt => "extint",
         Kind::Reserved => "reserved",
     };
-    crate::log::line(format_args!(
-        "cell={} denied ipi kind={what}",
-        cell.name.as_str()
-    ));
+    cell.log(format_args!("denied ipi kind={what}"));
 }

@@ -6,12 +6,12 @@ use cellvisor_core::addr::Gpa;
 
 /// Copies from guest-physical memory of `cell`, within a page. False if it is
 /// not there.
-pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: u64, out: &mut [u8]) -> bool {
+pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: Gpa, out: &mut [u8]) -> bool {
     let mapping = cell
         .space
         .lock()
         .as_ref()
-        .and_then(|space| space.translate(Gpa(gpa)));
+        .and_then(|space| space.translate(gpa));
     mapping.is_some_and(|mapping| {
         window.read(mapping.hpa, out);
         true
@@ -20,12 +20,12 @@ pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: u64, out: &mut [u8]) -
 
 /// Copies to guest-physical memory of `cell`, within a page. False if it is not
 /// there.
-pub(crate) fn write(cell: &Cell, window: &mut Window, gpa: u64, bytes: &[u8]) -> bool {
+pub(crate) fn write(cell: &Cell, window: &mut Window, gpa: Gpa, bytes: &[u8]) -> bool {
     let mapping = cell
         .space
         .lock()
         .as_ref()
-        .and_then(|space| space.translate(Gpa(gpa)));
+        .and_then(|space| space.translate(gpa));
     mapping.is_some_and(|mapping| {
         window.write(mapping.hpa, bytes);
         true

@@ -27,6 +27,7 @@ use cellvisor_abi::call::{
 use cellvisor_abi::{PAGE_SIZE, plan};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Table;
+use cellvisor_core::ids::{ApicId, PlanIndex, Port, VirtualId};
 use cellvisor_core::life;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::state::{self, Event};
@@ -39,7 +40,7 @@ pub(crate) const MAX_CELLS: usize = 257;
 /// Most CPUs of one cell.
 pub(crate) const MAX_CELL_CPUS: usize = 512;
 
-pub(crate) type Cpus = heapless::Vec<u16, MAX_CELL_CPUS>;
+pub(crate) type Cpus = heapless::Vec<PlanIndex, MAX_CELL_CPUS>;
 
 /// Accesses that were refused, counted by the CPUs that saw them.
 #[derive(Default)]
@@ -97,11 +98,11 @@ impl Bitmaps {
     }
 
     /// Whether accesses to a port exit.
-    pub(crate) fn set_port(&self, port: u16, intercepted: bool) {
-        let Some(byte) = self.io.get(usize::from(port) / 8) else {
+    pub(crate) fn set_port(&self, port: Port, intercepted: bool) {
+        let Some(byte) = self.io.get(usize::from(port.0) / 8) else {
             return;
         };
-        let bit = 1 << (port % 8);
+        let bit = 1 << (port.0 % 8);
         if intercepted {
             byte.fetch_or(bit, Ordering::Relaxed);
         } else {
@@ -126,7 +127,7 @@ pub(crate) struct Life {
 /// What only a cell beside the root has.
 pub(crate) struct Guest {
     /// Plan indexes of its CPUs, by virtual APIC id.
-    pub(crate) cpus: heapless::Vec<u16, MAX_CELL_CPUS>,
+    pub(crate) cpus: heapless::Vec<PlanIndex, MAX_CELL_CPUS>,
     /// Bytes of RAM.
     pub(crate) memory: u64,
     /// What its CPUs answer to CPUID.
@@ -250,28 +251,34 @@ impl Cell {
     /// Its CPUs, in the order of virtual ids. Of the root: all that it owns.
     pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static CpuShared> + '_ {
         let listed = self.guest.iter().flat_map(|guest| guest.cpus.iter());
-        let of_guest = listed.filter_map(|index| percpu::cpu(u32::from(*index)));
+        let of_guest = listed.filter_map(|index| percpu::cpu(*index));
         let is_root = self.guest.is_none();
         let of_root = percpu::cpus().filter(move |cpu| is_root && cpu.owner() == CellId::ROOT);
         of_guest.chain(of_root)
     }
 
     /// Plan indexes of its CPUs, by virtual id; none of the root.
-    pub(crate) fn cpu_indexes(&self) -> &[u16] {
+    pub(crate) fn cpu_indexes(&self) -> &[PlanIndex] {
         self.guest.as_ref().map_or(&[], |guest| &guest.cpus)
     }
 
     /// The CPU with this virtual id.
-    pub(crate) fn cpu(&self, virtual_id: u32) -> Option<&'static CpuShared> {
+    pub(crate) fn cpu(&self, id: VirtualId) -> Option<&'static CpuShared> {
         match &self.guest {
-            Some(guest) => percpu::cpu(u32::from(*guest.cpus.get(virtual_id as usize)?)),
-            None => percpu::cpu_by_apic_id(virtual_id).filter(|cpu| cpu.owner() == CellId::ROOT),
+            Some(guest) => percpu::cpu(*guest.cpus.get(id.0 as usize)?),
+            None => percpu::cpu_by_apic_id(ApicId(id.0)).filter(|cpu| cpu.owner() == CellId::ROOT),
         }
     }
 
     /// The state now.
     pub(crate) fn state(&self) -> State {
         self.life.lock().state
+    }
+
+    /// Writes a line about the cell, in the form of all of them.
+    #[inline(never)]
+    pub(crate) fn log(&self, what: core::fmt::Arguments<'_>) {
+        log!("cell={} {what}", self.name.as_str());
     }
 
     /// Applies an event; false if it is not possible now.
@@ -296,15 +303,19 @@ impl Cell {
                 StopReason::Reset => "reset",
                 StopReason::Panic => "panic",
             };
-            log!("cell={} stopped: {why}", self.name.as_str());
+            self.log(format_args!("stopped: {why}"));
             self.stop_cpus();
         }
         stopped
     }
 
     /// The cell did what it must not. The first reason counts.
-    pub(crate) fn fail(&self, reason: FailReason, cpu: u32, regs: Registers) {
-        let failure = Failure { reason, cpu, regs };
+    pub(crate) fn fail(&self, reason: FailReason, cpu: VirtualId, regs: Registers) {
+        let failure = Failure {
+            reason,
+            cpu: cpu.0,
+            regs,
+        };
         {
             let mut life = self.life.lock();
             let Ok(next) = state::next(life.state, Event::Fail) else {
@@ -314,17 +325,11 @@ impl Cell {
             life.failure = Some(failure);
             watch::tell();
         }
-        log!("cell={} failed: {}", self.name.as_str(), Reason(&reason));
-        log!(
-            "cell={} cpu={cpu} rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
-            self.name.as_str(),
-            regs.rip,
-            regs.cs,
-            regs.rflags,
-            regs.cr0,
-            regs.cr3,
-            regs.cr4
-        );
+        self.log(format_args!("failed: {}", Reason(&reason)));
+        self.log(format_args!(
+            "cpu={cpu} rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
+            regs.rip, regs.cs, regs.rflags, regs.cr0, regs.cr3, regs.cr4
+        ));
         self.stop_cpus();
     }
 

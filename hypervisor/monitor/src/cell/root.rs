@@ -6,20 +6,22 @@ use crate::dev::pci;
 use crate::mem::owners;
 use crate::sync::Mutex;
 use crate::vcpu::Vendor;
-use crate::{boot, log, machine};
+use crate::{boot, machine};
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, State};
 use cellvisor_abi::plan::SystemPlan;
 use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE};
+use cellvisor_core::ids::Port;
 use cellvisor_core::paging::{Attr, MapError, MemType, PageSize};
 use cellvisor_core::touch;
 pub(crate) use cellvisor_core::touch::Mapped;
+use core::ops::Range;
 
 /// Ports of a 16550.
 const UART_PORTS: u64 = 8;
 
 /// Where messages to CPUs are written, the registers of local APICs among them.
-const INTERRUPTS: u64 = 0xfee0_0000;
+const INTERRUPTS: Hpa = Hpa(0xfee0_0000);
 const INTERRUPTS_SIZE: u64 = 1 << 20;
 
 /// Makes the root cell: ownership of the monitor's own things, tables with all
@@ -47,19 +49,19 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()>
     let root = cell::put(root)?;
     if plan.log_port != 0 {
         for port in 0..UART_PORTS as u16 {
-            root.bitmaps.set_port(plan.log_port + port, true);
+            root.bitmaps.set_port(Port(plan.log_port).plus(port), true);
         }
     }
-    let data = pci::DATA_PORT..pci::DATA_PORT + 4;
+    let data = (0..4).map(|byte| pci::DATA_PORT.plus(byte));
     for port in core::iter::once(pci::ADDRESS_PORT).chain(data) {
         root.bitmaps.set_port(port, true);
     }
     map_apic(root)?;
     for range in plan.ram.iter().flatten() {
+        let start = Gpa(range.start);
         map_range(
             root,
-            range.start & !(PAGE_SIZE - 1),
-            range.start.checked_add(range.size)?,
+            start.align_down(PAGE_SIZE)..start.checked_add(range.size)?,
         )?;
     }
     Some(())
@@ -72,16 +74,16 @@ fn own_monitor(plan: &SystemPlan<'_>) -> Option<()> {
     let chunks = info.chunks.get(..info.chunk_count as usize)?;
     let apic = machine::get().apic_page;
     owners::with(|owners| {
-        let mut take = |start: u64, size: u64| {
-            let end = (start + size) / PAGE_SIZE;
+        let mut take = |start: Hpa, size: u64| {
+            let end = (start + size).page();
             owners
                 .pages
-                .transfer(start / PAGE_SIZE, end, Owner::Root, Owner::Monitor)
+                .transfer(start.page(), end, Owner::Root, Owner::Monitor)
                 .ok()
         };
         chunks
             .iter()
-            .try_for_each(|chunk| take(*chunk, CHUNK_SIZE))?;
+            .try_for_each(|chunk| take(Hpa(*chunk), CHUNK_SIZE))?;
         // All addresses that mean interrupts: a write there may be one.
         take(INTERRUPTS, INTERRUPTS_SIZE)?;
         // Each of the root's accesses to configuration space exits. What cannot be
@@ -116,21 +118,17 @@ fn map_apic(root: &Cell) -> Option<()> {
         execute: false,
         mem_type: MemType::Uncached,
     };
+    let page = facts.apic_page.identity();
     let mut space = root.space.lock();
     space
         .as_mut()?
-        .map(
-            Gpa(facts.apic_page),
-            Hpa(facts.apic_page),
-            PAGE_SIZE,
-            read_only,
-        )
+        .map(page..page + PAGE_SIZE, facts.apic_page, read_only)
         .ok()
 }
 
-/// Maps all of `start..end` that the root owns. `None` if the pool is empty.
-pub(crate) fn map_range(root: &Cell, start: u64, end: u64) -> Option<()> {
-    touch::map_range(&mut View(root), start, end).then_some(())
+/// Maps all of `range` that the root owns. `None` if the pool is empty.
+pub(crate) fn map_range(root: &Cell, range: Range<Gpa>) -> Option<()> {
+    touch::map_range(&mut View(root), range).then_some(())
 }
 
 /// The root's memory as `cellvisor_core::touch` asks for it.
@@ -141,19 +139,20 @@ impl touch::Memory for View<'_> {
         machine::get().largest_page
     }
 
-    fn end(&self) -> u64 {
-        machine::get().physical_end
+    fn end(&self) -> Gpa {
+        machine::get().physical_end.identity()
     }
 
-    fn mem_type(&self, address: u64) -> (MemType, u64) {
-        machine::get().mtrrs.uniform(address)
+    fn mem_type(&self, address: Gpa) -> (MemType, Gpa) {
+        let (mem_type, until) = machine::get().mtrrs.uniform(address.0);
+        (mem_type, Gpa(until))
     }
 
-    fn is_roots(&self, start: u64, end: u64) -> bool {
-        owners::is_roots(start / PAGE_SIZE..end / PAGE_SIZE)
+    fn is_roots(&self, block: Range<Gpa>) -> bool {
+        owners::is_roots(block.start.identity()..block.end.identity())
     }
 
-    fn map(&mut self, start: u64, size: u64, mem_type: MemType) -> Result<(), MapError> {
+    fn map(&mut self, block: Range<Gpa>, mem_type: MemType) -> Result<(), MapError> {
         let attr = Attr {
             read: true,
             write: true,
@@ -162,16 +161,17 @@ impl touch::Memory for View<'_> {
         };
         let mut space = self.0.space.lock();
         let space = space.as_mut().ok_or(MapError::NoMemory)?;
-        space.map(Gpa(start), Hpa(start), size, attr)
+        let hpa = block.start.identity();
+        space.map(block, hpa, attr)
     }
 }
 
 /// The root touched `gpa`, which is not mapped: maps the block around it if it
 /// is the root's. Device memory is mapped this way, when it is first used.
-pub(crate) fn map_on_touch(root: &Cell, gpa: u64) -> Mapped {
+pub(crate) fn map_on_touch(root: &Cell, gpa: Gpa) -> Mapped {
     let mapped = touch::map_around(&mut View(root), gpa);
     if mapped == Mapped::NoMemory {
-        log::line(format_args!("pool empty: root cannot map gpa={gpa:#x}"));
+        root.log(format_args!("cannot map gpa={gpa:#x}: pool empty"));
     }
     mapped
 }

@@ -4,7 +4,6 @@
 use crate::cpu::apic;
 use crate::cpu::percpu::{self, Activity, CpuShared};
 use cellvisor_abi::call::CellId;
-use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// Vector by which the root wants to be told; 0 for none. Who holds the lock may be
@@ -28,11 +27,10 @@ pub(crate) fn tell() {
     if *vector != 0
         && let Some(cpu) = percpu::cpus().find(runs)
     {
-        let target = cpu.apic_id.load(Ordering::Relaxed);
         // SAFETY: the root asked for this interrupt, and the CPU is the root's: one
         // that changes its owner waits in `settle` until this is sent, and forgets
         // it then.
-        unsafe { apic::send(target, FIXED | u32::from(*vector)) };
+        unsafe { apic::send(cpu.apic_id(), FIXED | u32::from(*vector)) };
     }
 }
 

@@ -4,8 +4,10 @@
 
 use crate::cpu::msr::read as read_msr;
 use crate::mem::map;
+use crate::sync::Micros;
 use crate::sync::{Once, wait_for};
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
+use cellvisor_core::ids::{ApicId, Msr};
 use x86::msr;
 
 const BASE_ENABLED: u64 = 1 << 11;
@@ -13,41 +15,57 @@ const BASE_X2APIC: u64 = 1 << 10;
 const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// First MSR of the x2APIC registers; register at MMIO offset n is MSR + n/16.
 const X2APIC: u32 = 0x800;
-/// Registers by their MMIO offset.
-const TPR: u32 = 0x80;
-const EOI: u32 = 0xb0;
+/// A register, by its offset in the memory-mapped page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Register(pub(crate) u32);
+
+impl Register {
+    /// The one that is `count` registers further up.
+    const fn plus(self, count: u32) -> Self {
+        Self(self.0 + 16 * count)
+    }
+
+    /// Its MSR in x2APIC mode.
+    const fn msr(self) -> u32 {
+        X2APIC + self.0 / 16
+    }
+}
+
+const TPR: Register = Register(0x80);
+const EOI: Register = Register(0xb0);
 /// Logical destination.
-pub(crate) const LDR: u32 = 0xd0;
-const SPURIOUS: u32 = 0xf0;
-const IN_SERVICE: u32 = 0x100;
-const REQUESTED: u32 = 0x200;
-const ERROR_STATUS: u32 = 0x280;
+pub(crate) const LDR: Register = Register(0xd0);
+const SPURIOUS: Register = Register(0xf0);
+const IN_SERVICE: Register = Register(0x100);
+const REQUESTED: Register = Register(0x200);
+const ERROR_STATUS: Register = Register(0x280);
 /// Software enable, in the spurious-interrupt register.
 const ENABLED: u32 = 1 << 8;
 /// Interrupt command, low half.
-pub(crate) const ICR_LOW: u32 = 0x300;
+pub(crate) const ICR_LOW: Register = Register(0x300);
 /// Interrupt command, high half (xAPIC only).
-pub(crate) const ICR_HIGH: u32 = 0x310;
+pub(crate) const ICR_HIGH: Register = Register(0x310);
 /// Version: how many entries the local vector table has, and whether there are
 /// AMD's further ones.
-const VERSION: u32 = 0x30;
+const VERSION: Register = Register(0x30);
 const VERSION_EXTENDED: u32 = 1 << 31;
-const LVT: [u32; 6] = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370];
+const LVT: Register = Register(0x320);
+const LVT_ENTRIES: u32 = 6;
 /// Entry of corrected machine checks, the seventh.
-const LVT_CMCI: u32 = 0x2f0;
+const LVT_CMCI: Register = Register(0x2f0);
 const CMCI: u32 = 6;
 /// AMD's features beyond, with the number of entries, and the first of these.
-const EXTENDED: u32 = 0x400;
-const EXTENDED_LVT: u32 = 0x500;
+const EXTENDED: Register = Register(0x400);
+const EXTENDED_LVT: Register = Register(0x500);
 const MOST_EXTENDED: u32 = 4;
-const TIMER_COUNT: u32 = 0x380;
+const TIMER_COUNT: Register = Register(0x380);
 const MASKED: u32 = 1 << 16;
 const PENDING: u32 = 1 << 12;
 /// Interrupt command: NMI, asserted.
 const NMI_COMMAND: u32 = 0x4400;
 
 /// Where the registers are mapped if the root runs in xAPIC mode.
-static REGISTERS: Once<u64> = Once::new();
+static REGISTERS: Once<Hva> = Once::new();
 
 /// How a local APIC is addressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +87,7 @@ pub(crate) fn mode() -> Option<Mode> {
 
 /// IA32_APIC_BASE.
 pub(crate) fn base() -> u64 {
-    read_msr(msr::IA32_APIC_BASE)
+    read_msr(Msr(msr::IA32_APIC_BASE))
 }
 
 /// Host-physical page of the memory-mapped registers.
@@ -84,28 +102,33 @@ pub(crate) fn map_registers() -> Option<()> {
 }
 
 /// Physical APIC id of this CPU.
-pub(crate) fn own_id() -> u32 {
+pub(crate) fn own_id() -> ApicId {
     let cpuid = raw_cpuid::CpuId::new();
     let extended = cpuid
         .get_extended_topology_info()
         .and_then(|mut levels| levels.next());
-    extended.map_or_else(
+    let id = extended.map_or_else(
         || {
             cpuid
                 .get_feature_info()
                 .map_or(0, |f| u32::from(f.initial_local_apic_id()))
         },
         |level| level.x2apic_id(),
-    )
+    );
+    ApicId(id)
 }
 
 /// Reads a register by its MMIO offset.
-pub(crate) fn read(register: u32) -> u32 {
+pub(crate) fn read(register: Register) -> u32 {
     match (mode(), REGISTERS.get()) {
-        (Some(Mode::X2apic), _) => read_msr(X2APIC + register / 16) as u32,
+        (Some(Mode::X2apic), _) => read_msr(Msr(register.msr())) as u32,
         (Some(Mode::Xapic), Some(base)) => {
             // SAFETY: the page is mapped, the offset is inside it.
-            unsafe { ((base + u64::from(register & 0xff0)) as *const u32).read_volatile() }
+            unsafe {
+                (*base + u64::from(register.0 & 0xff0))
+                    .ptr::<u32>()
+                    .read_volatile()
+            }
         }
         _ => 0,
     }
@@ -116,15 +139,19 @@ pub(crate) fn read(register: u32) -> u32 {
 /// # Safety
 ///
 /// Interrupt commands must have been checked against ownership.
-pub(crate) unsafe fn write(register: u32, value: u32) {
+pub(crate) unsafe fn write(register: Register, value: u32) {
     match (mode(), REGISTERS.get()) {
         // SAFETY: the caller names a register that exists in x2APIC mode.
         (Some(Mode::X2apic), _) => unsafe {
-            msr::wrmsr(X2APIC + register / 16, u64::from(value));
+            msr::wrmsr(register.msr(), u64::from(value));
         },
         (Some(Mode::Xapic), Some(base)) => {
             // SAFETY: the page is mapped, the offset is inside it.
-            unsafe { ((base + u64::from(register & 0xff0)) as *mut u32).write_volatile(value) };
+            unsafe {
+                (*base + u64::from(register.0 & 0xff0))
+                    .ptr::<u32>()
+                    .write_volatile(value)
+            };
         }
         _ => {}
     }
@@ -135,31 +162,31 @@ pub(crate) unsafe fn write(register: u32, value: u32) {
 /// # Safety
 ///
 /// The target must be one that the sender may interrupt this way.
-pub(crate) unsafe fn send(target: u32, command: u32) {
+pub(crate) unsafe fn send(target: ApicId, command: u32) {
     if mode() == Some(Mode::X2apic) {
         // SAFETY: the caller has checked the target.
         unsafe {
             msr::wrmsr(
-                X2APIC + ICR_LOW / 16,
-                u64::from(target) << 32 | u64::from(command),
+                ICR_LOW.msr(),
+                u64::from(target.0) << 32 | u64::from(command),
             )
         };
         return;
     }
     // A command that is still on its way is waited for; the APIC takes
     // microseconds.
-    wait_for(1_000, || read(ICR_LOW) & PENDING == 0);
+    wait_for(Micros(1_000), || read(ICR_LOW) & PENDING == 0);
     // SAFETY: as above; the guest's own writes to these two registers are
     // intercepted, so nobody is between them.
     unsafe {
-        write(ICR_HIGH, target << 24);
+        write(ICR_HIGH, target.0 << 24);
         write(ICR_LOW, command);
     }
 }
 
 /// Sends an NMI to the CPU with this physical id: the monitor's only way to get
 /// another CPU's attention.
-pub(crate) fn send_nmi(target: u32) {
+pub(crate) fn send_nmi(target: ApicId) {
     // SAFETY: every CPU of the plan runs the monitor, which takes NMIs at any
     // time.
     unsafe { send(target, NMI_COMMAND) };
@@ -176,8 +203,8 @@ pub(crate) fn hand_over(to: Mode, interruptible: impl FnOnce(fn())) {
     // SAFETY: the owner has lost this CPU; no command is sent. The APIC stays
     // enabled while interrupts are drained, for it holds them back otherwise.
     unsafe {
-        for entry in LVT {
-            write(entry, MASKED);
+        for entry in 0..LVT_ENTRIES {
+            write(LVT.plus(entry), MASKED);
         }
         for entry in further_entries() {
             write(entry, MASKED);
@@ -213,8 +240,8 @@ fn take_interrupts() {
 
 /// Whether this CPU has the entry of the local vector table with this MSR. An
 /// access to one that it does not have may show in its error status.
-pub(crate) fn has_entry(msr: u32) -> bool {
-    msr != X2APIC + LVT_CMCI / 16 || has_cmci(read(VERSION))
+pub(crate) fn has_entry(msr: Msr) -> bool {
+    msr.0 != LVT_CMCI.msr() || has_cmci(read(VERSION))
 }
 
 fn has_cmci(version: u32) -> bool {
@@ -222,7 +249,7 @@ fn has_cmci(version: u32) -> bool {
 }
 
 /// Entries of the local vector table that only some CPUs have.
-fn further_entries() -> impl Iterator<Item = u32> {
+fn further_entries() -> impl Iterator<Item = Register> {
     let version = read(VERSION);
     let cmci = has_cmci(version).then_some(LVT_CMCI);
     let extended = if version & VERSION_EXTENDED != 0 {
@@ -230,7 +257,7 @@ fn further_entries() -> impl Iterator<Item = u32> {
     } else {
         0
     };
-    let extended = (0..extended).map(|entry| EXTENDED_LVT + 16 * entry);
+    let extended = (0..extended).map(|entry| EXTENDED_LVT.plus(entry));
     cmci.into_iter().chain(extended)
 }
 
@@ -259,8 +286,8 @@ fn while_in_service() {
     }
 }
 
-fn any(registers: u32) -> bool {
-    (0..8).any(|word| read(registers + 16 * word) != 0)
+fn any(registers: Register) -> bool {
+    (0..8).any(|word| read(registers.plus(word)) != 0)
 }
 
 /// Changes the mode. From x2APIC to xAPIC leads through "off" only (SDM 3A,

@@ -5,27 +5,29 @@
 
 use crate::cpu::apic;
 use crate::cpu::percpu::{CpuShared, request};
+use crate::sync::Micros;
 use crate::sync::wait_for;
+use cellvisor_core::requests::Request;
 use core::sync::atomic::Ordering;
 
 /// How long a CPU may take to answer, in microseconds. It answers from any
 /// guest state within microseconds; emulated CPUs are at times not run at all.
-const PATIENCE_US: u64 = 3_000_000;
+const PATIENCE: Micros = Micros(3_000_000);
 
-/// Asks `cpu` for what the bits of `requests` say, and does not wait.
+/// Asks `cpu` for something, and does not wait.
 ///
 /// One NMI is under way at a time, so that it can be told from NMIs that are
 /// meant for the guest.
-pub(crate) fn send(cpu: &CpuShared, requests: u32) {
-    cpu.requests.fetch_or(requests, Ordering::AcqRel);
+pub(crate) fn send(cpu: &CpuShared, request: Request) {
+    cpu.requests.fetch_or(request.0, Ordering::AcqRel);
     if !cpu.kick_sent.swap(true, Ordering::AcqRel) {
-        apic::send_nmi(cpu.apic_id.load(Ordering::Relaxed));
+        apic::send_nmi(cpu.apic_id());
     }
 }
 
 /// Waits until `cpu` has done what was asked; false if it takes too long.
-pub(crate) fn wait(cpu: &CpuShared, requests: u32) -> bool {
-    wait_for(PATIENCE_US, || cpu.is_done(requests))
+pub(crate) fn wait(cpu: &CpuShared, request: Request) -> bool {
+    wait_for(PATIENCE, || cpu.is_done(request))
 }
 
 /// Makes all `cpus` but `own` forget second-level translations, and waits for

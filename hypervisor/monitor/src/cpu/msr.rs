@@ -3,23 +3,25 @@
 //! Source: SDM 2, "RDMSR", "WRMSR", "XSETBV"; SDM 4, "Model-Specific Registers
 //! (MSRs)".
 
+use cellvisor_core::ids::Msr;
+
 unsafe extern "C" {
-    fn rdmsr_checked(index: u32, value: *mut u64) -> u64;
-    fn wrmsr_checked(index: u32, value: u64) -> u64;
+    fn rdmsr_checked(index: Msr, value: *mut u64) -> u64;
+    fn wrmsr_checked(index: Msr, value: u64) -> u64;
     safe fn xsetbv_checked(index: u32, value: u64) -> u64;
 }
 
 /// Reads an MSR that is there. One that is not ends in `exceptions::fatal`, or in
 /// Linux's own handler before the first VM entry.
 #[inline(always)] // Two of them are on the way of each interrupt command.
-pub(crate) fn read(index: u32) -> u64 {
+pub(crate) fn read(index: Msr) -> u64 {
     // SAFETY: reading has no effect but the fault, which goes no further.
-    unsafe { x86::msr::rdmsr(index) }
+    unsafe { x86::msr::rdmsr(index.0) }
 }
 
 /// Reads an MSR that may not exist. Only with the monitor's own interrupt table
 /// loaded, that is, after the first VM entry.
-pub(crate) fn try_rdmsr(index: u32) -> Option<u64> {
+pub(crate) fn try_rdmsr(index: Msr) -> Option<u64> {
     let mut value = 0;
     // SAFETY: reading has no side effect on the monitor; #GP is turned into a
     // result by the exception stub.
@@ -31,7 +33,7 @@ pub(crate) fn try_rdmsr(index: u32) -> Option<u64> {
 /// # Safety
 ///
 /// The value must not change what the monitor itself relies on.
-pub(crate) unsafe fn try_wrmsr(index: u32, value: u64) -> bool {
+pub(crate) unsafe fn try_wrmsr(index: Msr, value: u64) -> bool {
     // SAFETY: the caller vouches for the effect; #GP becomes a result.
     unsafe { wrmsr_checked(index, value) == 0 }
 }

@@ -14,7 +14,9 @@ use crate::sync::Once;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{Backend, Owner};
 use cellvisor_abi::status::Unsupported;
+use cellvisor_core::ids::Msr;
 use cellvisor_core::outer::{self, AREAS, ASYNC_PF, ASYNC_PF_AS_EXIT, Area, Outer};
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 static OUTER: Once<Outer> = Once::new();
@@ -60,7 +62,7 @@ fn lasting() -> impl Iterator<Item = (usize, Area)> {
 /// Notes which areas the root has on this CPU, which enters now.
 pub(crate) fn enter(shared: &CpuShared) {
     for (place, area) in lasting() {
-        let value = msr::read(area.msr);
+        let value = msr::read(Msr(area.msr));
         note(shared, place, value);
         if area.msr == ASYNC_PF && value & ASYNC_PF_AS_EXIT != 0 {
             // SAFETY: KVM announces the feature, so it has the MSR; the value is the
@@ -79,7 +81,7 @@ pub(crate) fn leave(shared: &CpuShared) {
             .map_or(0, |value| value.load(Ordering::Relaxed));
         if area.msr == ASYNC_PF && value & ASYNC_PF_AS_EXIT != 0 {
             // SAFETY: KVM has taken the value from the root.
-            unsafe { msr::try_wrmsr(area.msr, value) };
+            unsafe { msr::try_wrmsr(Msr(area.msr), value) };
         }
     }
 }
@@ -88,7 +90,7 @@ pub(crate) fn leave(shared: &CpuShared) {
 pub(crate) fn clear(shared: &CpuShared) {
     for (place, area) in lasting() {
         // SAFETY: KVM forgets an area and writes there no more.
-        unsafe { msr::try_wrmsr(area.msr, 0) };
+        unsafe { msr::try_wrmsr(Msr(area.msr), 0) };
         note(shared, place, 0);
     }
 }
@@ -102,12 +104,12 @@ fn note(shared: &CpuShared, place: usize, value: u64) {
 /// The root names an area on this CPU; false if it cannot have it. KVM writes to
 /// physical memory, so the area must be the root's, and stay it: no page changes
 /// its owner meanwhile, nor as long as KVM writes there ([`first_area_in`]).
-pub(crate) fn set_area(shared: &CpuShared, msr: u32, value: u64) -> bool {
-    let Some((place, area)) = AREAS.into_iter().enumerate().find(|(_, a)| a.msr == msr) else {
+pub(crate) fn set_area(shared: &CpuShared, msr: Msr, value: u64) -> bool {
+    let Some((place, area)) = AREAS.into_iter().enumerate().find(|(_, a)| a.msr == msr.0) else {
         return false;
     };
     let mut carried = value;
-    if msr == ASYNC_PF {
+    if msr.0 == ASYNC_PF {
         carried &= !ASYNC_PF_AS_EXIT;
     }
     let set = |owners: &mut owners::Owners| {
@@ -125,10 +127,10 @@ pub(crate) fn set_area(shared: &CpuShared, msr: u32, value: u64) -> bool {
     owners::with(set) == Some(true)
 }
 
-/// Address of an area in these pages that KVM may write to, on any CPU.
-pub(crate) fn first_area_in(first_page: u64, end_page: u64) -> Option<u64> {
+/// Address of an area in pages with these numbers that KVM may write to, on any CPU.
+pub(crate) fn first_area_in(pages: Range<u64>) -> Option<u64> {
     let within = |(first, last): (u64, u64)| {
-        (first / PAGE_SIZE < end_page && last / PAGE_SIZE >= first_page).then_some(first)
+        (first / PAGE_SIZE < pages.end && last / PAGE_SIZE >= pages.start).then_some(first)
     };
     percpu::cpus().find_map(|cpu| {
         lasting().find_map(|(place, area)| {

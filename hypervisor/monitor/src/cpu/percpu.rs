@@ -4,9 +4,12 @@
 //! a stack, the shared part, and two pages that the hardware owns.
 
 use crate::boot;
-use crate::mem::{AREA_SIZE, STACK_SIZE, areas_start, memory_size};
+use crate::mem::{AREA_SIZE, AreaIndex, STACK_SIZE, areas_start, memory_size};
 use cellvisor_abi::call::{CellId, ExitKind};
 use cellvisor_abi::image::BASE;
+use cellvisor_core::addr::Hva;
+use cellvisor_core::ids::{ApicId, PlanIndex, VirtualId};
+use cellvisor_core::requests::Request;
 pub(crate) use cellvisor_core::requests::{self as request, Activity};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -54,6 +57,21 @@ pub(crate) struct CpuShared {
 const _: () = assert!(size_of::<CpuShared>() <= PAGE);
 
 impl CpuShared {
+    /// Its physical APIC id.
+    pub(crate) fn apic_id(&self) -> ApicId {
+        ApicId(self.apic_id.load(Ordering::Relaxed))
+    }
+
+    /// Its APIC id as its owner sees it.
+    pub(crate) fn virtual_id(&self) -> VirtualId {
+        VirtualId(self.virtual_id.load(Ordering::Relaxed))
+    }
+
+    /// Which area is the CPU's.
+    pub(crate) fn area(&self) -> AreaIndex {
+        AreaIndex(self.area.load(Ordering::Relaxed))
+    }
+
     /// What the CPU is doing.
     pub(crate) fn activity(&self) -> Activity {
         Activity::from_code(self.activity.load(Ordering::Acquire))
@@ -95,19 +113,19 @@ impl CpuShared {
     }
 
     /// True if the bits of `mask` are all clear: what was asked is done.
-    pub(crate) fn is_done(&self, mask: u32) -> bool {
-        self.requests.load(Ordering::Acquire) & mask == 0
+    pub(crate) fn is_done(&self, request: Request) -> bool {
+        self.requests.load(Ordering::Acquire) & request.0 == 0
     }
 }
 
 /// The pages of an area, by virtual address.
 #[derive(Clone, Copy)]
-pub(crate) struct Area(u64);
+pub(crate) struct Area(Hva);
 
 impl Area {
     /// From the pointer that [`claim_area`] gave.
     pub(crate) fn from_ptr(area: *mut u8) -> Self {
-        Self(area as u64)
+        Self(Hva::of(area))
     }
 
     /// The shared part.
@@ -115,11 +133,11 @@ impl Area {
         // SAFETY: the page behind the stack is zeroed memory of the monitor,
         // which lives as long as the monitor runs; zeros are a valid
         // `CpuShared`, and all its fields are atomic.
-        unsafe { &*((self.0 + STACK_SIZE as u64) as *const CpuShared) }
+        unsafe { &*(self.0 + STACK_SIZE as u64).ptr() }
     }
 
     /// The two pages that the hardware owns.
-    pub(crate) fn hardware_pages(self) -> [u64; 2] {
+    pub(crate) fn hardware_pages(self) -> [Hva; 2] {
         let first = self.0 + (STACK_SIZE + PAGE) as u64;
         [first, first + PAGE as u64]
     }
@@ -138,13 +156,13 @@ pub(crate) extern "C" fn claim_area() -> *mut u8 {
     let info = boot::boot_info();
     let index = ARRIVED.fetch_add(1, Ordering::AcqRel);
     let area = areas_start() + u64::from(index) * AREA_SIZE as u64;
-    let fits = index < info.cpu_count && area + AREA_SIZE as u64 <= BASE + memory_size();
+    let fits = index < info.cpu_count && (area + AREA_SIZE as u64).0 <= BASE + memory_size();
     if !fits {
         return core::ptr::null_mut();
     }
     let shared = Area(area).shared();
     shared.area.store(index, Ordering::Relaxed);
-    area as *mut u8
+    area.ptr()
 }
 
 /// CPUs by their index in the system plan.
@@ -153,9 +171,9 @@ static CPUS: [AtomicPtr<CpuShared>; MAX_CPUS] =
 
 /// Makes a CPU known under its index in the plan; false if the index is taken
 /// or too large.
-pub(crate) fn register(index: u32, shared: &'static CpuShared) -> bool {
+pub(crate) fn register(index: PlanIndex, shared: &'static CpuShared) -> bool {
     let new = core::ptr::from_ref(shared).cast_mut();
-    CPUS.get(index as usize).is_some_and(|slot| {
+    CPUS.get(usize::from(index.0)).is_some_and(|slot| {
         slot.compare_exchange(
             core::ptr::null_mut(),
             new,
@@ -167,19 +185,20 @@ pub(crate) fn register(index: u32, shared: &'static CpuShared) -> bool {
 }
 
 /// The CPU with this index in the plan.
-pub(crate) fn cpu(index: u32) -> Option<&'static CpuShared> {
-    let slot = CPUS.get(index as usize)?.load(Ordering::Acquire);
+pub(crate) fn cpu(index: PlanIndex) -> Option<&'static CpuShared> {
+    let slot = CPUS.get(usize::from(index.0))?.load(Ordering::Acquire);
     // SAFETY: only `register` stores here, and only references that live as
     // long as the monitor.
     unsafe { slot.as_ref() }
 }
 
 /// All CPUs, by index in the plan.
-pub(crate) fn cpus() -> impl Iterator<Item = &'static CpuShared> {
-    (0..boot::boot_info().cpu_count).filter_map(cpu)
+pub(crate) fn cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
+    let count = boot::boot_info().cpu_count.min(MAX_CPUS as u32) as u16;
+    (0..count).map(PlanIndex).filter_map(cpu)
 }
 
 /// The CPU with this physical APIC id.
-pub(crate) fn cpu_by_apic_id(apic_id: u32) -> Option<&'static CpuShared> {
-    cpus().find(|cpu| cpu.apic_id.load(Ordering::Relaxed) == apic_id)
+pub(crate) fn cpu_by_apic_id(apic_id: ApicId) -> Option<&'static CpuShared> {
+    cpus().find(|cpu| cpu.apic_id() == apic_id)
 }

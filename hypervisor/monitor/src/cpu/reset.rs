@@ -5,6 +5,7 @@
 //! State"; SDM 4, "Model-Specific Registers (MSRs)"; SDM 1, "XRSTOR".
 
 use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
+use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{CR0_CD, CR0_NW};
 
 /// MSRs that guests write directly, or that the hardware fills for them, and
@@ -86,16 +87,16 @@ impl Machine {
         for index in [HW_FEEDBACK_CONFIG, PEBS_ENABLE] {
             // Nothing is written to memory any more; Linux loses a hint about its
             // scheduling, and samples.
-            set(index, 0);
+            set(Msr(index), 0);
         }
-        Self(KEPT.map(try_rdmsr))
+        Self(KEPT.map(|index| try_rdmsr(Msr(index))))
     }
 
     /// Makes them so again.
     pub(crate) fn restore(&self) {
         for (index, value) in KEPT.iter().zip(self.0) {
             if let Some(value) = value {
-                set(*index, value);
+                set(Msr(*index), value);
             }
         }
     }
@@ -115,7 +116,7 @@ static INITIAL: Initial = {
 };
 
 /// Sets one of the MSRs above, if the CPU has it.
-fn set(index: u32, value: u64) {
+fn set(index: Msr, value: u64) {
     // SAFETY: none of them matters to the monitor: it uses no SYSCALL, no shadow
     // stacks, no deadline timer, no protection keys and no counters; with the values
     // that are kept it has run before.
@@ -127,7 +128,7 @@ pub(crate) fn clear_cpu() {
     let counters = COUNTERS.iter();
     let counters = counters.flat_map(|(first, count)| (*first..first + count).map(|msr| (msr, 0)));
     for (index, value) in CLEARED.iter().copied().chain(counters) {
-        set(index, value);
+        set(Msr(index), value);
     }
     let features = raw_cpuid::CpuId::new();
     let xsave = features.get_feature_info().is_some_and(|f| f.has_xsave());

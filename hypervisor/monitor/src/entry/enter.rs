@@ -13,11 +13,13 @@ use crate::cpu::percpu::{self, Area, CpuShared};
 use crate::cpu::{apic, gdt, outer, stack};
 use crate::dev::{ioapic, iommu, pci};
 use crate::entry::run;
+use crate::mem::AreaIndex;
 use crate::mem::map::{self, Window};
 use crate::mem::pool;
 use crate::refusal::EnterError;
-use crate::switch::frame::{self, EntryFrame};
-use crate::switch::together::{self, Outcome, PATIENCE_US, all_enter};
+use crate::switch::frame::{self, Cr3, EntryFrame};
+use crate::switch::together::{self, Outcome, PATIENCE, all_enter};
+use crate::sync::Micros;
 use crate::sync::{self, wait_for};
 use crate::vcpu::svm::Svm;
 use crate::vcpu::vmx::Vmx;
@@ -25,6 +27,7 @@ use crate::vcpu::{Backend, Vcpu, Vendor};
 use crate::{boot, log, machine};
 use cellvisor_abi::plan::{Inject, TSC_KHZ};
 use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::vcpu::{CpuState, Regs};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +36,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 static SHARED: AtomicU64 = AtomicU64::new(0);
 
 /// Called by `monitor_entry` on this CPU's stack. Returns only on failure.
-pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr3: u64) -> u64 {
+pub(crate) extern "C" fn enter(area: *mut u8, frame: *const EntryFrame, linux_cr3: Cr3) -> u64 {
     let area = Area::from_ptr(area);
     // SAFETY: the entry has just pushed the frame on Linux's stack, which stays
     // as it is until this call returns.
@@ -62,8 +65,7 @@ fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError 
         Ok(cpu) => cpu,
         Err(error) => return error,
     };
-    let index = u64::from(area.shared().area.load(Ordering::Relaxed));
-    let distance = map::guarded_stack(index);
+    let distance = map::guarded_stack(area.shared().area());
     // SAFETY: `map::init` has mapped this CPU's stack there; areas and guarded
     // stacks are whole pages apart.
     unsafe { stack::on_guarded_stack::<_, ()>(distance, || run::run(cpu, regs)) };
@@ -74,7 +76,7 @@ fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError 
 /// The part that is done once, by the first CPU, while the others wait.
 fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
     let encode = |e: EnterError| u64::from(e.detail) << 32 | u64::from(e.status.code()) << 1;
-    if area.shared().area.load(Ordering::Relaxed) == 0 {
+    if area.shared().area() == AreaIndex(0) {
         let result = everyone_here().and_then(|()| {
             // SAFETY: the other CPUs wait for this one.
             unsafe { stack::on_large_stack(|| prepare_shared(vendor)) }.unwrap_or(Ok(()))
@@ -83,7 +85,7 @@ fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
         return result;
     }
     let mut seen = 0;
-    wait_for(2 * PATIENCE_US, || {
+    wait_for(Micros(2 * PATIENCE.0), || {
         seen = SHARED.load(Ordering::Acquire);
         seen != 0
     });
@@ -96,7 +98,7 @@ fn share(area: Area, vendor: &'static Vendor) -> Result<(), EnterError> {
 
 fn everyone_here() -> Result<(), EnterError> {
     let expected = boot::boot_info().cpu_count;
-    if wait_for(PATIENCE_US, || percpu::arrived() >= expected) {
+    if wait_for(PATIENCE, || percpu::arrived() >= expected) {
         return Ok(());
     }
     Err(EnterError {
@@ -134,7 +136,7 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     root::init(&plan, vendor).ok_or(no_memory)?;
     iommu::init(&plan).ok_or(no_memory)?;
     ioapic::init(&plan);
-    log::set_port(plan.log_port);
+    log::set_port(Port(plan.log_port));
     Ok(())
 }
 
@@ -154,7 +156,7 @@ fn prepare<'a>(
 ) -> Result<Cpu<'a>, EnterError> {
     let mut own = vcpu.and_then(|vcpu| prepare_own(area, state, vcpu));
     if let Some(Inject::LateCpu(_)) = injected(area.shared()) {
-        wait_for(2 * PATIENCE_US, together::is_settled);
+        wait_for(Micros(2 * PATIENCE.0), together::is_settled);
     }
     let outcome = all_enter(own.as_mut().ok().map(|cpu| &mut cpu.window));
     match own {
@@ -180,22 +182,22 @@ fn check_own(area: Area) -> Result<(), EnterError> {
         .iter()
         .flatten()
         .enumerate()
-        .find(|(_, cpu)| cpu.apic_id == apic_id);
+        .find(|(_, cpu)| cpu.apic_id == apic_id.0);
     let (index, cpu) = found.ok_or(EnterError {
         status: EnterStatus::UnknownCpu,
-        detail: apic_id,
+        detail: apic_id.0,
     })?;
     if apic::mode() != Some(machine::get().root_apic) {
         return Err(EnterStatus::ApicMode.into());
     }
-    shared.apic_id.store(apic_id, Ordering::Relaxed);
+    shared.apic_id.store(apic_id.0, Ordering::Relaxed);
     shared.linux.store(cpu.linux, Ordering::Relaxed);
-    shared.virtual_id.store(apic_id, Ordering::Relaxed);
+    shared.virtual_id.store(apic_id.0, Ordering::Relaxed);
     shared.ldr.store(apic::read(apic::LDR), Ordering::Relaxed);
-    if !percpu::register(index as u32, shared) {
+    if !percpu::register(PlanIndex(index as u16), shared) {
         return Err(EnterError {
             status: EnterStatus::UnknownCpu,
-            detail: apic_id,
+            detail: apic_id.0,
         });
     }
     Ok(())
@@ -205,7 +207,7 @@ fn check_own(area: Area) -> Result<(), EnterError> {
 fn injected(own: &CpuShared) -> Option<Inject> {
     let inject = machine::plan()?.inject?;
     let (Inject::FailCpu(index) | Inject::LateCpu(index)) = inject;
-    percpu::cpu(index).filter(|cpu| core::ptr::eq(*cpu, own))?;
+    percpu::cpu(PlanIndex(index as u16)).filter(|cpu| core::ptr::eq(*cpu, own))?;
     Some(inject)
 }
 
@@ -219,7 +221,7 @@ fn prepare_own<'a>(
         status: EnterStatus::NoMemory,
         detail: 0,
     };
-    let window = Window::new(shared.area.load(Ordering::Relaxed)).ok_or(no_memory);
+    let window = Window::new(shared.area()).ok_or(no_memory);
     let root = cell::get(cellvisor_abi::call::CellId::ROOT).ok_or(no_memory);
     let injected = matches!(injected(shared), Some(Inject::FailCpu(_)));
     let (Ok(window), Ok(root), false) = (window, root, injected) else {

@@ -5,14 +5,17 @@
 
 use crate::cell::cpu::Cpu;
 use cellvisor_core::cpuid::{self, Dynamic};
+use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{CR4_OSXSAVE, RAX, RBX, RCX, RDX};
 
 /// Handles the exit: from the cell's table, or the machine's own answer with
 /// little changed for the root.
 pub(crate) fn handle(cpu: &mut Cpu<'_>) {
-    let leaf = cpu.regs.0[RAX] as u32;
-    let sub = cpu.regs.0[RCX] as u32;
-    let [a, b, c, d] = answer(cpu, leaf, sub);
+    let question = Question {
+        leaf: cpu.regs.0[RAX] as u32,
+        subleaf: cpu.regs.0[RCX] as u32,
+    };
+    let [a, b, c, d] = answer(cpu, question);
     cpu.regs.0[RAX] = u64::from(a);
     cpu.regs.0[RBX] = u64::from(b);
     cpu.regs.0[RCX] = u64::from(c);
@@ -20,12 +23,20 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
     cpu.advance();
 }
 
-fn answer(cpu: &Cpu<'_>, leaf: u32, sub: u32) -> [u32; 4] {
+/// What CPUID is asked for.
+#[derive(Clone, Copy)]
+struct Question {
+    leaf: u32,
+    subleaf: u32,
+}
+
+fn answer(cpu: &Cpu<'_>, question: Question) -> [u32; 4] {
+    let Question { leaf, subleaf } = question;
     let cr4 = cpu.vcpu.cr4();
     let Some(guest) = &cpu.cell.guest else {
-        let native = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
+        let native = raw_cpuid::native_cpuid::cpuid_count(leaf, subleaf);
         let regs = [native.eax, native.ebx, native.ecx, native.edx];
-        return cpuid::root(leaf, sub, regs, cr4);
+        return cpuid::root(leaf, subleaf, regs, cr4);
     };
     let (xcr0, xss) = if leaf == STATE_SIZES {
         state_components(cr4)
@@ -33,12 +44,12 @@ fn answer(cpu: &Cpu<'_>, leaf: u32, sub: u32) -> [u32; 4] {
         (0, 0)
     };
     let now = Dynamic {
-        virtual_id: cpu.virtual_id(),
+        virtual_id: cpu.virtual_id().0,
         cr4,
         xcr0,
         xss,
     };
-    guest.cpuid.lookup(leaf, sub, &now)
+    guest.cpuid.lookup(leaf, subleaf, &now)
 }
 
 /// The leaf whose answer depends on XCR0 and IA32_XSS.
@@ -53,5 +64,8 @@ fn state_components(cr4: u64) -> (u64, u64) {
     // SAFETY: the guest has switched XSAVE on, so the CPU has it, and the
     // monitor's CR4 has OSXSAVE set.
     let xcr0 = unsafe { x86::controlregs::xcr0() };
-    (xcr0.bits(), crate::cpu::msr::try_rdmsr(XSS).unwrap_or(0))
+    (
+        xcr0.bits(),
+        crate::cpu::msr::try_rdmsr(Msr(XSS)).unwrap_or(0),
+    )
 }

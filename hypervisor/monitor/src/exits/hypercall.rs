@@ -6,6 +6,7 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{count, ipi};
 use crate::cpu::outer;
 use cellvisor_abi::call::Code;
+use cellvisor_core::ids::VirtualId;
 use cellvisor_core::outer::{BAD_ARGUMENT, Call, Interrupts, UNKNOWN_CALL};
 use cellvisor_core::vcpu::{Event, RAX, RBX, RCX, RDX, RSI};
 
@@ -38,12 +39,11 @@ fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
     // SAFETY: there is a KVM; each use below has seen whom the call reaches.
     let pass_on = || unsafe { outer::call(backend, number, args) };
     match cellvisor_core::outer::call(number, args) {
-        Call::Kick(id) | Call::Yield(id) if cpu.cell.cpu(id).is_some() => pass_on(),
+        Call::Kick(id) | Call::Yield(id) if cpu.cell.cpu(VirtualId(id)).is_some() => pass_on(),
         Call::Kick(id) | Call::Yield(id) => {
             if count(&cpu.cell.denied.ipi) {
-                crate::log::line(format_args!(
-                    "cell={} denied hypercall number={number} apic-id={id}",
-                    cpu.cell.name.as_str()
+                cpu.cell.log(format_args!(
+                    "denied hypercall number={number} apic-id={id}",
                 ));
             }
             // As KVM answers where no such CPU is.

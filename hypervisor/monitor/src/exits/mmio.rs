@@ -14,7 +14,7 @@ use crate::machine;
 use crate::mem::map::Window;
 use crate::mem::owners;
 use cellvisor_abi::call::{ExitKind, FailReason, Owner};
-use cellvisor_core::addr::PAGE_SIZE;
+use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::icr;
 use cellvisor_core::insn::{self, Bus, MmioInsn, Op};
@@ -41,29 +41,29 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>, access: MemoryAccess) {
 struct Machine;
 
 impl target::Map for Machine {
-    fn xapic(&self) -> Option<u64> {
+    fn xapic(&self) -> Option<Gpa> {
         let machine = machine::get();
-        (machine.root_apic == apic::Mode::Xapic).then_some(machine.apic_page)
+        (machine.root_apic == apic::Mode::Xapic).then_some(machine.apic_page.identity())
     }
 
-    fn end(&self) -> u64 {
-        machine::get().physical_end
+    fn end(&self) -> Gpa {
+        machine::get().physical_end.identity()
     }
 
-    fn owner(&self, address: u64) -> Option<Owner> {
-        owners::of(address)
+    fn owner(&self, address: Gpa) -> Option<Owner> {
+        owners::of(address.identity())
     }
 
-    fn config(&self, address: u64) -> Option<(Bdf, u16)> {
-        pci::config_at(address)
+    fn config(&self, address: Gpa) -> Option<(Bdf, u16)> {
+        pci::config_at(address.identity())
     }
 
-    fn is_ioapic(&self, address: u64) -> bool {
-        ioapic::is_register(address)
+    fn is_ioapic(&self, address: Gpa) -> bool {
+        ioapic::is_register(address.identity())
     }
 
-    fn is_iommu(&self, address: u64) -> bool {
-        iommu::is_register(address)
+    fn is_iommu(&self, address: Gpa) -> bool {
+        iommu::is_register(address.identity())
     }
 }
 
@@ -71,20 +71,20 @@ impl target::Map for Machine {
 struct Devices<'a>(&'a Cell);
 
 impl target::CellMap for Devices<'_> {
-    fn ioapic(&self) -> Option<u64> {
+    fn ioapic(&self) -> Option<Gpa> {
         let layout = &self.0.guest.as_ref()?.layout;
-        (layout.ioapic != 0).then_some(layout.ioapic)
+        (layout.ioapic != 0).then_some(Gpa(layout.ioapic))
     }
 
     fn has_functions(&self) -> bool {
         functions::any(self.0)
     }
 
-    fn config(&self, address: u64) -> Option<(Bdf, u16)> {
-        pci::config_at(address)
+    fn config(&self, address: Gpa) -> Option<(Bdf, u16)> {
+        pci::config_at(address.identity())
     }
 
-    fn is_table(&self, address: u64) -> bool {
+    fn is_table(&self, address: Gpa) -> bool {
         functions::is_table(self.0, address)
     }
 }
@@ -107,8 +107,8 @@ fn root_memory(cpu: &mut Cpu<'_>, access: MemoryAccess) {
         Mapped::Size(_) | Mapped::Already => {}
         Mapped::NotOwned | Mapped::NoMemory => {
             if cpu.denied(|denied| &denied.mmio) {
-                crate::log::line(format_args!(
-                    "root denied memory gpa={:#x} write={} rip={:#x}",
+                cpu.cell.log(format_args!(
+                    "denied memory gpa={:#x} write={} rip={:#x}",
                     access.gpa,
                     access.write,
                     cpu.vcpu.rip()
@@ -127,16 +127,15 @@ fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: CellTarget) {
         CellTarget::Table => Registers::Table,
         CellTarget::Absent => Registers::Absent,
         CellTarget::Nothing => {
-            let (write, execute) = (access.write, access.execute);
             return cpu.fail(FailReason::Memory {
-                gpa,
-                write,
-                execute,
+                gpa: gpa.0,
+                write: access.write,
+                execute: access.execute,
             });
         }
     };
     if !emulate(cpu, access, registers) {
-        cpu.fail(FailReason::Instruction { gpa });
+        cpu.fail(FailReason::Instruction { gpa: gpa.0 });
     }
 }
 
@@ -179,9 +178,8 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
     let refused = emulated.refused;
     cpu.regs.0 = regs;
     if refused && cpu.denied(|denied| registers.counter(denied)) {
-        crate::log::line(format_args!(
-            "cell={} denied write gpa={:#x} rip={rip:#x}",
-            cpu.cell.name.as_str(),
+        cpu.cell.log(format_args!(
+            "denied write gpa={:#x} rip={rip:#x}",
             access.gpa
         ));
     }
@@ -202,7 +200,7 @@ impl Registers {
 struct Emulated<'a> {
     cell: &'a Cell,
     window: &'a mut Window,
-    gpa: u64,
+    gpa: Gpa,
     registers: Registers,
     refused: bool,
 }
@@ -217,8 +215,8 @@ impl Bus for Emulated<'_> {
                     Some(_) => functions::read(window, cell, bdf, access),
                 })
             }),
-            Registers::IoApic => ioapic::root_read(window, gpa),
-            Registers::Iommu => iommu::root_read(gpa, size),
+            Registers::IoApic => ioapic::root_read(window, gpa.identity()),
+            Registers::Iommu => iommu::root_read(gpa.identity(), size),
             Registers::Table => functions::read_table(window, cell, gpa, size),
             Registers::Absent => None,
         };
@@ -234,8 +232,8 @@ impl Bus for Emulated<'_> {
                     Some(_) => functions::write(window, cell, bdf, access, value as u32),
                 })
             }
-            Registers::IoApic => ioapic::root_write(window, gpa, value) == Some(true),
-            Registers::Iommu => iommu::root_write(window, gpa, size, value),
+            Registers::IoApic => ioapic::root_write(window, gpa.identity(), value) == Some(true),
+            Registers::Iommu => iommu::root_write(window, gpa.identity(), size, value),
             Registers::Table => functions::write_table(window, cell, gpa, size, value),
             Registers::Absent => false,
         };
@@ -254,7 +252,7 @@ fn xapic_write(cpu: &mut Cpu<'_>, access: MemoryAccess) {
         return;
     };
     let value = value as u32;
-    let register = (access.gpa & 0xff0) as u32;
+    let register = apic::Register((access.gpa.page_offset() & 0xff0) as u32);
     if let Op::Exchange { target, .. } = insn.op {
         target.set(&mut cpu.regs.0, u64::from(apic::read(register)));
     }
@@ -277,10 +275,10 @@ fn xapic_write(cpu: &mut Cpu<'_>, access: MemoryAccess) {
 
 fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let (Some(insn), Some(guest)) = (instruction(cpu, access), &cpu.cell.guest) else {
-        cpu.fail(FailReason::Instruction { gpa: access.gpa });
+        cpu.fail(FailReason::Instruction { gpa: access.gpa.0 });
         return;
     };
-    let offset = access.gpa % PAGE_SIZE;
+    let offset = access.gpa.page_offset();
     match insn.op {
         Op::Load { target, .. } => {
             let window = &mut cpu.window;
@@ -301,7 +299,7 @@ fn ioapic_access(cpu: &mut Cpu<'_>, access: MemoryAccess) {
             });
         }
         _ => {
-            cpu.fail(FailReason::Instruction { gpa: access.gpa });
+            cpu.fail(FailReason::Instruction { gpa: access.gpa.0 });
             return;
         }
     }

@@ -11,11 +11,9 @@ pub(crate) mod port;
 use crate::cell::cpu::Cpu;
 use crate::cell::functions;
 use crate::cpu::msr::try_xsetbv;
-use crate::log;
 use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::exit::Exit;
 use cellvisor_core::vcpu::{Event, RSP};
-use log::log;
 
 impl Cpu<'_> {
     /// Carries out what an exit asks for.
@@ -64,8 +62,8 @@ impl Cpu<'_> {
             return;
         }
         if self.shared.counted(ExitKind::Other) <= LOGGED {
-            let name = self.cell.name.as_str();
-            log!("cell={name} entry failed code={code:#x}: mended");
+            self.cell
+                .log(format_args!("entry failed code={code:#x}: mended"));
         }
         if let Some(kind) = exit.kind() {
             self.shared.count(kind);
@@ -77,10 +75,10 @@ impl Cpu<'_> {
     /// does not have either, or the end of a cell.
     fn unknown(&mut self, code: u64) {
         if self.is_root() {
-            log!(
-                "root: unknown exit code={code:#x} rip={:#x}",
+            self.cell.log(format_args!(
+                "unknown exit code={code:#x} rip={:#x}",
                 self.vcpu.rip()
-            );
+            ));
             self.vcpu.inject(Event::InvalidOpcode);
         } else {
             self.fail(FailReason::UnknownExit(code));

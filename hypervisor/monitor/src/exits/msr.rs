@@ -7,8 +7,10 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{ipi, memory};
 use crate::cpu::{apic, msr, outer};
 use cellvisor_abi::call::ExitKind;
+use cellvisor_core::addr::{Gpa, PAGE_SIZE};
 use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
+use cellvisor_core::ids::{Msr, VirtualId};
 use cellvisor_core::kvmclock::{self, Request};
 use cellvisor_core::msr::{self as policy, Action, Policy, Which};
 use cellvisor_core::vcpu::RCX;
@@ -16,7 +18,7 @@ use cellvisor_core::vcpu::RCX;
 /// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
 const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
 const BOOT_CPU: u64 = 1 << 8;
-const MICROCODE: u32 = 0x8b;
+const MICROCODE: Msr = Msr(0x8b);
 
 fn policy_of(cpu: &Cpu<'_>) -> Policy {
     if cpu.is_root() {
@@ -28,8 +30,8 @@ fn policy_of(cpu: &Cpu<'_>) -> Policy {
 
 /// Handles RDMSR.
 pub(crate) fn read(cpu: &mut Cpu<'_>) {
-    let index = cpu.regs.0[RCX] as u32;
-    let value = match policy_of(cpu).read(index) {
+    let index = Msr(cpu.regs.0[RCX] as u32);
+    let value = match policy_of(cpu).read(index.0) {
         Action::Direct => msr::try_rdmsr(index),
         Action::Emulate(which) => emulated_read(cpu, which, index),
         Action::Deny => None,
@@ -45,9 +47,9 @@ pub(crate) fn read(cpu: &mut Cpu<'_>) {
 
 /// Handles WRMSR.
 pub(crate) fn write(cpu: &mut Cpu<'_>) {
-    let index = cpu.regs.0[RCX] as u32;
+    let index = Msr(cpu.regs.0[RCX] as u32);
     let value = cpu.regs.edx_eax();
-    let done = match policy_of(cpu).write(index) {
+    let done = match policy_of(cpu).write(index.0) {
         // It exits only because the hardware's map does not cover it.
         Action::Direct => write_direct(index, value),
         Action::Emulate(which) => emulated_write(cpu, which, index, value),
@@ -61,31 +63,30 @@ pub(crate) fn write(cpu: &mut Cpu<'_>) {
 }
 
 /// Writes an MSR for the guest; false if the CPU refuses.
-fn write_direct(index: u32, value: u64) -> bool {
+fn write_direct(index: Msr, value: u64) -> bool {
     // SAFETY: the policy lets the guest have this value in this MSR.
     unsafe { msr::try_wrmsr(index, value) }
 }
 
-fn refuse(cpu: &mut Cpu<'_>, what: &str, index: u32, value: u64) {
+fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
     if cpu.denied(|denied| &denied.msr) {
-        crate::log::line(format_args!(
-            "cell={} denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
-            cpu.cell.name.as_str(),
+        cpu.cell.log(format_args!(
+            "denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
             cpu.vcpu.rip()
         ));
     }
     cpu.refuse();
 }
 
-fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
+fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
     Some(match which {
         Which::Constant(value) => value,
         Which::Ignore | Which::ZeroOnly => 0,
         Which::ApicBase if cpu.is_root() => apic::base(),
-        Which::ApicBase if cpu.virtual_id() == 0 => CELL_APIC_BASE | BOOT_CPU,
+        Which::ApicBase if cpu.virtual_id() == VirtualId(0) => CELL_APIC_BASE | BOOT_CPU,
         Which::ApicBase => CELL_APIC_BASE,
-        Which::X2apicId => u64::from(cpu.virtual_id()),
-        Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id())),
+        Which::X2apicId => u64::from(cpu.virtual_id().0),
+        Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id().0)),
         Which::Icr => 0,
         Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
@@ -96,13 +97,13 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: u32) -> Option<u64> {
     })
 }
 
-fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: u32, value: u64) -> bool {
+fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bool {
     match which {
         Which::Ignore => true,
         Which::ZeroOnly => value == 0,
         Which::ApicBase => apic_base(cpu, value),
         Which::Icr => command(cpu, value),
-        Which::KvmWallClock => wall_clock(cpu, value),
+        Which::KvmWallClock => wall_clock(cpu, Gpa(value)),
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
         Which::OuterArea => outer::set_area(cpu.shared, index, value),
@@ -142,7 +143,7 @@ fn command(cpu: &mut Cpu<'_>, value: u64) -> bool {
 }
 
 /// The guest names a place for the date of its start.
-fn wall_clock(cpu: &mut Cpu<'_>, gpa: u64) -> bool {
+fn wall_clock(cpu: &mut Cpu<'_>, gpa: Gpa) -> bool {
     let Some(guest) = &cpu.cell.guest else {
         return false;
     };
@@ -161,17 +162,24 @@ fn system_time(cpu: &mut Cpu<'_>, value: u64) -> bool {
     };
     let clock = guest.devices.lock().clock;
     match (kvmclock::request(value), clock) {
-        (Some(Request::At(gpa)), Some((clock, ..))) => write_guest(cpu, gpa, &clock.time_info()),
+        (Some(Request::At(gpa)), Some((clock, ..))) => {
+            write_guest(cpu, Gpa(gpa), &clock.time_info())
+        }
         (Some(Request::Off), _) => true,
         _ => false,
     }
 }
 
 /// Writes to the guest's memory; both parts of a range that crosses a page.
-fn write_guest(cpu: &mut Cpu<'_>, gpa: u64, bytes: &[u8]) -> bool {
-    let left = (cellvisor_abi::PAGE_SIZE - gpa % cellvisor_abi::PAGE_SIZE) as usize;
+fn write_guest(cpu: &mut Cpu<'_>, gpa: Gpa, bytes: &[u8]) -> bool {
+    let left = (PAGE_SIZE - gpa.page_offset()) as usize;
     let (first, second) = bytes.split_at(left.min(bytes.len()));
     memory::write(cpu.cell, &mut cpu.window, gpa, first)
         && (second.is_empty()
-            || memory::write(cpu.cell, &mut cpu.window, gpa + first.len() as u64, second))
+            || memory::write(
+                cpu.cell,
+                &mut cpu.window,
+                Gpa(gpa.0 + first.len() as u64),
+                second,
+            ))
 }

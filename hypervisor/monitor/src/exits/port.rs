@@ -11,6 +11,7 @@ use cellvisor_abi::plan::{
     CRASH_LOADED, Devices, EVENT_PORT, PANIC_PORT, PANICKED, POWER_OFF, RESET_VALUE,
 };
 use cellvisor_core::exit::{PortAccess, ones, port_result};
+use cellvisor_core::ids::Port;
 use cellvisor_core::pci::Access;
 use cellvisor_core::uart;
 use cellvisor_core::vcpu::RAX;
@@ -40,24 +41,29 @@ enum Device {
     Absent,
 }
 
-const KEYBOARD_COMMAND: u16 = 0x64;
-const CONFIG_END: u16 = pci::DATA_PORT + 3;
+const KEYBOARD_COMMAND: Port = Port(0x64);
+const CONFIG_END: Port = pci::DATA_PORT.plus(3);
 const KEYBOARD_RESET: u8 = 0xfe;
 
-fn device(layout: &Devices, port: u16) -> Device {
-    let uart = port.wrapping_sub(layout.uart_port);
+fn is_config_data(port: Port) -> bool {
+    (pci::DATA_PORT..=CONFIG_END).contains(&port)
+}
+
+fn device(layout: &Devices, port: Port) -> Device {
+    let uart = port.0.wrapping_sub(layout.uart_port);
     if layout.uart_port != 0 && uart < uart::PORTS {
         return Device::Uart(uart);
     }
     if port == KEYBOARD_COMMAND {
         return Device::Keyboard;
     }
-    match port {
-        pci::ADDRESS_PORT => return Device::ConfigAddress,
-        pci::DATA_PORT..=CONFIG_END => return Device::ConfigData,
-        _ => {}
+    if port == pci::ADDRESS_PORT {
+        return Device::ConfigAddress;
     }
-    match port.wrapping_sub(layout.power_port) {
+    if is_config_data(port) {
+        return Device::ConfigData;
+    }
+    match port.0.wrapping_sub(layout.power_port) {
         _ if layout.power_port == 0 => Device::Absent,
         0 => Device::SleepControl,
         1 => Device::SleepStatus,
@@ -79,7 +85,7 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
     let found = match &cpu.cell.guest {
         Some(guest) => device(&guest.layout, access.port),
         None if access.port == pci::ADDRESS_PORT => Device::ConfigAddress,
-        None if (pci::DATA_PORT..=CONFIG_END).contains(&access.port) => Device::ConfigData,
+        None if is_config_data(access.port) => Device::ConfigData,
         None => Device::Absent,
     };
     // The step comes first: what is written may stop this CPU for good.
@@ -113,7 +119,7 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         }
         (Device::ConfigData, Some(guest)) => {
             let address = guest.config_address.load(Ordering::Relaxed);
-            match Access::from_ports(address, access.port, access.size) {
+            match Access::from_ports(address, access.port.0, access.size) {
                 Some((bdf, part)) => {
                     u64::from(functions::read(&mut cpu.window, cpu.cell, bdf, part))
                 }
@@ -158,7 +164,7 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
         }
         (Device::ConfigData, Some(guest)) => {
             let address = guest.config_address.load(Ordering::Relaxed);
-            let target = Access::from_ports(address, access.port, access.size);
+            let target = Access::from_ports(address, access.port.0, access.size);
             let written = target.is_some_and(|(bdf, part)| {
                 functions::write(&mut cpu.window, cpu.cell, bdf, part, value as u32)
             });
@@ -179,9 +185,8 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
 /// Counts a write to configuration space that was dropped.
 pub(super) fn config_refused(cpu: &Cpu<'_>) {
     if cpu.denied(|denied| &denied.config) {
-        crate::log::line(format_args!(
-            "cell={} denied configuration write rip={:#x}",
-            cpu.cell.name.as_str(),
+        cpu.cell.log(format_args!(
+            "denied configuration write rip={:#x}",
             cpu.vcpu.rip()
         ));
     }
@@ -190,11 +195,9 @@ pub(super) fn config_refused(cpu: &Cpu<'_>) {
 fn refused(cpu: &Cpu<'_>, access: PortAccess) {
     if cpu.denied(|denied| &denied.port) {
         let what = if access.write { "write" } else { "read" };
-        crate::log::line(format_args!(
-            "cell={} denied port {what} port={:#x} size={}",
-            cpu.cell.name.as_str(),
-            access.port,
-            access.size
+        cpu.cell.log(format_args!(
+            "denied port {what} port={:#x} size={}",
+            access.port, access.size
         ));
     }
 }

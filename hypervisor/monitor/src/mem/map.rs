@@ -7,24 +7,28 @@
 //! Source: SDM 3A, "4-Level Paging and 5-Level Paging", "Page Attribute Table
 //! (PAT)".
 
-use super::{entry, hpa_of, memory_size, pool};
+use super::{AreaIndex, entry, hpa_of, memory_size, pool};
 use crate::sync::Mutex;
 use crate::sync::Once;
 use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const GIB: u64 = 1 << 30;
 /// Windows: one page for each CPU.
-const WINDOWS: u64 = BASE + GIB;
+const WINDOWS: Hva = Hva(BASE + GIB);
 /// Device registers, mapped uncacheable.
-const DEVICES: u64 = BASE + 2 * GIB;
+const DEVICES: Hva = Hva(BASE + 2 * GIB);
 /// Stacks once more, with an unmapped page before each.
-const STACKS: u64 = BASE + 3 * GIB;
+const STACKS: Hva = Hva(BASE + 3 * GIB);
 /// From one such stack to the next.
 const STACK_STRIDE: u64 = PAGE_SIZE + mem::STACK_SIZE as u64;
+
+/// Bits of an entry beside the address.
+#[derive(Clone, Copy)]
+struct Flags(u64);
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
@@ -32,11 +36,13 @@ const UNCACHED: u64 = 1 << 3 | 1 << 4;
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
+/// The monitor's data.
+const DATA: Flags = Flags(PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY);
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 struct Tables {
     /// Virtual address of the level-3 table of our slot.
-    level3: u64,
+    level3: Hva,
     devices_used: u64,
 }
 
@@ -54,14 +60,14 @@ pub(crate) fn init() -> Option<()> {
     let level3 = pool::alloc()?;
     write(
         level4,
-        BRIDGE_SLOT,
+        Slot(BRIDGE_SLOT),
         hpa_of(level3).0 | PRESENT | WRITE | ACCESSED_DIRTY,
     );
     let top = if boot::boot_info().la57 != 0 {
         let level5 = pool::alloc()?;
         write(
             level5,
-            0,
+            Slot(0),
             hpa_of(level4).0 | PRESENT | WRITE | ACCESSED_DIRTY,
         );
         level5
@@ -73,120 +79,130 @@ pub(crate) fn init() -> Option<()> {
         devices_used: 0,
     };
     let image_end = boot::image_end();
-    let mut va = BASE;
-    while va < BASE + memory_size() {
-        if va < image_end {
+    let mut va = Hva(BASE);
+    while va.0 < BASE + memory_size() {
+        if va.0 < image_end {
             map_small(&tables, va, hpa_of(va), image_flags(va))?;
-            va += PAGE_SIZE;
-        } else if va.is_multiple_of(CHUNK_SIZE) {
-            let level2 = table_at(tables.level3, va >> 30 & 0x1ff)?;
-            let flags = PRESENT | WRITE | LARGE | NO_EXECUTE | ACCESSED_DIRTY;
-            write(level2, va >> 21 & 0x1ff, hpa_of(va).0 | flags);
-            va += CHUNK_SIZE;
+            va = va + PAGE_SIZE;
+        } else if va.is_aligned(CHUNK_SIZE) {
+            let level2 = table_at(tables.level3, slot(va, 30))?;
+            write(level2, slot(va, 21), hpa_of(va).0 | DATA.0 | LARGE);
+            va = va + CHUNK_SIZE;
         } else {
-            map_small(
-                &tables,
-                va,
-                hpa_of(va),
-                PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY,
-            )?;
-            va += PAGE_SIZE;
+            map_small(&tables, va, hpa_of(va), DATA)?;
+            va = va + PAGE_SIZE;
         }
     }
-    for cpu in 0..u64::from(boot::boot_info().cpu_count) {
-        map_small(&tables, WINDOWS + cpu * PAGE_SIZE, Hpa(0), 0)?;
-        map_stack(&tables, cpu)?;
+    for area in (0..boot::boot_info().cpu_count).map(AreaIndex) {
+        map_small(&tables, window(area), Hpa(0), Flags(0))?;
+        map_stack(&tables, area)?;
     }
-    map_small(&tables, DEVICES, Hpa(0), 0)?;
+    map_small(&tables, DEVICES, Hpa(0), Flags(0))?;
     share_with_bridge(&tables);
     *TABLES.lock() = Some(tables);
     CR3.set(hpa_of(top).0);
     Some(())
 }
 
-/// Maps the stack of the CPU with this area index behind a page that is not
+/// Maps the stack of the CPU with this area behind a page that is not
 /// there: what overflows it faults instead of writing over another CPU's VMCS.
-fn map_stack(tables: &Tables, cpu: u64) -> Option<()> {
+fn map_stack(tables: &Tables, area: AreaIndex) -> Option<()> {
     for offset in (0..mem::STACK_SIZE as u64).step_by(PAGE_SIZE as usize) {
-        let hpa = hpa_of(mem::stack(cpu) + offset);
-        let va = mem::stack(cpu) + guarded_stack(cpu) + offset;
-        map_small(
-            tables,
-            va,
-            hpa,
-            PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY,
-        )?;
+        let hpa = hpa_of(mem::stack(area) + offset);
+        let va = mem::stack(area) + guarded_stack(area) + offset;
+        map_small(tables, va, hpa, DATA)?;
     }
     Some(())
 }
 
 /// How far behind its place in the area the guarded stack of this CPU is.
-pub(crate) fn guarded_stack(cpu: u64) -> u64 {
-    STACKS + cpu * STACK_STRIDE + PAGE_SIZE - mem::stack(cpu)
+pub(crate) fn guarded_stack(area: AreaIndex) -> u64 {
+    (STACKS + u64::from(area.0) * STACK_STRIDE + PAGE_SIZE).0 - mem::stack(area).0
 }
 
 /// Windows and device registers are there under the bridge tables as well, under
 /// which CPUs prepare themselves.
 fn share_with_bridge(tables: &Tables) {
-    let bridge_level3 = boot::bridge_tables() + 2 * PAGE_SIZE;
+    let bridge_level3 = Hva(boot::bridge_tables()) + 2 * PAGE_SIZE;
     for va in [WINDOWS, DEVICES, STACKS] {
-        let index = va >> 30 & 0x1ff;
+        let index = slot(va, 30);
         write(bridge_level3, index, read(tables.level3, index));
     }
 }
 
-/// Text is executable, read-only data is neither writable nor executable.
-fn image_flags(va: u64) -> u64 {
-    if va < boot::rodata_start() {
-        PRESENT | ACCESSED_DIRTY
-    } else if va < boot::data_start() {
-        PRESENT | NO_EXECUTE | ACCESSED_DIRTY
-    } else {
-        PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY
+/// The window of a CPU.
+fn window(area: AreaIndex) -> Hva {
+    WINDOWS + u64::from(area.0) * PAGE_SIZE
+}
+
+/// Where an address is in its table at the level that begins with this bit.
+const fn slot(va: Hva, bit: u32) -> Slot {
+    Slot(va.0 >> bit & 0x1ff)
+}
+
+/// Place of an entry in its table.
+#[derive(Clone, Copy)]
+struct Slot(u64);
+
+impl Slot {
+    /// Where the entry is.
+    fn within(self, table: Hva) -> Hva {
+        table + self.0 * 8
     }
 }
 
-fn map_small(tables: &Tables, va: u64, hpa: Hpa, flags: u64) -> Option<()> {
-    let level2 = table_at(tables.level3, va >> 30 & 0x1ff)?;
-    let level1 = table_at(level2, va >> 21 & 0x1ff)?;
-    write(level1, va >> 12 & 0x1ff, hpa.0 | flags);
+/// Text is executable, read-only data is neither writable nor executable.
+fn image_flags(va: Hva) -> Flags {
+    if va.0 < boot::rodata_start() {
+        Flags(PRESENT | ACCESSED_DIRTY)
+    } else if va.0 < boot::data_start() {
+        Flags(PRESENT | NO_EXECUTE | ACCESSED_DIRTY)
+    } else {
+        DATA
+    }
+}
+
+fn map_small(tables: &Tables, va: Hva, hpa: Hpa, flags: Flags) -> Option<()> {
+    let level2 = table_at(tables.level3, slot(va, 30))?;
+    let level1 = table_at(level2, slot(va, 21))?;
+    write(level1, slot(va, 12), hpa.0 | flags.0);
     Some(())
 }
 
 /// The table that an entry points at, made if there is none.
-fn table_at(table: u64, index: u64) -> Option<u64> {
-    let now = read(table, index);
+fn table_at(table: Hva, slot: Slot) -> Option<Hva> {
+    let now = read(table, slot);
     if now & PRESENT != 0 {
         return super::va_of(Hpa(now & ADDRESS));
     }
     let next = pool::alloc()?;
     write(
         table,
-        index,
+        slot,
         hpa_of(next).0 | PRESENT | WRITE | ACCESSED_DIRTY,
     );
     Some(next)
 }
 
-fn read(table: u64, index: u64) -> u64 {
-    entry(table + index * 8).map_or(0, |entry| entry.load(Ordering::Relaxed))
+fn read(table: Hva, slot: Slot) -> u64 {
+    entry(slot.within(table)).map_or(0, |entry| entry.load(Ordering::Relaxed))
 }
 
 /// Only this module writes our tables, and what it maps is the monitor's memory, a
 /// window of one CPU or a device's registers.
-fn write(table: u64, index: u64, value: u64) {
-    if let Some(entry) = entry(table + index * 8) {
+fn write(table: Hva, slot: Slot, value: u64) {
+    if let Some(entry) = entry(slot.within(table)) {
         entry.store(value, Ordering::Relaxed);
     }
 }
 
 /// Maps one page of device registers, uncacheable; its virtual address. Pages
 /// stay mapped until the monitor is gone.
-pub(crate) fn device(hpa: Hpa) -> Option<u64> {
+pub(crate) fn device(hpa: Hpa) -> Option<Hva> {
     let mut guard = TABLES.lock();
     let tables = guard.as_mut()?;
     let va = DEVICES + tables.devices_used * PAGE_SIZE;
-    let flags = PRESENT | WRITE | NO_EXECUTE | UNCACHED | ACCESSED_DIRTY;
+    let flags = Flags(PRESENT | WRITE | NO_EXECUTE | UNCACHED | ACCESSED_DIRTY);
     map_small(tables, va, Hpa(hpa.0 & ADDRESS), flags)?;
     tables.devices_used += 1;
     Some(va)
@@ -195,21 +211,21 @@ pub(crate) fn device(hpa: Hpa) -> Option<u64> {
 /// One CPU's window: a page through which it looks at one page at a time of
 /// memory that is not the monitor's.
 pub(crate) struct Window {
-    va: u64,
+    va: Hva,
     /// The level-1 entry behind the window.
     entry: &'static AtomicU64,
 }
 
 impl Window {
-    /// The window of the CPU with this area index. Each CPU makes its own, once.
-    pub(crate) fn new(area: u32) -> Option<Self> {
-        let va = WINDOWS + u64::from(area) * PAGE_SIZE;
+    /// The window of the CPU with this area. Each CPU makes its own, once.
+    pub(crate) fn new(area: AreaIndex) -> Option<Self> {
+        let va = window(area);
         let guard = TABLES.lock();
-        let level2 = table_at(guard.as_ref()?.level3, va >> 30 & 0x1ff)?;
-        let level1 = table_at(level2, va >> 21 & 0x1ff)?;
+        let level2 = table_at(guard.as_ref()?.level3, slot(va, 30))?;
+        let level1 = table_at(level2, slot(va, 21))?;
         Some(Self {
             va,
-            entry: entry(level1 + (va >> 12 & 0x1ff) * 8)?,
+            entry: entry(slot(va, 12).within(level1))?,
         })
     }
 
@@ -218,21 +234,21 @@ impl Window {
     /// The pointer is good until the next call. What is behind it may change at
     /// any time: use volatile accesses or copies, never references.
     pub(crate) fn open(&mut self, hpa: Hpa) -> *mut u8 {
-        self.open_as(hpa, 0)
+        self.open_as(hpa, Flags(0))
     }
 
     /// Opens the window on a page of device registers, uncacheable.
     pub(crate) fn open_device(&mut self, hpa: Hpa) -> *mut u8 {
-        self.open_as(hpa, UNCACHED)
+        self.open_as(hpa, Flags(UNCACHED))
     }
 
-    fn open_as(&mut self, hpa: Hpa, cache: u64) -> *mut u8 {
-        let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache;
+    fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {
+        let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0;
         self.entry
             .store((hpa.0 & ADDRESS) | flags, Ordering::Relaxed);
         // SAFETY: forgetting a translation is always allowed.
-        unsafe { x86::tlb::flush(self.va as usize) };
-        self.va as *mut u8
+        unsafe { x86::tlb::flush(self.va.0 as usize) };
+        self.va.ptr()
     }
 
     /// Copies from memory at `hpa`; the range must not leave its page.

@@ -10,8 +10,12 @@ pub(crate) mod space;
 use crate::boot;
 use cellvisor_abi::image::BASE;
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use core::sync::atomic::AtomicU64;
+
+/// Which of the areas is a CPU's: in the order in which CPUs have entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AreaIndex(pub(crate) u32);
 
 const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
 
@@ -29,49 +33,49 @@ pub(crate) fn memory_size() -> u64 {
 ///
 /// Only for addresses below [`memory_size`]: the chunk table has no others.
 #[inline(never)] // Many call it, and the image is small.
-pub(crate) fn hpa_of(va: u64) -> Hpa {
-    let offset = va.wrapping_sub(BASE);
+pub(crate) fn hpa_of(va: Hva) -> Hpa {
+    let offset = va.0.wrapping_sub(BASE);
     let chunk = boot::boot_info().chunks.get((offset / CHUNK_SIZE) as usize);
     Hpa(chunk.copied().unwrap_or(0) + offset % CHUNK_SIZE)
 }
 
 /// Virtual address of host-physical memory of the monitor; `None` for memory
 /// that is not its own.
-pub(crate) fn va_of(hpa: Hpa) -> Option<u64> {
+pub(crate) fn va_of(hpa: Hpa) -> Option<Hva> {
     let info = boot::boot_info();
     let chunks = info.chunks.get(..info.chunk_count as usize)?;
-    let base = hpa.0 & !(CHUNK_SIZE - 1);
-    let index = chunks.iter().position(|chunk| *chunk == base)?;
-    Some(BASE + index as u64 * CHUNK_SIZE + hpa.0 % CHUNK_SIZE)
+    let base = hpa.align_down(CHUNK_SIZE);
+    let index = chunks.iter().position(|chunk| Hpa(*chunk) == base)?;
+    Some(Hva(BASE + index as u64 * CHUNK_SIZE + hpa.0 % CHUNK_SIZE))
 }
 
 /// A word of the monitor's memory that serves as an entry of a table, by its virtual
 /// address; `None` for an address that is none.
-fn entry(va: u64) -> Option<&'static AtomicU64> {
-    let inside = va.checked_sub(BASE)? < memory_size() && va.is_multiple_of(8);
+fn entry(va: Hva) -> Option<&'static AtomicU64> {
+    let inside = va.0.checked_sub(BASE)? < memory_size() && va.is_aligned(8);
     // SAFETY: the memory is mapped as long as the monitor runs; those who call name
     // pages of the pool that serve as tables, which CPUs read and change word by
     // word.
-    inside.then(|| unsafe { &*(va as *const AtomicU64) })
+    inside.then(|| unsafe { &*va.ptr() })
 }
 
 /// First byte behind image, plan and per-CPU areas: the pool begins here.
-pub(crate) fn pool_start() -> u64 {
+pub(crate) fn pool_start() -> Hva {
     areas_start() + u64::from(boot::boot_info().cpu_count) * AREA_SIZE as u64
 }
 
 /// Rounds up to a page.
-pub(crate) const fn page_up(value: u64) -> u64 {
-    (value + PAGE_SIZE - 1) & !(PAGE_SIZE - 1)
+pub(crate) const fn page_up(va: Hva) -> Hva {
+    Hva(va.0 + PAGE_SIZE - 1).align_down(PAGE_SIZE)
 }
 
 /// Where the areas begin.
-pub(crate) fn areas_start() -> u64 {
+pub(crate) fn areas_start() -> Hva {
     let info = boot::boot_info();
-    page_up(BASE + info.plan_offset.saturating_add(info.plan_len))
+    page_up(Hva(BASE) + info.plan_offset.saturating_add(info.plan_len))
 }
 
-/// The stack of the CPU with this area index.
-pub(crate) fn stack(cpu: u64) -> u64 {
-    areas_start() + cpu * AREA_SIZE as u64
+/// The stack of the CPU with this area.
+pub(crate) fn stack(area: AreaIndex) -> Hva {
+    areas_start() + u64::from(area.0) * AREA_SIZE as u64
 }

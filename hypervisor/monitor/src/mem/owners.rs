@@ -3,15 +3,17 @@
 //! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
 use crate::mem::page::PageVec;
+use crate::mem::pool::Pages;
 use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
+use cellvisor_core::addr::Hpa;
 use cellvisor_core::own::{OwnerMap, Span};
 use core::ops::Range;
 
 /// Pages of the pool for each map's spans.
-const PAGE_MAP_PAGES: u64 = 8;
-const PORT_MAP_PAGES: u64 = 1;
+const PAGE_MAP_PAGES: Pages = Pages(8);
+const PORT_MAP_PAGES: Pages = Pages(1);
 
 /// Ownership of all that is counted in numbers.
 pub(crate) struct Owners {
@@ -31,8 +33,8 @@ pub(crate) fn init() -> Option<()> {
     Some(())
 }
 
-fn storage(pages: u64) -> Option<&'static mut [Span]> {
-    let count = (pages * PAGE_SIZE) as usize / size_of::<Span>();
+fn storage(pages: Pages) -> Option<&'static mut [Span]> {
+    let count = (pages.0 * PAGE_SIZE) as usize / size_of::<Span>();
     Some(PageVec::filled(count, || Span::UNUSED)?.leak())
 }
 
@@ -41,15 +43,16 @@ pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
     OWNERS.lock().as_mut().map(f)
 }
 
-/// True if all of these pages, by their numbers, are the root's.
-pub(crate) fn is_roots(pages: Range<u64>) -> bool {
+/// True if all pages of this range are the root's.
+pub(crate) fn is_roots(range: Range<Hpa>) -> bool {
+    let end = range.end.0.div_ceil(PAGE_SIZE);
     with(|owners| {
-        let check = owners.pages.check(pages.start, pages.end, Owner::Root);
+        let check = owners.pages.check(range.start.page(), end, Owner::Root);
         check.is_ok()
     }) == Some(true)
 }
 
 /// Who owns the page of a host-physical address; `None` before [`init`].
-pub(crate) fn of(address: u64) -> Option<Owner> {
-    with(|owners| owners.pages.owner(address / PAGE_SIZE))
+pub(crate) fn of(address: Hpa) -> Option<Owner> {
+    with(|owners| owners.pages.owner(address.page()))
 }

@@ -1,8 +1,9 @@
 //! Pages of the pool that belong to a value, and go back when it goes.
 
+use super::pool::Pages;
 use super::{hpa_of, pool};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -28,7 +29,7 @@ impl<T> PageVec<T> {
         let pages = ((most * size_of::<T>()) as u64).div_ceil(PAGE_SIZE);
         let first = match pages {
             0 => NonNull::dangling(),
-            _ => NonNull::new(pool::alloc_run(pages)? as *mut T)?,
+            _ => NonNull::new(pool::alloc_run(Pages(pages))?.ptr())?,
         };
         Some(Self {
             first,
@@ -67,7 +68,7 @@ impl<T> PageVec<T> {
 
     /// Where the pages begin in physical memory, which they are contiguous in.
     pub(crate) fn hpa(&self) -> Hpa {
-        hpa_of(self.first.as_ptr() as u64)
+        hpa_of(Hva::of(self.first.as_ptr()))
     }
 
     /// The elements for as long as the monitor runs.
@@ -125,7 +126,7 @@ impl<T> Drop for PageVec<T> {
         // SAFETY: they are owned, and not used any more.
         unsafe { core::ptr::drop_in_place(elements) };
         if self.pages != 0 {
-            pool::free_run(self.first.as_ptr() as u64, self.pages);
+            pool::free_run(Hva::of(self.first.as_ptr()), Pages(self.pages));
         }
     }
 }

@@ -5,15 +5,19 @@ use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
 use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::paging::TableMem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+/// How many pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pages(pub(crate) u64);
+
 /// The pool and the virtual address of its first page.
 struct Pool {
     map: FreeMap<'static>,
-    first: u64,
+    first: Hva,
 }
 
 static POOL: Mutex<Option<Pool>> = Mutex::new(None);
@@ -22,13 +26,14 @@ static POOL: Mutex<Option<Pool>> = Mutex::new(None);
 /// the pool itself. `None` if there is none.
 pub(crate) fn init() -> Option<()> {
     let start = page_up(pool_start());
-    let pages = (BASE + memory_size()).checked_sub(start)? / PAGE_SIZE;
+    let end = BASE + memory_size();
+    let pages = end.checked_sub(start.0)? / PAGE_SIZE;
     let words = FreeMap::words(pages as usize);
     let first = page_up(start + words as u64 * 8);
     // SAFETY: the memory is the monitor's, mapped, zeroed, behind everything
     // that is in use, and before the first page of the pool.
-    let words = unsafe { core::slice::from_raw_parts_mut(start as *mut u64, words) };
-    let pages = (BASE + memory_size()).checked_sub(first)? / PAGE_SIZE;
+    let words = unsafe { core::slice::from_raw_parts_mut(start.ptr(), words) };
+    let pages = end.checked_sub(first.0)? / PAGE_SIZE;
     let map = FreeMap::new(words, pages as usize)?;
     *POOL.lock() = Some(Pool { map, first });
     Some(())
@@ -43,36 +48,37 @@ pub(crate) fn usage() -> (u32, u32) {
 }
 
 /// Takes a zeroed page; its virtual address.
-pub(crate) fn alloc() -> Option<u64> {
-    alloc_run(1)
+pub(crate) fn alloc() -> Option<Hva> {
+    alloc_run(Pages(1))
 }
 
 /// Takes `count` zeroed pages that follow each other, in physical memory as
 /// well; the virtual address of the first.
-pub(crate) fn alloc_run(count: u64) -> Option<u64> {
+pub(crate) fn alloc_run(count: Pages) -> Option<Hva> {
     let mut guard = POOL.lock();
     let pool = guard.as_mut()?;
     let va = |page: usize| pool.first + page as u64 * PAGE_SIZE;
-    let joined = |page: usize| hpa_of(va(page)).0 + PAGE_SIZE == hpa_of(va(page + 1)).0;
-    let page = va(pool.map.take(count as usize, joined)?);
+    let joined = |page: usize| hpa_of(va(page)) + PAGE_SIZE == hpa_of(va(page + 1));
+    let page = va(pool.map.take(count.0 as usize, joined)?);
     drop(guard);
     // SAFETY: the pages are taken, and nobody else knows them.
-    unsafe { core::ptr::write_bytes(page as *mut u8, 0, (count * PAGE_SIZE) as usize) };
+    unsafe { core::ptr::write_bytes(page.ptr::<u8>(), 0, (count.0 * PAGE_SIZE) as usize) };
     Some(page)
 }
 
 /// Gives a page back.
-pub(crate) fn free(page: u64) {
-    free_run(page, 1);
+pub(crate) fn free(page: Hva) {
+    free_run(page, Pages(1));
 }
 
 /// Gives pages back. The caller must hold the only reference to them; what is
 /// not the pool's is ignored.
-pub(crate) fn free_run(first: u64, count: u64) {
+pub(crate) fn free_run(first: Hva, count: Pages) {
     let mut guard = POOL.lock();
     let Some(pool) = guard.as_mut() else { return };
-    if let Some(offset) = first.checked_sub(pool.first) {
-        pool.map.give((offset / PAGE_SIZE) as usize, count as usize);
+    if let Some(offset) = first.0.checked_sub(pool.first.0) {
+        pool.map
+            .give((offset / PAGE_SIZE) as usize, count.0 as usize);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::boot;
 use crate::mem::pool::PoolTables;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::paging::{Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables};
+use core::ops::Range;
 
 /// Second-level tables, whose pages go back when they are dropped. Nothing may walk
 /// them any more then.
@@ -51,23 +52,20 @@ impl Space {
     }
 
     /// See [`Tables::map`].
-    pub(crate) fn map(
-        &mut self,
-        gpa: Gpa,
-        hpa: Hpa,
-        size: u64,
-        attr: Attr,
-    ) -> Result<(), MapError> {
+    pub(crate) fn map(&mut self, at: Range<Gpa>, hpa: Hpa, attr: Attr) -> Result<(), MapError> {
+        let (gpa, size) = (at.start, size(&at));
         tables!(&mut self.0, t => t.map(&mut PoolTables, gpa, hpa, size, attr))
     }
 
     /// See [`Tables::unmap`].
-    pub(crate) fn unmap(&mut self, gpa: Gpa, size: u64) -> Result<Stale, MapError> {
+    pub(crate) fn unmap(&mut self, at: Range<Gpa>) -> Result<Stale, MapError> {
+        let (gpa, size) = (at.start, size(&at));
         tables!(&mut self.0, t => t.unmap(&mut PoolTables, gpa, size))
     }
 
     /// See [`Tables::merge`].
-    pub(crate) fn merge(&mut self, gpa: Gpa, size: u64) -> Result<Stale, MapError> {
+    pub(crate) fn merge(&mut self, at: Range<Gpa>) -> Result<Stale, MapError> {
+        let (gpa, size) = (at.start, size(&at));
         tables!(&mut self.0, t => t.merge(&mut PoolTables, gpa, size))
     }
 
@@ -75,6 +73,11 @@ impl Space {
     pub(crate) fn translate(&self, gpa: Gpa) -> Option<Mapping> {
         tables!(&self.0, t => t.translate(&PoolTables, gpa))
     }
+}
+
+/// Bytes of a range; none of one that ends before it begins.
+fn size(range: &Range<Gpa>) -> u64 {
+    range.end.0.saturating_sub(range.start.0)
 }
 
 impl Drop for Space {

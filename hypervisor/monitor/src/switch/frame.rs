@@ -6,6 +6,8 @@
 
 use crate::cpu::gdt::{self, Gdt};
 use crate::cpu::msr::read;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{self, CpuState, Regs, Segment, Table};
 use x86::msr;
 
@@ -25,11 +27,16 @@ pub(crate) struct EntryFrame {
     return_address: u64,
 }
 
+/// CR3: the tables, and a process-context identifier or cache bits.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Cr3(u64);
+
 /// Flags: interrupts, direction and single step are off in the driver's call.
 const RFLAGS_KEPT: u64 = !(1 << 8);
 
 /// Takes Linux's state: the guest goes on behind the driver's call with RAX = 0.
-pub(crate) fn capture(frame: &EntryFrame, linux_cr3: u64) -> (CpuState, Regs) {
+pub(crate) fn capture(frame: &EntryFrame, linux_cr3: Cr3) -> (CpuState, Regs) {
     let (gdt_base, gdt_limit) = gdt::sgdt();
     let (idt_base, idt_limit) = gdt::sidt();
     let gdtr = Table {
@@ -47,23 +54,23 @@ pub(crate) fn capture(frame: &EntryFrame, linux_cr3: u64) -> (CpuState, Regs) {
     };
     let mut fs = describe(&gdtr, selector(x86::segmentation::fs()));
     let mut gs = describe(&gdtr, selector(x86::segmentation::gs()));
-    fs.base = read(msr::IA32_FS_BASE);
-    gs.base = read(msr::IA32_GS_BASE);
+    fs.base = read(Msr(msr::IA32_FS_BASE));
+    gs.base = read(Msr(msr::IA32_GS_BASE));
     let state = CpuState {
         rip: frame.return_address,
         rsp: core::ptr::from_ref(frame) as u64 + size_of::<EntryFrame>() as u64,
         rflags: frame.rflags & RFLAGS_KEPT,
         cr0: cr0.bits() as u64,
-        cr3: linux_cr3 & !(1 << 63),
+        cr3: linux_cr3.0 & !(1 << 63),
         cr4: frame.cr4,
-        efer: read(msr::IA32_EFER),
-        pat: read(msr::IA32_PAT),
+        efer: read(Msr(msr::IA32_EFER)),
+        pat: read(Msr(msr::IA32_PAT)),
         dr7: dr7(),
-        debugctl: read(msr::IA32_DEBUGCTL),
+        debugctl: read(Msr(msr::IA32_DEBUGCTL)),
         sysenter: [
-            read(msr::IA32_SYSENTER_CS),
-            read(msr::IA32_SYSENTER_ESP),
-            read(msr::IA32_SYSENTER_EIP),
+            read(Msr(msr::IA32_SYSENTER_CS)),
+            read(Msr(msr::IA32_SYSENTER_ESP)),
+            read(Msr(msr::IA32_SYSENTER_EIP)),
         ],
         es: describe(&gdtr, selector(x86::segmentation::es())),
         cs: describe(&gdtr, selector(x86::segmentation::cs())),
@@ -212,5 +219,5 @@ pub(crate) fn restore_msrs(state: &CpuState) {
 
 unsafe extern "C" {
     /// See `leave.S`.
-    pub(crate) fn leave_to_linux(frame: *const LeaveFrame, bridge_cr3: u64, distance: u64) -> !;
+    pub(crate) fn leave_to_linux(frame: *const LeaveFrame, bridge_tables: Hpa, distance: u64) -> !;
 }

@@ -7,15 +7,16 @@ use crate::boot;
 use crate::cpu::stack;
 use crate::dev::iommu;
 use crate::mem::map::Window;
+use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_core::agreement::{Agreement, Arrival, Verdict};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// How long CPUs wait for each other, in microseconds.
-pub(crate) const PATIENCE_US: u64 = 15_000_000;
+pub(crate) const PATIENCE: Micros = Micros(15_000_000);
 /// How long they wait for the one that takes the IOMMU's units, or gives them
 /// back, when all are there. Each command of a unit has a limit of its own.
-const WORK_US: u64 = 60_000_000;
+const WORK: Micros = Micros(60_000_000);
 
 static ENTERING: Shared = Shared(AtomicU32::new(Agreement::NEW.bits()));
 static LEAVING: Shared = Shared(AtomicU32::new(Agreement::NEW.bits()));
@@ -90,12 +91,12 @@ impl Shared {
     /// Waits for the verdict; false if the time is over.
     fn wait(&self) -> bool {
         let decided = || self.now().verdict().is_some();
-        if wait_for(PATIENCE_US, decided) {
+        if wait_for(PATIENCE, decided) {
             return true;
         }
         if self.step(Agreement::lose_patience).is_none() {
             // All are here, and the last one works.
-            if wait_for(WORK_US, decided) {
+            if wait_for(WORK, decided) {
                 return true;
             }
             self.step(Agreement::give_up);

@@ -12,7 +12,7 @@ use crate::cpu::percpu::CpuShared;
 use crate::mem::space::Space;
 use crate::refusal::EnterError;
 use cellvisor_abi::call;
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::insn::MAX_LEN;
@@ -75,7 +75,7 @@ pub(crate) trait Backend: Vcpu + Sized {
 
     /// Switches virtualization on, on this CPU. `pages` are the two hardware
     /// pages of its area. On an error the CPU is as it was.
-    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError>;
+    fn enable(pages: [Hva; 2], linux: &CpuState) -> Result<Self, EnterError>;
 }
 
 /// Virtualization of one CPU.

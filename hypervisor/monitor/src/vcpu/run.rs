@@ -12,7 +12,7 @@ unsafe extern "C" {
         requests: *const core::sync::atomic::AtomicU32,
     ) -> u64;
     /// See `svm/run.S`.
-    pub(crate) fn svm_run(regs: *mut cellvisor_core::vcpu::Regs, vmcb: u64);
+    pub(crate) fn svm_run(regs: *mut cellvisor_core::vcpu::Regs, vmcb: cellvisor_core::addr::Hpa);
     /// See `idle.S`: it looks at the first two words.
     pub(crate) safe fn idle_wait(shared: &CpuShared);
 }

@@ -13,6 +13,7 @@
 mod registers;
 
 use crate::cpu::dest;
+use crate::dev::iommu::IrteIndex;
 use crate::dev::{iommu, pci};
 use crate::machine;
 use crate::mem::map::Window;
@@ -23,6 +24,8 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
 use cellvisor_abi::status::CallStatus;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::PlanIndex;
 use cellvisor_core::ioapic::claim::{self, Claim};
 use cellvisor_core::ioapic::shared::{Read, Shared, Write};
 use cellvisor_core::ioapic::wire::{self, Route};
@@ -38,7 +41,7 @@ const MAX_WIRES: usize = 64;
 
 /// One I/O APIC.
 struct Chip {
-    base: u64,
+    base: Hpa,
     source: Option<u16>,
     /// What the root sees while the registers are the monitor's.
     shared: Option<Shared>,
@@ -49,7 +52,7 @@ struct Wire {
     cell: CellId,
     plan: plan::Wire,
     /// Its interrupt entry, where interrupts are remapped.
-    index: Option<u16>,
+    index: Option<IrteIndex>,
     /// What the root had in the pin's redirection entry, once it is taken.
     before: Option<u64>,
 }
@@ -70,18 +73,18 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
     let mut chips = CHIPS.lock();
     let listed = || plan.io_apics.iter().flatten();
     for chip in listed() {
-        let page = |base: u64| base / PAGE_SIZE;
-        let neighbours = listed().filter(|other| page(other.base) == page(chip.base));
-        let alone = neighbours.count() == 1 && chip.base.is_multiple_of(PAGE_SIZE);
+        let base = Hpa(chip.base);
+        let neighbours = listed().filter(|other| Hpa(other.base).page() == base.page());
+        let alone = neighbours.count() == 1 && base.is_aligned(PAGE_SIZE);
         let is_roots = || {
-            chip.base < machine::get().physical_end
-                && pci::config_at(chip.base).is_none()
-                && owners::of(chip.base) == Some(Owner::Root)
+            base < machine::get().physical_end
+                && pci::config_at(base).is_none()
+                && owners::of(base) == Some(Owner::Root)
         };
         if alone && is_roots() {
             // One too many is one that cells cannot use.
             let _ = chips.all.push(Chip {
-                base: chip.base,
+                base,
                 source: chip.source,
                 shared: None,
             });
@@ -90,7 +93,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
 }
 
 impl Chips {
-    fn chip(&mut self, base: u64) -> Option<&mut Chip> {
+    fn chip(&mut self, base: Hpa) -> Option<&mut Chip> {
         self.all.iter_mut().find(|chip| chip.base == base)
     }
 
@@ -106,7 +109,7 @@ impl Chips {
     fn add(&mut self, cell: CellId, wanted: plan::Wire, resource: Resource) -> Result<(), Refusal> {
         let wrong = || bad(CallStatus::BadResource, resource);
         let remapped = iommu::units() != 0;
-        let chip = self.chip(wanted.io_apic).ok_or_else(wrong)?;
+        let chip = self.chip(Hpa(wanted.io_apic)).ok_or_else(wrong)?;
         let known = !remapped || chip.source.is_some();
         if !known || wanted.pin >= MAX_PINS || !WIRE_GSIS.contains(&wanted.gsi) {
             return Err(wrong());
@@ -118,7 +121,7 @@ impl Chips {
             Claim::Taken(other) => return Err(taken(resource, Owner::Cell(other))),
             Claim::Wrong => return Err(wrong()),
         }
-        let used = self.is_used(wanted.io_apic);
+        let used = self.is_used(Hpa(wanted.io_apic));
         let wire = Wire {
             cell,
             plan: wanted,
@@ -127,19 +130,20 @@ impl Chips {
         };
         let added = self.wires.push(wire);
         added.map_err(|_| Refusal::from(CallStatus::NoMemory))?;
-        let page = wanted.io_apic / PAGE_SIZE;
+        let base = Hpa(wanted.io_apic);
         let given =
-            used || owners::with(|o| give(o, page, Owner::Root, Owner::Monitor)) == Some(true);
+            used || owners::with(|o| give(o, base, Owner::Root, Owner::Monitor)) == Some(true);
         if given { Ok(()) } else { Err(wrong()) }
     }
 
-    fn is_used(&self, base: u64) -> bool {
-        self.wires.iter().any(|wire| wire.plan.io_apic == base)
+    fn is_used(&self, base: Hpa) -> bool {
+        self.wires.iter().any(|wire| wire.chip() == base)
     }
 }
 
 /// False if the page was not the first one's.
-fn give(owners: &mut Owners, page: u64, from: Owner, to: Owner) -> bool {
+fn give(owners: &mut Owners, base: Hpa, from: Owner, to: Owner) -> bool {
+    let page = base.page();
     owners.pages.transfer(page, page + 1, from, to).is_ok()
 }
 
@@ -159,9 +163,9 @@ pub(crate) fn claim(
 }
 
 /// Pages of the chips that a cell has pins of.
-pub(crate) fn pages(cell: CellId) -> Vec<u64, MAX_WIRES> {
+pub(crate) fn pages(cell: CellId) -> Vec<Hpa, MAX_WIRES> {
     let chips = CHIPS.lock();
-    chips.of(cell).map(|wire| wire.plan.io_apic).collect()
+    chips.of(cell).map(Wire::chip).collect()
 }
 
 /// Takes the pins of a cell, after the root's view of their chips has ended on
@@ -172,7 +176,7 @@ pub(crate) fn take(window: &mut Window, cell: CellId) -> Result<(), Refusal> {
     let remapped = iommu::units() != 0;
     for wire in chips.wires.iter_mut().filter(|wire| wire.cell == cell) {
         let missing = || Refusal::from(CallStatus::BadResource);
-        let chip = chips.all.iter_mut().find(|c| c.base == wire.plan.io_apic);
+        let chip = chips.all.iter_mut().find(|c| c.base == wire.chip());
         let chip = chip.ok_or_else(missing)?;
         let registers = Registers::open(window, chip.base);
         let shared = chip.shared.get_or_insert_with(|| guarded(&registers));
@@ -207,7 +211,12 @@ fn guarded(registers: &Registers<'_>) -> Shared {
 
 /// The cell, whose CPUs have these plan indexes, has programmed a wire; false if
 /// it is to lead where it may not, and is masked.
-pub(crate) fn program(window: &mut Window, cell: CellId, cpus: &[u16], change: &Change) -> bool {
+pub(crate) fn program(
+    window: &mut Window,
+    cell: CellId,
+    cpus: &[PlanIndex],
+    change: &Change,
+) -> bool {
     let message = change.message;
     let vector = wire::vector(message.kind).filter(|_| !change.masked);
     let target = vector.zip(dest::physical(cpus, message.ipi().dest));
@@ -216,7 +225,7 @@ pub(crate) fn program(window: &mut Window, cell: CellId, cpus: &[u16], change: &
         return true;
     };
     let (plan, index) = (wire.plan, wire.index);
-    let (Some(before), Some(chip)) = (wire.before, chips.chip(plan.io_apic)) else {
+    let (Some(before), Some(chip)) = (wire.before, chips.chip(Hpa(plan.io_apic))) else {
         return true;
     };
     let registers = Registers::open(window, chip.base);
@@ -225,11 +234,11 @@ pub(crate) fn program(window: &mut Window, cell: CellId, cpus: &[u16], change: &
     let open = target.and_then(|(vector, cpu)| {
         let route = match (index, chip.source) {
             (Some(index), Some(source)) => {
-                let irte = Irte::new(source, vector, cpu, iommu::mode());
+                let irte = Irte::new(source, vector, cpu.0, iommu::mode());
                 iommu::set_entry(index, irte.level());
-                Route::Remapped(index)
+                Route::Remapped(index.0 as u16)
             }
-            _ => Route::Direct(u8::try_from(cpu).ok()?),
+            _ => Route::Direct(u8::try_from(cpu.0).ok()?),
         };
         Some(wire::open(before, vector, route))
     });
@@ -246,7 +255,7 @@ pub(crate) fn program(window: &mut Window, cell: CellId, cpus: &[u16], change: &
 pub(crate) fn awaits(window: &mut Window, cell: CellId, gsi: u8) -> bool {
     let chips = CHIPS.lock();
     chips.wire(cell, gsi).is_some_and(|wire| {
-        let registers = Registers::open(window, wire.plan.io_apic);
+        let registers = Registers::open(window, wire.chip());
         registers.entry(wire.plan.pin) & REMOTE_IRR != 0
     })
 }
@@ -260,10 +269,15 @@ pub(crate) fn quiet(window: &mut Window, cell: CellId) {
 }
 
 impl Wire {
+    /// Where its chip's registers are.
+    fn chip(&self) -> Hpa {
+        Hpa(self.plan.io_apic)
+    }
+
     /// `None` if it was not taken yet.
     fn quiet(&self, window: &mut Window) -> Option<()> {
         let idle = wire::idle(self.before?);
-        Registers::open(window, self.plan.io_apic).acknowledge(self.plan.pin, idle);
+        Registers::open(window, self.chip()).acknowledge(self.plan.pin, idle);
         if let Some(index) = self.index {
             iommu::set_entry(index, Irte::BLOCKED);
         }
@@ -281,37 +295,36 @@ pub(crate) fn release(window: &mut Window, cell: CellId) {
         if let Some(index) = wire.index {
             iommu::free_entries(index, 1);
         }
-        let chip = chips.all.iter_mut().find(|c| c.base == wire.plan.io_apic);
+        let chip = chips.all.iter_mut().find(|c| c.base == wire.chip());
         let shared = chip.and_then(|chip| chip.shared.as_mut());
         if let (Some(before), Some(shared)) = (wire.before, shared) {
-            let registers = Registers::open(window, wire.plan.io_apic);
+            let registers = Registers::open(window, wire.chip());
             registers.set_entry(wire.plan.pin, wire::given_back(before));
             shared.give_back(wire.plan.pin);
         }
     }
-    let had: Vec<u64, MAX_WIRES> = chips.of(cell).map(|wire| wire.plan.io_apic).collect();
+    let had: Vec<Hpa, MAX_WIRES> = chips.of(cell).map(Wire::chip).collect();
     chips.wires.retain(|wire| wire.cell != cell);
     let wires = &chips.wires;
-    let unused = |base| !wires.iter().any(|wire| wire.plan.io_apic == base);
+    let unused = |base| !wires.iter().any(|wire| wire.chip() == base);
     let ended = |chip: &&mut Chip| had.contains(&chip.base) && unused(chip.base);
     for chip in chips.all.iter_mut().filter(ended) {
         if let Some(shared) = chip.shared.take() {
             Registers::open(window, chip.base).store(SELECT, u32::from(shared.select()));
         }
         // If it could not be taken it is another's still.
-        let _given = owners::with(|o| give(o, chip.base / PAGE_SIZE, Owner::Monitor, Owner::Root));
+        let _given = owners::with(|o| give(o, chip.base, Owner::Monitor, Owner::Root));
     }
 }
 
 /// True if the page is a chip's.
-pub(crate) fn is_register(gpa: u64) -> bool {
-    let page = gpa & !(PAGE_SIZE - 1);
-    CHIPS.lock().chip(page).is_some()
+pub(crate) fn is_register(hpa: Hpa) -> bool {
+    CHIPS.lock().chip(hpa.align_down(PAGE_SIZE)).is_some()
 }
 
 /// The root reads a register; `None` if the page is no chip's.
-pub(crate) fn root_read(window: &mut Window, gpa: u64) -> Option<u64> {
-    let (page, offset) = (gpa & !(PAGE_SIZE - 1), gpa % PAGE_SIZE);
+pub(crate) fn root_read(window: &mut Window, hpa: Hpa) -> Option<u64> {
+    let (page, offset) = (hpa.align_down(PAGE_SIZE), hpa.page_offset());
     let mut chips = CHIPS.lock();
     let chip = chips.chip(page)?;
     let registers = Registers::open(window, page);
@@ -328,8 +341,8 @@ pub(crate) fn root_read(window: &mut Window, gpa: u64) -> Option<u64> {
 
 /// The root writes a register; `None` if the page is no chip's, false if it was
 /// refused.
-pub(crate) fn root_write(window: &mut Window, gpa: u64, value: u64) -> Option<bool> {
-    let (page, offset) = (gpa & !(PAGE_SIZE - 1), gpa % PAGE_SIZE);
+pub(crate) fn root_write(window: &mut Window, hpa: Hpa, value: u64) -> Option<bool> {
+    let (page, offset) = (hpa.align_down(PAGE_SIZE), hpa.page_offset());
     let mut chips = CHIPS.lock();
     let chip = chips.chip(page)?;
     let registers = Registers::open(window, page);

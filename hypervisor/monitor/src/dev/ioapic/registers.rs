@@ -18,9 +18,9 @@ pub(super) struct Registers<'a> {
 
 impl<'a> Registers<'a> {
     /// The registers at `base`, which the lock on the chips guards.
-    pub(super) fn open(window: &'a mut Window, base: u64) -> Self {
+    pub(super) fn open(window: &'a mut Window, base: Hpa) -> Self {
         Self {
-            page: window.open_device(Hpa(base)),
+            page: window.open_device(base),
             _window: window,
         }
     }

@@ -5,25 +5,26 @@
 //! Entry", "Context Entry", "Second-Stage Paging Entries".
 
 use super::unit::{Stuck, Unit, load, store};
-use super::{MAX_UNITS, Unavailable};
+use super::{MAX_UNITS, Segment, Unavailable};
 use crate::mem::pool::{self, PoolTables};
 use crate::mem::{hpa_of, owners, va_of};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
 use cellvisor_abi::plan::SystemPlan;
-use cellvisor_core::addr::{Gpa, Hpa};
+use cellvisor_core::addr::{Gpa, Hpa, Hva};
 use cellvisor_core::iommu::vtd::{
     ContextEntry, Invalidate, RootEntry, Translation, context_update,
 };
 use cellvisor_core::paging::{Attr, MapError, PageSize, TableMem, Tables, Vtd, Width};
 use cellvisor_core::pci::Bdf;
+use core::ops::Range;
 use heapless::Vec;
 
 /// Domain of the root; cells have their ids plus one. 0 is not to be used.
 const ROOT_DOMAIN: u16 = 1;
 /// What the root's functions reach beside RAM: firmware's reserved memory and
 /// devices below 4 GiB.
-pub(crate) const LOW_END: u64 = 1 << 32;
+pub(crate) const LOW_END: Hpa = Hpa(1 << 32);
 /// Entries of a root table: one for each bus.
 const BUSES: u64 = 256;
 
@@ -59,7 +60,7 @@ struct Shape {
     snoop: bool,
     largest: PageSize,
     /// First address that cannot be translated.
-    end: u64,
+    end: Hpa,
 }
 
 impl Shape {
@@ -78,7 +79,7 @@ impl Shape {
                 .map(|caps| caps.page_size())
                 .min()
                 .unwrap_or(PageSize::Size4K),
-            end: 1 << bits.min(width_bits),
+            end: Hpa(1 << bits.min(width_bits)),
         }
     }
 
@@ -135,9 +136,9 @@ impl Drop for Domain {
 pub(super) struct Contexts {
     shape: Shape,
     /// Segments and virtual addresses of their root tables.
-    segments: Vec<(u16, u64), MAX_UNITS>,
+    segments: Vec<(Segment, Hva), MAX_UNITS>,
     /// The context table of all buses without functions of cells.
-    common: u64,
+    common: Hva,
     root: Tables<Vtd>,
     entry: ContextEntry,
 }
@@ -155,21 +156,22 @@ impl Contexts {
             entry: ContextEntry::new(translation, shape.width, ROOT_DOMAIN),
             root,
         };
-        for devfn in 0..256 {
+        for devfn in 0..=u8::MAX {
             write_entry(contexts.common, devfn, contexts.entry);
         }
         for unit in units {
             contexts.add_segment(unit.segment)?;
         }
-        contexts.map_owned(0, LOW_END).ok()?;
+        contexts.map_owned(Hpa(0)..LOW_END).ok()?;
         for range in plan.ram.iter().flatten() {
-            let end = range.start.checked_add(range.size)?;
-            contexts.map_owned(range.start.max(LOW_END), end).ok()?;
+            let start = Hpa(range.start);
+            let end = start.checked_add(range.size)?;
+            contexts.map_owned(start.max(LOW_END)..end).ok()?;
         }
         Some(contexts)
     }
 
-    fn add_segment(&mut self, segment: u16) -> Option<()> {
+    fn add_segment(&mut self, segment: Segment) -> Option<()> {
         if self.segments.iter().any(|(id, _)| *id == segment) {
             return Some(());
         }
@@ -181,11 +183,11 @@ impl Contexts {
     }
 
     /// The root table of a segment.
-    pub(super) fn root_table(&self, segment: u16) -> Option<Hpa> {
+    pub(super) fn root_table(&self, segment: Segment) -> Option<Hpa> {
         self.table_of(segment).map(hpa_of)
     }
 
-    fn table_of(&self, segment: u16) -> Option<u64> {
+    fn table_of(&self, segment: Segment) -> Option<Hva> {
         let found = self.segments.iter().find(|(id, _)| *id == segment);
         found.map(|(_, table)| *table)
     }
@@ -203,26 +205,26 @@ impl Contexts {
         new: ContextEntry,
     ) -> Result<(), Unavailable> {
         let table = self.own_table(bdf).ok_or(Unavailable)?;
-        let devfn = u64::from(bdf.requester & 0xff);
+        let devfn = bdf.requester as u8;
         let old = read_entry(table, devfn);
         let steps = context_update(old, new, bdf.requester);
         for unit in units {
-            unit.apply(table + devfn * 16, &steps)?;
+            unit.apply(entry_at(table, devfn), &steps)?;
         }
         Ok(())
     }
 
     /// The context table of a bus, apart from the common one. Until now it has
     /// the same entries, so that the unit need not be told.
-    fn own_table(&mut self, bdf: Bdf) -> Option<u64> {
-        let entry = self.table_of(bdf.segment)? + u64::from(bdf.bus()) * 16;
+    fn own_table(&mut self, bdf: Bdf) -> Option<Hva> {
+        let entry = self.table_of(Segment(bdf.segment))? + u64::from(bdf.bus()) * 16;
         let now = RootEntry(load(entry));
         let table = va_of(now.table()?)?;
         if table != self.common {
             return Some(table);
         }
         let table = pool::alloc()?;
-        for devfn in 0..256 {
+        for devfn in 0..=u8::MAX {
             write_entry(table, devfn, read_entry(self.common, devfn));
         }
         store(entry, RootEntry::new(hpa_of(table)).0);
@@ -233,16 +235,15 @@ impl Contexts {
     pub(super) fn exclude(
         &mut self,
         units: &mut [Unit],
-        start: u64,
-        size: u64,
+        range: Range<Hpa>,
     ) -> Result<(), Unavailable> {
-        if start >= self.shape.end {
+        let (start, end) = (range.start, range.end.min(self.shape.end));
+        if start >= end {
             return Ok(());
         }
-        let size = size.min(self.shape.end - start);
         let stale = self
             .root
-            .unmap(&mut Cleaned, Gpa(start), size)
+            .unmap(&mut Cleaned, start.identity(), end.0 - start.0)
             .map_err(|_| Unavailable)?;
         match flush(units) {
             Ok(()) => stale.flushed(&mut Cleaned),
@@ -258,26 +259,24 @@ impl Contexts {
     pub(super) fn include(
         &mut self,
         units: &mut [Unit],
-        start: u64,
-        size: u64,
+        range: Range<Hpa>,
     ) -> Result<(), Unavailable> {
-        self.map_owned(start, start.saturating_add(size))
-            .map_err(|_| Unavailable)?;
+        self.map_owned(range).map_err(|_| Unavailable)?;
         Ok(flush(units)?)
     }
 
-    /// Maps all of `start..end` that the root owns.
-    fn map_owned(&mut self, start: u64, end: u64) -> Result<(), MapError> {
-        let end = end.min(self.shape.end) / PAGE_SIZE;
-        let mut page = start.div_ceil(PAGE_SIZE);
+    /// Maps all of `range` that the root owns.
+    fn map_owned(&mut self, range: Range<Hpa>) -> Result<(), MapError> {
+        let end = range.end.min(self.shape.end).page();
+        let mut page = range.start.0.div_ceil(PAGE_SIZE);
         while page < end {
             let (owner, next) = owners::with(|o| o.pages.run(page)).ok_or(MapError::NoMemory)?;
             let next = next.min(end);
             if owner == Owner::Root {
-                let (at, size) = (page * PAGE_SIZE, (next - page) * PAGE_SIZE);
+                let (at, size) = (Hpa(page * PAGE_SIZE), (next - page) * PAGE_SIZE);
                 match self
                     .root
-                    .map(&mut Cleaned, Gpa(at), Hpa(at), size, Attr::RAM)
+                    .map(&mut Cleaned, at.identity(), at, size, Attr::RAM)
                 {
                     // Ranges of RAM may share a page.
                     Ok(()) | Err(MapError::Overlap(_)) => {}
@@ -301,15 +300,19 @@ fn flush(units: &mut [Unit]) -> Result<(), Stuck> {
     Ok(())
 }
 
-fn read_entry(table: u64, devfn: u64) -> ContextEntry {
-    let at = table + devfn * 16;
+fn entry_at(table: Hva, devfn: u8) -> Hva {
+    table + u64::from(devfn) * 16
+}
+
+fn read_entry(table: Hva, devfn: u8) -> ContextEntry {
+    let at = entry_at(table, devfn);
     ContextEntry {
         low: load(at),
         high: load(at + 8),
     }
 }
 
-fn write_entry(table: u64, devfn: u64, entry: ContextEntry) {
-    store(table + devfn * 16 + 8, entry.high);
-    store(table + devfn * 16, entry.low);
+fn write_entry(table: Hva, devfn: u8, entry: ContextEntry) {
+    store(entry_at(table, devfn) + 8, entry.high);
+    store(entry_at(table, devfn), entry.low);
 }

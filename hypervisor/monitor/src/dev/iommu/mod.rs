@@ -17,18 +17,38 @@ use crate::mem::map::Window;
 use crate::mem::owners;
 use crate::mem::page::PageVec;
 use crate::sync::Mutex;
-use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_abi::plan::{IommuKind, SystemPlan};
+use cellvisor_core::addr::Hpa;
 use cellvisor_core::iommu::vtd::{Effect, FaultRecord, Irte, Mode, registers};
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::pci::Bdf;
+use core::ops::Range;
 use domain::Contexts;
 pub(crate) use domain::{Domain, LOW_END};
 use heapless::Vec;
 use log::log;
 use root::RootView;
 use unit::{Stuck, Unit};
+
+/// Place of an entry in the interrupt remapping tables, the same in those of all
+/// units.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IrteIndex(pub(crate) u32);
+
+impl IrteIndex {
+    /// All there can be.
+    const ALL: Range<Self> = Self(0)..Self(u32::MAX);
+
+    /// The one that is `distance` further on.
+    pub(crate) const fn plus(self, distance: u16) -> Self {
+        Self(self.0 + distance as u32)
+    }
+}
+
+/// Number of a PCI segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Segment(u16);
 
 /// Most units of a machine.
 const MAX_UNITS: usize = 16;
@@ -75,7 +95,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
         if iommu.kind != IommuKind::Vtd {
             continue;
         }
-        let unit = Unit::new(iommu.base, iommu.segment, entries)?;
+        let unit = Unit::new(Hpa(iommu.base), Segment(iommu.segment), entries)?;
         own_registers(&unit)?;
         units.push(unit).ok()?;
     }
@@ -189,7 +209,7 @@ impl Iommu {
             attached: &self.attached,
         };
         for unit in &mut self.units {
-            unit.refill(0, u32::MAX, &mut view)?;
+            unit.refill(IrteIndex::ALL, &mut view)?;
         }
         Ok(())
     }
@@ -218,14 +238,14 @@ pub(crate) fn detach(bdf: Bdf) -> Result<(), Unavailable> {
     })
 }
 
-/// Ends the DMA of the root's functions to `size` bytes at `start`.
-pub(crate) fn exclude(start: u64, size: u64) -> Result<(), Unavailable> {
-    with(|iommu| iommu.contexts.exclude(&mut iommu.units, start, size))
+/// Ends the DMA of the root's functions to this memory.
+pub(crate) fn exclude(range: Range<Hpa>) -> Result<(), Unavailable> {
+    with(|iommu| iommu.contexts.exclude(&mut iommu.units, range))
 }
 
 /// Allows it again.
-pub(crate) fn include(start: u64, size: u64) -> Result<(), Unavailable> {
-    with(|iommu| iommu.contexts.include(&mut iommu.units, start, size))
+pub(crate) fn include(range: Range<Hpa>) -> Result<(), Unavailable> {
+    with(|iommu| iommu.contexts.include(&mut iommu.units, range))
 }
 
 /// Looks at the root's interrupt entries again after CPUs or functions have
@@ -245,26 +265,26 @@ pub(crate) fn first_of_cells() -> Option<u16> {
 }
 
 /// Takes interrupt entries for `count` vectors; the index of the first.
-pub(crate) fn take_entries(count: u16) -> Option<u16> {
+pub(crate) fn take_entries(count: u16) -> Option<IrteIndex> {
     with(|iommu| {
         let first = iommu
             .entries
             .take(usize::from(count), |_| true)
             .ok_or(Unavailable)?;
         let size = iommu.units.first().map_or(0, |unit| unit.entries);
-        Ok((Unit::first_of_cells(size) as usize + first) as u16)
+        Ok(IrteIndex(Unit::first_of_cells(size) + first as u32))
     })
     .ok()
 }
 
 /// Blocks interrupt entries and gives them back.
-pub(crate) fn free_entries(first: u16, count: u16) {
-    for index in first..first.saturating_add(count) {
-        set_entry(index, Irte::BLOCKED);
+pub(crate) fn free_entries(first: IrteIndex, count: u16) {
+    for distance in 0..count {
+        set_entry(first.plus(distance), Irte::BLOCKED);
     }
     let _off = with(|iommu| {
         let size = iommu.units.first().map_or(0, |unit| unit.entries);
-        let place = u32::from(first).checked_sub(Unit::first_of_cells(size));
+        let place = first.0.checked_sub(Unit::first_of_cells(size));
         if let Some(place) = place {
             iommu.entries.give(place as usize, usize::from(count));
         }
@@ -274,10 +294,10 @@ pub(crate) fn free_entries(first: u16, count: u16) {
 
 /// Sets an interrupt entry of a cell's function, in all units: the function is
 /// behind one of them.
-pub(crate) fn set_entry(index: u16, irte: Irte) {
+pub(crate) fn set_entry(index: IrteIndex, irte: Irte) {
     let _off = with(|iommu| {
         for unit in &mut iommu.units {
-            unit.set_entry(u32::from(index), irte)?;
+            unit.set_entry(index, irte)?;
         }
         Ok(())
     });
@@ -298,7 +318,7 @@ pub(crate) fn take_faults() -> Vec<(u16, FaultRecord), MANY_FAULTS> {
     let mut faults = Vec::new();
     let _off = with(|iommu| {
         for unit in &iommu.units {
-            unit.for_each_fault(|fault| faults.push((unit.segment, fault)).is_ok());
+            unit.for_each_fault(|fault| faults.push((unit.segment.0, fault)).is_ok());
         }
         Ok(())
     });
@@ -306,11 +326,11 @@ pub(crate) fn take_faults() -> Vec<(u16, FaultRecord), MANY_FAULTS> {
 }
 
 /// The root reads a unit's register; `None` if the page is no unit's.
-pub(crate) fn root_read(gpa: u64, size: u8) -> Option<u64> {
+pub(crate) fn root_read(hpa: Hpa, size: u8) -> Option<u64> {
     let mut guard = IOMMU.lock();
     let iommu = guard.as_mut()?;
     let on = iommu.on;
-    let (unit, offset) = find(&mut iommu.units, gpa)?;
+    let (unit, offset) = find(&mut iommu.units, hpa)?;
     Some(match on {
         true => unit.shadow.read(offset, size),
         false => unit.read(offset, size),
@@ -318,12 +338,12 @@ pub(crate) fn root_read(gpa: u64, size: u8) -> Option<u64> {
 }
 
 /// The root writes a unit's register. False if it was refused.
-pub(crate) fn root_write(window: &mut Window, gpa: u64, size: u8, value: u64) -> bool {
+pub(crate) fn root_write(window: &mut Window, hpa: Hpa, size: u8, value: u64) -> bool {
     let mut guard = IOMMU.lock();
     let Some(iommu) = guard.as_mut() else {
         return false;
     };
-    let Some((unit, offset)) = find(&mut iommu.units, gpa) else {
+    let Some((unit, offset)) = find(&mut iommu.units, hpa) else {
         return false;
     };
     if !iommu.on {
@@ -338,21 +358,21 @@ pub(crate) fn root_write(window: &mut Window, gpa: u64, size: u8, value: u64) ->
         Effect::Done => Ok(()),
         Effect::Refused => return false,
         Effect::Queue => unit.serve_queue(&mut view),
-        Effect::Table => unit.refill(0, u32::MAX, &mut view),
+        Effect::Table => unit.refill(IrteIndex::ALL, &mut view),
     };
     served.is_ok()
 }
 
 /// True if the page is a unit's.
-pub(crate) fn is_register(gpa: u64) -> bool {
+pub(crate) fn is_register(hpa: Hpa) -> bool {
     let mut guard = IOMMU.lock();
     let units = guard.as_mut().map(|iommu| &mut iommu.units);
-    units.is_some_and(|units| find(units, gpa).is_some())
+    units.is_some_and(|units| find(units, hpa).is_some())
 }
 
-fn find(units: &mut [Unit], gpa: u64) -> Option<(&mut Unit, u64)> {
-    let has = |unit: &&mut Unit| unit.pages().contains(&(gpa / PAGE_SIZE));
+fn find(units: &mut [Unit], hpa: Hpa) -> Option<(&mut Unit, u64)> {
+    let has = |unit: &&mut Unit| unit.pages().contains(&hpa.page());
     let unit = units.iter_mut().find(has)?;
-    let offset = gpa.checked_sub(unit.base)?;
+    let offset = hpa.0.checked_sub(unit.base.0)?;
     Some((unit, offset))
 }

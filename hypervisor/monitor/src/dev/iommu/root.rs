@@ -5,6 +5,7 @@
 //! Remapping Table".
 
 use super::unit::Unit;
+use super::{IrteIndex, Segment};
 use crate::cpu::{dest, percpu};
 use crate::machine;
 use crate::mem::map::Window;
@@ -24,14 +25,14 @@ pub(super) struct RootView<'a> {
 
 impl RootView<'_> {
     /// The root's interrupt entry with this index, as the unit may have it.
-    pub(super) fn entry(&mut self, unit: &Unit, index: u32) -> Irte {
+    pub(super) fn entry(&mut self, unit: &Unit, index: IrteIndex) -> Irte {
         const SIZE: u64 = 16;
         let Some((table, entries, mode)) = unit.shadow.table() else {
             return Irte::BLOCKED;
         };
         let mut bytes = [0; SIZE as usize];
-        let at = Hpa(table.0 + u64::from(index) * SIZE);
-        if index >= entries || !self.read(at, &mut bytes) {
+        let at = Hpa(table.0 + u64::from(index.0) * SIZE);
+        if index.0 >= entries || !self.read(at, &mut bytes) {
             return Irte::BLOCKED;
         }
         let both = u128::from_le_bytes(bytes);
@@ -44,7 +45,7 @@ impl RootView<'_> {
             !others.any(|cpu| dest::means(dest, cpu))
         };
         let cells = self.attached.iter();
-        let cells = cells.filter(|bdf| bdf.segment == unit.segment);
+        let cells = cells.filter(|bdf| Segment(bdf.segment) == unit.segment);
         root_entry(irte, mode, is_roots, cells.map(|bdf| bdf.requester))
     }
 
@@ -66,5 +67,5 @@ impl RootView<'_> {
 }
 
 fn is_roots(at: Hpa) -> bool {
-    at.0 < machine::get().physical_end && owners::of(at.0) == Some(Owner::Root)
+    at < machine::get().physical_end && owners::of(at) == Some(Owner::Root)
 }

@@ -4,19 +4,23 @@
 //! Descriptions", "Queued Invalidation Interface".
 
 use super::root::RootView;
+use super::{IrteIndex, Segment};
+use crate::mem::pool::Pages;
 use crate::mem::{hpa_of, map, pool};
+use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_core::addr::Hpa;
+use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::iommu::vtd::guard::Request;
 use cellvisor_core::iommu::vtd::registers::{self as regs, Capabilities};
 use cellvisor_core::iommu::vtd::{
     FaultRecord, Half, Invalidate, Irte, Mode, Shadow, Step, Steps, irte_update,
 };
+use core::ops::Range;
 
 /// How long the unit may take for a command, in microseconds. It answers within
 /// microseconds; emulated ones are at times not run at all.
-const PATIENCE_US: u64 = 1_000_000;
+const PATIENCE: Micros = Micros(1_000_000);
 /// Bytes of a descriptor, a fault record and an interrupt entry.
 const ENTRY: u64 = 16;
 /// Fault event control: no interrupt.
@@ -31,18 +35,18 @@ pub(super) struct Stuck;
 /// A unit that the monitor drives or could drive.
 pub(super) struct Unit {
     /// Host-physical address of its registers.
-    pub(super) base: u64,
-    pub(super) segment: u16,
+    pub(super) base: Hpa,
+    pub(super) segment: Segment,
     pub(super) caps: Capabilities,
     /// What the root sees instead.
     pub(super) shadow: Shadow,
     /// Virtual addresses of registers, fault records, queue, word that waits
     /// write to, and interrupt entries.
-    regs: u64,
-    faults: u64,
-    queue: u64,
-    done: u64,
-    table: u64,
+    regs: Hva,
+    faults: Hva,
+    queue: Hva,
+    done: Hva,
+    table: Hva,
     /// Interrupt entries.
     pub(super) entries: u32,
     tail: u64,
@@ -50,13 +54,13 @@ pub(super) struct Unit {
 
 impl Unit {
     /// Finds out about the unit at `base`. `None` if the pool is too small.
-    pub(super) fn new(base: u64, segment: u16, entries: u32) -> Option<Self> {
-        let regs = map::device(Hpa(base))?;
+    pub(super) fn new(base: Hpa, segment: Segment, entries: u32) -> Option<Self> {
+        let regs = map::device(base)?;
         let caps = Capabilities::new(read64(regs + regs::CAP), read64(regs + regs::ECAP));
         let (offset, _) = caps.fault_records();
         let faults = match offset / PAGE_SIZE {
             0 => regs + offset,
-            page => map::device(Hpa(base + page * PAGE_SIZE))? + offset % PAGE_SIZE,
+            page => map::device(base + page * PAGE_SIZE)? + offset % PAGE_SIZE,
         };
         let table_pages = (u64::from(entries) * ENTRY).div_ceil(PAGE_SIZE);
         Some(Self {
@@ -68,7 +72,7 @@ impl Unit {
             faults,
             queue: pool::alloc()?,
             done: pool::alloc()?,
-            table: pool::alloc_run(table_pages)?,
+            table: pool::alloc_run(Pages(table_pages))?,
             entries,
             tail: 0,
         })
@@ -77,7 +81,7 @@ impl Unit {
     /// Pages of registers, by their numbers.
     pub(super) fn pages(&self) -> [u64; 2] {
         let (offset, _) = self.caps.fault_records();
-        [self.base / PAGE_SIZE, (self.base + offset) / PAGE_SIZE]
+        [self.base.page(), (self.base + offset).page()]
     }
 
     /// Remembers the registers as the root has left them.
@@ -90,9 +94,9 @@ impl Unit {
     pub(super) fn read(&self, offset: u64, size: u8) -> u64 {
         let va = self.regs + offset % PAGE_SIZE;
         if size == 8 {
-            read64(va & !7)
+            read64(va.align_down(8))
         } else {
-            u64::from(read32(va & !3))
+            u64::from(read32(va.align_down(4)))
         }
     }
 
@@ -100,9 +104,9 @@ impl Unit {
     pub(super) fn write(&self, offset: u64, size: u8, value: u64) {
         let va = self.regs + offset % PAGE_SIZE;
         if size == 8 {
-            write64(va & !7, value);
+            write64(va.align_down(8), value);
         } else {
-            write32(va & !3, value as u32);
+            write32(va.align_down(4), value as u32);
         }
     }
 
@@ -174,7 +178,7 @@ impl Unit {
 
     fn drained(&self) -> Result<(), Stuck> {
         let head = || read64(self.regs + regs::IQH) == read64(self.regs + regs::IQT);
-        if wait_for(PATIENCE_US, head) {
+        if wait_for(PATIENCE, head) {
             Ok(())
         } else {
             Err(Stuck)
@@ -192,7 +196,7 @@ impl Unit {
         write32(self.regs + regs::GCMD, value);
         let wanted = if on { bit } else { 0 };
         let reached = || read32(self.regs + regs::GSTS) & bit == wanted;
-        if wait_for(PATIENCE_US, reached) {
+        if wait_for(PATIENCE, reached) {
             Ok(())
         } else {
             Err(Stuck)
@@ -219,7 +223,7 @@ impl Unit {
             address,
         });
         let done = self.done;
-        if wait_for(PATIENCE_US, || read32(done) == DONE) {
+        if wait_for(PATIENCE, || read32(done) == DONE) {
             Ok(())
         } else {
             Err(Stuck)
@@ -227,7 +231,7 @@ impl Unit {
     }
 
     /// Takes the steps of a change to the entry at this virtual address.
-    pub(super) fn apply(&mut self, entry: u64, steps: &Steps) -> Result<(), Stuck> {
+    pub(super) fn apply(&mut self, entry: Hva, steps: &Steps) -> Result<(), Stuck> {
         for step in steps {
             match *step {
                 Step::Store(half, value) => {
@@ -251,7 +255,7 @@ impl Unit {
         let command = regs::switch_on(status, regs::WRITE_BUFFER);
         write32(self.regs + regs::GCMD, command);
         let idle = || read32(self.regs + regs::GSTS) & regs::WRITE_BUFFER == 0;
-        if wait_for(PATIENCE_US, idle) {
+        if wait_for(PATIENCE, idle) {
             Ok(())
         } else {
             Err(Stuck)
@@ -259,7 +263,7 @@ impl Unit {
     }
 
     /// Sets the interrupt entry with this index.
-    pub(super) fn set_entry(&mut self, index: u32, new: Irte) -> Result<(), Stuck> {
+    pub(super) fn set_entry(&mut self, index: IrteIndex, new: Irte) -> Result<(), Stuck> {
         let Some(va) = self.entry(index) else {
             return Ok(());
         };
@@ -270,11 +274,11 @@ impl Unit {
         if old == new {
             return Ok(());
         }
-        self.apply(va, &irte_update(old, new, index as u16))
+        self.apply(va, &irte_update(old, new, index.0 as u16))
     }
 
-    fn entry(&self, index: u32) -> Option<u64> {
-        (index < self.entries).then(|| self.table + u64::from(index) * ENTRY)
+    fn entry(&self, index: IrteIndex) -> Option<Hva> {
+        (index.0 < self.entries).then(|| self.table + u64::from(index.0) * ENTRY)
     }
 
     /// First of the interrupt entries that are the monitor's to give to cells;
@@ -285,7 +289,7 @@ impl Unit {
 
     /// Copies the root's interrupt entries before the unit uses the table.
     fn fill(&mut self, view: &mut RootView<'_>) {
-        for index in 0..Self::first_of_cells(self.entries) {
+        for index in (0..Self::first_of_cells(self.entries)).map(IrteIndex) {
             let irte = view.entry(self, index);
             if let Some(va) = self.entry(index) {
                 store(va, irte.low);
@@ -297,14 +301,11 @@ impl Unit {
     /// Looks at the root's interrupt entries again.
     pub(super) fn refill(
         &mut self,
-        first: u32,
-        count: u32,
+        entries: Range<IrteIndex>,
         view: &mut RootView<'_>,
     ) -> Result<(), Stuck> {
-        let end = first
-            .saturating_add(count)
-            .min(Self::first_of_cells(self.entries));
-        for index in first..end {
+        let end = entries.end.0.min(Self::first_of_cells(self.entries));
+        for index in (entries.start.0..end).map(IrteIndex) {
             let irte = view.entry(self, index);
             self.set_entry(index, irte)?;
         }
@@ -325,10 +326,13 @@ impl Unit {
             match Request::decode(word(low), word(high)) {
                 Request::Interrupts(..) if looked => {}
                 Request::Interrupts(first, count) if count < MANY => {
-                    self.refill(first, count, view)?;
+                    self.refill(
+                        IrteIndex(first)..IrteIndex(first.saturating_add(count)),
+                        view,
+                    )?;
                 }
                 Request::Interrupts(..) => {
-                    self.refill(0, u32::MAX, view)?;
+                    self.refill(IrteIndex::ALL, view)?;
                     looked = true;
                 }
                 Request::Status(value, address) => view.write(address, &value.to_le_bytes()),
@@ -364,44 +368,44 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
-fn read<T: Copy>(va: u64) -> T {
+fn read<T: Copy>(va: Hva) -> T {
     // SAFETY: only called with addresses of the unit's registers, which are
     // mapped, and of the monitor's own pages; registers and words are integers.
-    unsafe { (va as *const T).read_volatile() }
+    unsafe { va.ptr::<T>().read_volatile() }
 }
 
-fn read32(va: u64) -> u32 {
+fn read32(va: Hva) -> u32 {
     read(va)
 }
 
-fn read64(va: u64) -> u64 {
+fn read64(va: Hva) -> u64 {
     read(va)
 }
 
-fn write<T: Copy>(va: u64, value: T) {
+fn write<T: Copy>(va: Hva, value: T) {
     // SAFETY: as in `read`; what the unit is told to use are pages that the
     // monitor keeps for it.
-    unsafe { (va as *mut T).write_volatile(value) };
+    unsafe { va.ptr::<T>().write_volatile(value) };
 }
 
-fn write32(va: u64, value: u32) {
+fn write32(va: Hva, value: u32) {
     write(va, value);
 }
 
-fn write64(va: u64, value: u64) {
+fn write64(va: Hva, value: u64) {
     write(va, value);
 }
 
 /// Reads a word of a table.
-pub(super) fn load(va: u64) -> u64 {
+pub(super) fn load(va: Hva) -> u64 {
     read64(va)
 }
 
 /// Writes a word of a table or of the queue and cleans its cache line, for units
 /// that do not snoop.
-pub(super) fn store(va: u64, value: u64) {
+pub(super) fn store(va: Hva, value: u64) {
     write64(va, value);
     // SAFETY: the line is the monitor's memory; CLFLUSH is part of the 64-bit
     // architecture's SSE2.
-    unsafe { core::arch::asm!("mfence", "clflush [{}]", "mfence", in(reg) va, options(nostack)) };
+    unsafe { core::arch::asm!("mfence", "clflush [{}]", "mfence", in(reg) va.0, options(nostack)) };
 }

@@ -9,15 +9,28 @@ use crate::mem::map::Window;
 use crate::sync::Once;
 use cellvisor_abi::plan::{Ecam, SystemPlan};
 use cellvisor_core::addr::{Hpa, PAGE_SIZE};
+use cellvisor_core::ids::Port;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, CONFIG_SIZE};
 use heapless::Vec;
 use spin::Mutex;
 
 /// Most entries of MCFG.
 const MAX_ECAM: usize = 64;
+
+/// A register of configuration space, by its offset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Register(pub(crate) u16);
+
+impl Register {
+    /// The one that is `bytes` further up.
+    pub(crate) const fn plus(self, bytes: u16) -> Self {
+        Self(self.0 + bytes)
+    }
+}
+
 /// Port of the address, and the first of four for data.
-pub(crate) const ADDRESS_PORT: u16 = 0xcf8;
-pub(crate) const DATA_PORT: u16 = 0xcfc;
+pub(crate) const ADDRESS_PORT: Port = Port(0xcf8);
+pub(crate) const DATA_PORT: Port = Port(0xcfc);
 const ENABLE: u32 = 1 << 31;
 /// Bytes of configuration space of one bus.
 const BUS: u64 = 256 * CONFIG_SIZE;
@@ -32,7 +45,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
     let limit = machine::get().physical_end;
     let is_there = |ecam: &Ecam| {
         let size = (u64::from(ecam.last_bus) + 1) * BUS;
-        let end = ecam.base.checked_add(size).filter(|end| *end <= limit);
+        let end = ecam.base.checked_add(size).filter(|end| Hpa(*end) <= limit);
         ecam.first_bus <= ecam.last_bus && ecam.base.is_multiple_of(BUS) && end.is_some()
     };
     let spaces = plan.ecam.iter().flatten().filter(is_there);
@@ -40,11 +53,12 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
 }
 
 /// Start and size of all that is mapped.
-pub(crate) fn spaces() -> impl Iterator<Item = (u64, u64)> {
+pub(crate) fn spaces() -> impl Iterator<Item = (Hpa, u64)> {
     let spaces = ECAM.get().map_or(&[][..], |ecam| ecam);
     spaces.iter().map(|ecam| {
         let buses = u64::from(ecam.last_bus) + 1 - u64::from(ecam.first_bus);
-        (ecam.base + u64::from(ecam.first_bus) * BUS, buses * BUS)
+        let start = Hpa(ecam.base) + u64::from(ecam.first_bus) * BUS;
+        (start, buses * BUS)
     })
 }
 
@@ -57,14 +71,14 @@ pub(crate) fn page(bdf: Bdf) -> Option<Hpa> {
     let at = ecam
         .base
         .checked_add(u64::from(bdf.requester) * CONFIG_SIZE)?;
-    (at < machine::get().physical_end).then_some(Hpa(at))
+    Some(Hpa(at)).filter(|at| *at < machine::get().physical_end)
 }
 
 /// The function and the offset in its space that an address is; `None` for
 /// addresses that are no configuration space.
-pub(crate) fn at(address: u64) -> Option<(Bdf, u16)> {
+pub(crate) fn at(address: Hpa) -> Option<(Bdf, u16)> {
     ECAM.get()?.iter().find_map(|ecam| {
-        let offset = address.checked_sub(ecam.base)?;
+        let offset = address.0.checked_sub(ecam.base)?;
         let requester = u16::try_from(offset / CONFIG_SIZE).ok()?;
         let bdf = Bdf {
             segment: ecam.segment,
@@ -76,18 +90,18 @@ pub(crate) fn at(address: u64) -> Option<(Bdf, u16)> {
 }
 
 /// Reads four bytes at a multiple of 4.
-pub(crate) fn read(window: &mut Window, bdf: Bdf, dword: u16) -> u32 {
+pub(crate) fn read(window: &mut Window, bdf: Bdf, at: Register) -> u32 {
     if let Some(page) = page(bdf) {
         let base = window.open_device(page);
         // SAFETY: the window shows the function's configuration space; reads of
         // it have no side effects, and the offset stays in the page.
         return unsafe {
-            base.add(usize::from(dword & 0xffc))
+            base.add(usize::from(at.0 & 0xffc))
                 .cast::<u32>()
                 .read_volatile()
         };
     }
-    by_ports(bdf, dword, |port| {
+    by_ports(bdf, at, |port| {
         // SAFETY: the address port points at the register.
         unsafe { x86::io::inl(port) }
     })
@@ -96,8 +110,8 @@ pub(crate) fn read(window: &mut Window, bdf: Bdf, dword: u16) -> u32 {
 
 /// Writes four bytes at a multiple of 4. The caller has decided that the
 /// function's owner may do this.
-pub(crate) fn write(window: &mut Window, bdf: Bdf, dword: u16, value: u32) {
-    if let Some(access) = Access::new(dword & 0xffc, 4) {
+pub(crate) fn write(window: &mut Window, bdf: Bdf, at: Register, value: u32) {
+    if let Some(access) = Access::new(at.0 & 0xffc, 4) {
         write_part(window, bdf, access, value);
     }
 }
@@ -125,7 +139,7 @@ pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u
 
 /// The same where configuration space is not mapped.
 fn write_by_port(bdf: Bdf, access: Access, value: u32) {
-    by_ports(bdf, access.dword(), |port| {
+    by_ports(bdf, Register(access.dword()), |port| {
         let port = port + (access.offset() & 3);
         // SAFETY: the address port points at the register.
         unsafe {
@@ -140,19 +154,19 @@ fn write_by_port(bdf: Bdf, access: Access, value: u32) {
 
 /// Runs `f` with the data port while the address port points at a register of
 /// segment 0; the root finds the address port as it was.
-fn by_ports<T>(bdf: Bdf, dword: u16, f: impl FnOnce(u16) -> T) -> Option<T> {
-    if bdf.segment != 0 || dword >= 0x100 {
+fn by_ports<T>(bdf: Bdf, at: Register, f: impl FnOnce(u16) -> T) -> Option<T> {
+    if bdf.segment != 0 || at.0 >= 0x100 {
         return None;
     }
     let _guard = PORTS.lock();
-    let address = ENABLE | u32::from(bdf.requester) << 8 | u32::from(dword & 0xfc);
+    let address = ENABLE | u32::from(bdf.requester) << 8 | u32::from(at.0 & 0xfc);
     // SAFETY: the root's accesses to both ports exit and wait for the lock; the
     // address port is put back.
     unsafe {
-        let before = x86::io::inl(ADDRESS_PORT);
-        x86::io::outl(ADDRESS_PORT, address);
-        let result = f(DATA_PORT);
-        x86::io::outl(ADDRESS_PORT, before);
+        let before = x86::io::inl(ADDRESS_PORT.0);
+        x86::io::outl(ADDRESS_PORT.0, address);
+        let result = f(DATA_PORT.0);
+        x86::io::outl(ADDRESS_PORT.0, before);
         Some(result)
     }
 }
@@ -164,16 +178,16 @@ pub(crate) fn root_address(write: Option<u32>) -> u32 {
     // SAFETY: what the address port holds is the root's affair.
     unsafe {
         if let Some(address) = write {
-            x86::io::outl(ADDRESS_PORT, address);
+            x86::io::outl(ADDRESS_PORT.0, address);
         }
-        x86::io::inl(ADDRESS_PORT)
+        x86::io::inl(ADDRESS_PORT.0)
     }
 }
 
 /// What the root's access to a data port means; `None` if that is nothing.
-pub(crate) fn of_root(port: u16, size: u8) -> Option<(Bdf, Access)> {
+pub(crate) fn of_root(port: Port, size: u8) -> Option<(Bdf, Access)> {
     let _guard = PORTS.lock();
     // SAFETY: reading the address has no side effect.
-    let address = unsafe { x86::io::inl(ADDRESS_PORT) };
-    Access::from_ports(address, port, size)
+    let address = unsafe { x86::io::inl(ADDRESS_PORT.0) };
+    Access::from_ports(address, port.0, size)
 }

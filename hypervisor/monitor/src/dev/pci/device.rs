@@ -4,16 +4,23 @@
 //! Express Base 5.0, "Function Level Reset (FLR)".
 
 use super::config;
+use super::config::Register;
 use super::msix::Msix;
+use super::msix::{Message, Vector};
 use crate::dev::iommu;
+use crate::dev::iommu::IrteIndex;
 use crate::mem::map::Window;
+use crate::sync::Micros;
 use crate::sync::{self, tsc};
 use cellvisor_abi::call::FunctionStatus;
 use cellvisor_abi::plan;
+use cellvisor_core::addr::Hpa;
+use cellvisor_core::ids::PlanIndex;
+use cellvisor_core::pci::reset;
 use cellvisor_core::pci::reset::{Method, SETTLE_MS, Saved};
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Effect, Function};
 
-const COMMAND: u16 = 0x04;
+const COMMAND: Register = Register(0x04);
 const BUS_MASTER: u32 = 1 << 2;
 /// Without a wire INTx would go to the root.
 const NO_INTX: u32 = 1 << 10;
@@ -31,11 +38,11 @@ const MSIX_MASKED: u32 = 1 << 30;
 /// Where a function's interrupts may go.
 pub(crate) struct Target<'a> {
     /// Plan indexes of the cell's CPUs.
-    pub(crate) cpus: &'a [u16],
+    pub(crate) cpus: &'a [PlanIndex],
     /// Requester id.
     pub(crate) source: u16,
     /// Interrupt entries, the first and how many; `None` without remapping.
-    pub(crate) entries: Option<(u16, u16)>,
+    pub(crate) entries: Option<(IrteIndex, u16)>,
 }
 
 /// What came of a cell's write to configuration space.
@@ -53,7 +60,7 @@ pub(crate) struct Device {
     pub(crate) plan: plan::Function,
     pub(crate) function: Function,
     pub(crate) msix: Option<Msix>,
-    pub(crate) entries: Option<(u16, u16)>,
+    pub(crate) entries: Option<(IrteIndex, u16)>,
     /// How it is reset, if it can be.
     method: Option<Method>,
     saved: Saved,
@@ -68,8 +75,8 @@ impl Device {
     /// Of a function that has been looked at. Nothing is done to it.
     pub(crate) fn new(window: &mut Window, plan: plan::Function, function: Function) -> Self {
         let bdf = Bdf::from_plan(plan.bdf);
-        let method = Method::find(&function, |offset| config::read(window, bdf, offset));
-        let saved = Saved::take(&function, |offset| config::read(window, bdf, offset));
+        let method = Method::find(&function, |at| config::read(window, bdf, Register(at)));
+        let saved = Saved::take(&function, |at| config::read(window, bdf, Register(at)));
         Self {
             plan,
             function,
@@ -101,9 +108,9 @@ impl Device {
             .map_or(msi, |layout| layout.entries.max(msi))
     }
 
-    fn capability(&self, id: u8) -> Option<u16> {
+    fn capability(&self, id: u8) -> Option<Register> {
         let found = self.function.capabilities().iter().find(|cap| cap.id == id);
-        found.map(|cap| u16::from(cap.offset))
+        found.map(|cap| Register(u16::from(cap.offset)))
     }
 
     /// Ends DMA and interrupts, and sets a reset off. It is over when
@@ -127,7 +134,7 @@ impl Device {
         }
         if let Some(method) = self.method {
             let (first, _) = method.trigger();
-            self.write_word(window, first.offset, first.value);
+            self.write_word(window, first);
             self.reset_at = Some(tsc());
         }
     }
@@ -137,16 +144,16 @@ impl Device {
         let Some(since) = self.reset_at else {
             return true;
         };
-        if sync::elapsed_us(since) < u64::from(SETTLE_MS) * 1000 {
+        if sync::elapsed(since) < Micros(u64::from(SETTLE_MS) * 1000) {
             return false;
         }
         self.reset_at = None;
         if let Some((_, Some(second))) = self.method.map(Method::trigger) {
-            self.write_word(window, second.offset, second.value);
+            self.write_word(window, second);
         }
         let bdf = self.bdf();
         for (offset, value) in self.saved.writes() {
-            config::write(window, bdf, offset, value);
+            config::write(window, bdf, Register(offset), value);
         }
         let no_intx = if self.plan.wire.is_some() { 0 } else { NO_INTX };
         self.change(window, COMMAND, STATUS | BUS_MASTER, no_intx);
@@ -161,19 +168,19 @@ impl Device {
     }
 
     /// Clears and sets bits of four bytes.
-    fn change(&self, window: &mut Window, offset: u16, clear: u32, set: u32) {
+    fn change(&self, window: &mut Window, at: Register, clear: u32, set: u32) {
         let bdf = self.bdf();
-        let before = config::read(window, bdf, offset);
-        config::write(window, bdf, offset, before & !clear | set);
+        let before = config::read(window, bdf, at);
+        config::write(window, bdf, at, before & !clear | set);
     }
 
-    fn write_word(&self, window: &mut Window, offset: u16, value: u16) {
-        let shift = u32::from(offset & 2) * 8;
+    fn write_word(&self, window: &mut Window, what: reset::Write) {
+        let shift = u32::from(what.offset & 2) * 8;
         self.change(
             window,
-            offset & !3,
+            Register(what.offset & !3),
             0xffff << shift,
-            u32::from(value) << shift,
+            u32::from(what.value) << shift,
         );
     }
 
@@ -184,14 +191,14 @@ impl Device {
         }
         let bdf = self.bdf();
         self.function
-            .read(access, |offset| config::read(window, bdf, offset))
+            .read(access, |at| config::read(window, bdf, Register(at)))
     }
 
     /// The cell, whose CPUs have these plan indexes, writes it.
     pub(crate) fn write(
         &mut self,
         window: &mut Window,
-        cpus: &[u16],
+        cpus: &[PlanIndex],
         access: Access,
         value: u32,
     ) -> Written {
@@ -199,17 +206,18 @@ impl Device {
             return Written::Done;
         }
         let bdf = self.bdf();
-        let hardware = |offset| config::read(window, bdf, offset);
+        let hardware = |at| config::read(window, bdf, Register(at));
         match self.function.write(access, value, hardware) {
             Effect::Done => {}
             Effect::Refused => return Written::Refused,
             Effect::Hardware { offset, value } => {
-                let value = if offset == COMMAND {
+                let at = Register(offset);
+                let value = if at == COMMAND {
                     self.command(value)
                 } else {
                     value
                 };
-                config::write(window, bdf, offset, value);
+                config::write(window, bdf, at, value);
             }
             Effect::Msi => return self.set_msi(window, cpus),
             Effect::Msix => return self.set_msix(window, cpus),
@@ -232,7 +240,7 @@ impl Device {
         }
     }
 
-    fn target<'a>(&self, cpus: &'a [u16]) -> Target<'a> {
+    fn target<'a>(&self, cpus: &'a [PlanIndex]) -> Target<'a> {
         Target {
             cpus,
             source: self.bdf().requester,
@@ -241,7 +249,7 @@ impl Device {
     }
 
     /// MSI as the cell has set it up: one message.
-    fn set_msi(&self, window: &mut Window, cpus: &[u16]) -> Written {
+    fn set_msi(&self, window: &mut Window, cpus: &[PlanIndex]) -> Written {
         let Some(at) = self.capability(MSI) else {
             return Written::Done;
         };
@@ -250,21 +258,23 @@ impl Device {
         if !msi.enabled {
             return Written::Done;
         }
-        let message = self
-            .target(cpus)
-            .message(0, msi.address, u32::from(msi.data));
+        let asked = Message {
+            address: msi.address,
+            data: u32::from(msi.data),
+        };
+        let message = self.target(cpus).message(Vector(0), asked);
         let Some((address, data)) = message else {
             return Written::Undelivered(1);
         };
         let bdf = self.bdf();
         let wide = config::read(window, bdf, at) & MSI_WIDE != 0;
-        config::write(window, bdf, at + 4, address as u32);
+        config::write(window, bdf, at.plus(4), address as u32);
         if wide {
-            config::write(window, bdf, at + 8, (address >> 32) as u32);
+            config::write(window, bdf, at.plus(8), (address >> 32) as u32);
         }
         self.change(
             window,
-            if wide { at + 12 } else { at + 8 },
+            if wide { at.plus(12) } else { at.plus(8) },
             0xffff,
             data & 0xffff,
         );
@@ -273,7 +283,7 @@ impl Device {
     }
 
     /// MSI-X on or off, masked or not, as the cell wants it.
-    fn set_msix(&self, window: &mut Window, cpus: &[u16]) -> Written {
+    fn set_msix(&self, window: &mut Window, cpus: &[PlanIndex]) -> Written {
         let (Some(at), Some(msix)) = (self.capability(MSIX), &self.msix) else {
             return Written::Done;
         };
@@ -282,7 +292,7 @@ impl Device {
         if control.enabled {
             let target = self.target(cpus);
             let (entries, _) = msix.vectors();
-            for index in 0..entries {
+            for index in (0..entries).map(Vector) {
                 if !msix.program(window, &target, index) {
                     undelivered += 1;
                 }
@@ -297,12 +307,10 @@ impl Device {
         }
     }
 
-    /// True if `gpa` is in the pages of the table that the cell does not reach.
-    pub(crate) fn guards(&self, gpa: u64) -> bool {
-        self.msix.as_ref().is_some_and(|msix| {
-            let (start, end) = msix.guarded();
-            (start..end).contains(&gpa)
-        })
+    /// True if `hpa` is in the pages of the table that the cell does not reach.
+    pub(crate) fn guards(&self, hpa: Hpa) -> bool {
+        let msix = self.msix.as_ref();
+        msix.is_some_and(|msix| msix.guarded().contains(&hpa))
     }
 
     /// The cell, whose CPUs have these plan indexes, writes to its MSI-X table;
@@ -310,8 +318,8 @@ impl Device {
     pub(crate) fn write_table(
         &mut self,
         window: &mut Window,
-        cpus: &[u16],
-        gpa: u64,
+        cpus: &[PlanIndex],
+        hpa: Hpa,
         size: u8,
         value: u64,
     ) -> bool {
@@ -320,7 +328,7 @@ impl Device {
         let Some(msix) = &mut self.msix else {
             return false;
         };
-        match msix.write(gpa, size, value) {
+        match msix.write(hpa, size, value) {
             Err(()) => false,
             Ok(index) if enabled => msix.program(window, &target, index),
             Ok(_) => true,

@@ -8,6 +8,7 @@ use crate::dev::pci::device::Device;
 use crate::mem::map::Window;
 use crate::mem::page::PageVec;
 use crate::sync;
+use crate::sync::Micros;
 use cellvisor_abi::call::FunctionStatus;
 use cellvisor_abi::plan;
 use cellvisor_core::pci::{Bdf, Seen, seen};
@@ -17,7 +18,7 @@ pub(crate) use config::{ADDRESS_PORT, DATA_PORT, at as config_at, init};
 pub(crate) const MAX_FUNCTIONS: usize = plan::MAX_FUNCTIONS;
 
 /// A little longer than any reset takes, in microseconds.
-const PATIENCE_US: u64 = 200_000;
+const PATIENCE: Micros = Micros(200_000);
 
 /// The functions of one cell. Dropped, they are the root's again, quiet as they are.
 pub(crate) struct Functions(PageVec<Device>);
@@ -75,7 +76,7 @@ impl Functions {
     /// Waits for the ends of resets, which are under way for some time already,
     /// and lets functions interrupt again by their pins, as after a reset.
     pub(crate) fn wait(&mut self, window: &mut Window) -> bool {
-        let settled = sync::wait_for(PATIENCE_US, || self.settle(window));
+        let settled = sync::wait_for(PATIENCE, || self.settle(window));
         self.all().iter().for_each(|device| device.raise(window));
         settled
     }

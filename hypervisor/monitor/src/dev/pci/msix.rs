@@ -11,19 +11,32 @@ use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::icr::{self, Kind};
+use cellvisor_core::ids::ApicId;
 use cellvisor_core::iommu::vtd::Irte;
 use cellvisor_core::pci::msix::{ENTRY_SIZE, Entry, Layout, Table};
 use cellvisor_core::pci::{Bar, msi};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Masks an entry in its last four bytes.
 const MASKED: u32 = 1;
 
+/// Place of a vector among those of its function.
+#[derive(Clone, Copy)]
+pub(crate) struct Vector(pub(crate) u16);
+
+/// What a function writes to interrupt somebody.
+#[derive(Clone, Copy)]
+pub(crate) struct Message {
+    pub(crate) address: u64,
+    pub(crate) data: u32,
+}
+
 /// A function's MSI-X table.
 pub(crate) struct Msix {
     layout: Layout,
     /// Host-physical address of the BAR that the table is in.
-    bar: u64,
+    bar: Hpa,
     table: Table<PageVec<Entry>>,
     /// Pages that the cell reads in the table's place; none if something else shares
     /// the pages.
@@ -52,7 +65,7 @@ impl Msix {
         };
         let mut msix = Self {
             layout,
-            bar: *base,
+            bar: Hpa(*base),
             table: Table::new(entries),
             mirror,
         };
@@ -61,9 +74,9 @@ impl Msix {
     }
 
     /// Host-physical bounds of the pages that the cell does not reach.
-    pub(crate) fn guarded(&self) -> (u64, u64) {
+    pub(crate) fn guarded(&self) -> Range<Hpa> {
         let (start, end) = self.layout.guarded();
-        (self.bar + start, self.bar + end)
+        self.bar + start..self.bar + end
     }
 
     /// What is mapped read-only in their place.
@@ -77,14 +90,12 @@ impl Msix {
         (self.layout.entries, used.count() as u16)
     }
 
-    /// The cell reads at `gpa`, in the guarded pages.
-    pub(crate) fn read(&self, window: &mut Window, gpa: u64, size: u8) -> u64 {
-        match self.layout.in_table(gpa.wrapping_sub(self.bar)) {
+    /// The cell reads at `hpa`, in the guarded pages.
+    pub(crate) fn read(&self, window: &mut Window, hpa: Hpa, size: u8) -> u64 {
+        match self.layout.in_table(hpa.0.wrapping_sub(self.bar.0)) {
             Some(offset) => self.table.read(offset, size),
             None => {
-                let at = window
-                    .open_device(Hpa(gpa))
-                    .wrapping_add(offset_of(gpa, size));
+                let at = window.open_device(hpa).wrapping_add(offset_of(hpa, size));
                 // SAFETY: the page is the function's, whose owner reads it.
                 unsafe {
                     match size {
@@ -98,11 +109,14 @@ impl Msix {
         }
     }
 
-    /// The cell writes at `gpa`, in the guarded pages. Which entry has changed;
+    /// The cell writes at `hpa`, in the guarded pages. Which entry has changed;
     /// `Err` for a write that is dropped.
-    pub(crate) fn write(&mut self, gpa: u64, size: u8, value: u64) -> Result<u16, ()> {
-        let offset = self.layout.in_table(gpa.wrapping_sub(self.bar)).ok_or(())?;
-        let index = self.table.write(offset, size, value).ok_or(())?;
+    pub(crate) fn write(&mut self, hpa: Hpa, size: u8, value: u64) -> Result<Vector, ()> {
+        let offset = self
+            .layout
+            .in_table(hpa.0.wrapping_sub(self.bar.0))
+            .ok_or(())?;
+        let index = Vector(self.table.write(offset, size, value).ok_or(())?);
         self.mirror_entry(index);
         Ok(index)
     }
@@ -119,17 +133,19 @@ impl Msix {
     }
 
     fn mirror_all(&mut self) {
-        (0..self.layout.entries).for_each(|index| self.mirror_entry(index));
+        (0..self.layout.entries)
+            .map(Vector)
+            .for_each(|index| self.mirror_entry(index));
     }
 
-    fn mirror_entry(&self, index: u16) {
+    fn mirror_entry(&self, index: Vector) {
         let Some(mirror) = &self.mirror else {
             return;
         };
         let inside = u64::from(self.layout.table.offset) % PAGE_SIZE;
-        let offset = inside + u64::from(index) * u64::from(ENTRY_SIZE);
+        let offset = inside + u64::from(index.0) * u64::from(ENTRY_SIZE);
         for part in [0, 4, 8, 12] {
-            let value = self.table.read(u32::from(index) * ENTRY_SIZE + part, 4) as u32;
+            let value = self.table.read(u32::from(index.0) * ENTRY_SIZE + part, 4) as u32;
             if let Some(word) = mirror.get((offset + u64::from(part)) as usize / 4) {
                 word.store(value, Ordering::Relaxed);
             }
@@ -138,20 +154,24 @@ impl Msix {
 
     /// Makes the hardware's entry what the cell's asks for. False if that was
     /// nothing that may be.
-    pub(crate) fn program(&self, window: &mut Window, target: &Target<'_>, index: u16) -> bool {
-        let Some(entry) = self.table.entries().get(usize::from(index)) else {
+    pub(crate) fn program(&self, window: &mut Window, target: &Target<'_>, index: Vector) -> bool {
+        let Some(entry) = self.table.entries().get(usize::from(index.0)) else {
             return false;
         };
         let at = self.bar
             + u64::from(self.layout.table.offset)
-            + u64::from(index) * u64::from(ENTRY_SIZE);
-        let message = target.message(index, entry.address, entry.data);
+            + u64::from(index.0) * u64::from(ENTRY_SIZE);
+        let asked = Message {
+            address: entry.address,
+            data: entry.data,
+        };
+        let message = target.message(index, asked);
         let mut registers = [0, 0, 0, MASKED];
         if let Some((address, data)) = message {
             let masked = if entry.masked { MASKED } else { 0 };
             registers = [address as u32, (address >> 32) as u32, data, masked];
         }
-        let page = window.open_device(Hpa(at));
+        let page = window.open_device(at);
         // Masked first, so that no half of it is ever used.
         for (part, value) in [
             (3, MASKED),
@@ -166,7 +186,7 @@ impl Msix {
     }
 }
 
-fn write_register(page: *mut u8, entry: u64, part: u64, value: u32) {
+fn write_register(page: *mut u8, entry: Hpa, part: u64, value: u32) {
     let at = page.wrapping_add(offset_of(entry + part * 4, 4));
     // SAFETY: the window shows the page of the function's table that the entry
     // is in; entries do not cross pages.
@@ -174,25 +194,25 @@ fn write_register(page: *mut u8, entry: u64, part: u64, value: u32) {
 }
 
 /// Offset in its page, such that an access of `size` bytes stays in it.
-fn offset_of(address: u64, size: u8) -> usize {
-    ((address % PAGE_SIZE) & !(u64::from(size.max(1)) - 1)) as usize
+fn offset_of(address: Hpa, size: u8) -> usize {
+    (address.page_offset() & !(u64::from(size.max(1)) - 1)) as usize
 }
 
 impl Target<'_> {
     /// Address and data for the hardware, in place of what the cell wrote for
     /// vector `index`. Its interrupt entry is set before.
-    pub(crate) fn message(&self, index: u16, address: u64, data: u32) -> Option<(u64, u32)> {
-        let entry = self.entries.map(|(first, _)| first + index);
-        let wanted = msi::decode(address, data).ok();
+    pub(crate) fn message(&self, index: Vector, asked: Message) -> Option<(u64, u32)> {
+        let entry = self.entries.map(|(first, _)| first.plus(index.0));
+        let wanted = msi::decode(asked.address, asked.data).ok();
         let physical = wanted.and_then(|ipi| self.physical(ipi));
         match (physical, entry) {
             (Some((vector, cpu)), Some(entry)) => {
-                let irte = Irte::new(self.source, vector, cpu, iommu::mode());
+                let irte = Irte::new(self.source, vector, cpu.0, iommu::mode());
                 iommu::set_entry(entry, irte);
-                Some(msi::vtd_remappable(entry))
+                Some(msi::vtd_remappable(entry.0 as u16))
             }
             (Some((vector, cpu)), None) => {
-                let cpu = u8::try_from(cpu).ok()?;
+                let cpu = u8::try_from(cpu.0).ok()?;
                 Some(msi::compatible(vector, cpu))
             }
             (None, Some(entry)) => {
@@ -204,7 +224,7 @@ impl Target<'_> {
     }
 
     /// Vector and physical APIC id of the first CPU that is meant.
-    fn physical(&self, ipi: icr::Ipi) -> Option<(u8, u32)> {
+    fn physical(&self, ipi: icr::Ipi) -> Option<(u8, ApicId)> {
         let (Kind::Fixed(vector) | Kind::LowestPriority(vector)) = ipi.kind else {
             return None;
         };

@@ -3,9 +3,9 @@
 //! Source: APM 3, "Obtaining Processor Information Via the CPUID Instruction"; APM
 //! 2, "Enabling SVM".
 
-use crate::cpu::msr;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
+use cellvisor_core::ids::Msr;
 use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{CpuState, EFER_LMA, EFER_LME};
 
@@ -104,7 +104,7 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
     if !present() {
         return Err(EnterStatus::NoVirtualization.into());
     }
-    if msr::read(VM_CR) & VM_CR_SVMDIS != 0 {
+    if crate::cpu::msr::read(Msr(VM_CR)) & VM_CR_SVMDIS != 0 {
         return Err(EnterStatus::LockedByFirmware.into());
     }
     if linux.efer & EFER_SVME != 0 {

@@ -4,6 +4,7 @@
 
 use super::fields::*;
 use super::vmcb::Vmcb;
+use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::svm;
 
@@ -50,7 +51,7 @@ pub(super) fn decode(vmcb: &Vmcb, delivering: bool) -> Exit {
         XSETBV => Exit::Xsetbv,
         NESTED_FAULT => Exit::Memory(svm::memory(
             vmcb.read(EXIT_INFO_1),
-            vmcb.read(EXIT_INFO_2),
+            Gpa(vmcb.read(EXIT_INFO_2)),
             delivering,
         )),
         other => Exit::Unknown(other),

@@ -12,6 +12,7 @@
 use super::caps::{EFER_NXE, EFER_SCE};
 use crate::cpu::gdt::{self, Gdt};
 use crate::mem;
+use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::svm::EFER_SVME;
 use cellvisor_core::vcpu::{
     CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CpuState, EFER_LMA,
@@ -91,9 +92,9 @@ impl Host {
 /// # Safety
 ///
 /// SVM is on and `vmcb` is the address of this CPU's VMCB.
-pub(super) unsafe fn vmload(vmcb: u64) {
+pub(super) unsafe fn vmload(vmcb: Hpa) {
     // SAFETY: the caller's duty; the monitor uses nothing of what is loaded.
-    unsafe { core::arch::asm!("vmload rax", in("rax") vmcb, options(nostack)) };
+    unsafe { core::arch::asm!("vmload rax", in("rax") vmcb.0, options(nostack)) };
 }
 
 /// Saves the same.
@@ -101,9 +102,9 @@ pub(super) unsafe fn vmload(vmcb: u64) {
 /// # Safety
 ///
 /// As for [`vmload`].
-pub(super) unsafe fn vmsave(vmcb: u64) {
+pub(super) unsafe fn vmsave(vmcb: Hpa) {
     // SAFETY: the caller's duty.
-    unsafe { core::arch::asm!("vmsave rax", in("rax") vmcb, options(nostack)) };
+    unsafe { core::arch::asm!("vmsave rax", in("rax") vmcb.0, options(nostack)) };
 }
 
 /// Runs `work` with NMIs open; the first to come is one that is pending.
@@ -112,12 +113,12 @@ pub(super) unsafe fn vmsave(vmcb: u64) {
 ///
 /// The monitor has taken over; `shared` is the address of this CPU's shared
 /// part.
-pub(super) unsafe fn with_nmis(shared: u64, work: impl FnOnce()) {
+pub(super) unsafe fn with_nmis(shared: Hva, work: impl FnOnce()) {
     // SAFETY: the NMI handler finds its words behind GS, and the guest gets its
     // base back.
     unsafe {
         let guest = msr::rdmsr(msr::IA32_GS_BASE);
-        msr::wrmsr(msr::IA32_GS_BASE, shared);
+        msr::wrmsr(msr::IA32_GS_BASE, shared.0);
         core::arch::asm!("stgi", "nop");
         work();
         core::arch::asm!("clgi");
@@ -130,10 +131,10 @@ pub(super) unsafe fn with_nmis(shared: u64, work: impl FnOnce()) {
 /// # Safety
 ///
 /// As for [`with_nmis`]; Linux's GS base is loaded before its interrupt table.
-pub(super) unsafe fn open_nmis(shared: u64) {
+pub(super) unsafe fn open_nmis(shared: Hva) {
     // SAFETY: the caller's duty.
     unsafe {
-        msr::wrmsr(msr::IA32_GS_BASE, shared);
+        msr::wrmsr(msr::IA32_GS_BASE, shared.0);
         core::arch::asm!("stgi");
     }
 }

@@ -19,8 +19,10 @@ use crate::refusal::EnterError;
 use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
+use cellvisor_core::addr::Hva;
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::{Exit, next_rip};
+use cellvisor_core::ids::Msr;
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::{self, Policy};
 use cellvisor_core::svm::{self, EFER_SVME, EVENT_HAS_CODE, EVENT_VALID, TYPE_EXCEPTION};
@@ -59,7 +61,7 @@ pub(crate) struct Svm {
     caps: Caps,
     host: Host,
     /// Address of this CPU's shared part.
-    shared: u64,
+    shared: Hva,
     /// VM_HSAVE_PA and VM_CR as Linux had them.
     linux_hsave: u64,
     linux_vm_cr: u64,
@@ -100,7 +102,7 @@ impl Backend for Svm {
         caps::present()
     }
 
-    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
+    fn enable(pages: [Hva; 2], linux: &CpuState) -> Result<Self, EnterError> {
         let caps = caps::probe(linux)?;
         // SAFETY: `probe` saw that SVM is there and off; the save area and the
         // VMCB are this CPU's own pages.
@@ -116,7 +118,7 @@ impl Backend for Svm {
             caps,
             host: Host::new(linux),
             // The area's shared part lies before its hardware pages.
-            shared: pages[0] - PAGE_SIZE,
+            shared: Hva(pages[0].0 - PAGE_SIZE),
             linux_hsave,
             linux_vm_cr,
             taken_over: false,
@@ -191,7 +193,7 @@ impl Vcpu for Svm {
     fn state(&self) -> CpuState {
         self.save_rest();
         CpuState {
-            debugctl: crate::cpu::msr::read(registers::IA32_DEBUGCTL),
+            debugctl: crate::cpu::msr::read(Msr(registers::IA32_DEBUGCTL)),
             ..state::read(&self.vmcb)
         }
     }
@@ -208,7 +210,7 @@ impl Vcpu for Svm {
             return Exit::Aborted;
         }
         if core::mem::take(&mut self.wants_exit) {
-            crate::cpu::kick::send(shared, 0);
+            crate::cpu::kick::send(shared, cellvisor_core::requests::Request::NONE);
         }
         let vmcb = self.vmcb.address();
         self.vmcb.write(RAX, regs.0[vcpu::RAX]);
@@ -366,7 +368,7 @@ impl Svm {
             self.vmcb.control(NESTED_CONTROL, NESTED_PAGING | invlpgb);
         }
         if self.caps.spec_ctrl {
-            let value = crate::cpu::msr::read(SPEC_CTRL_MSR);
+            let value = crate::cpu::msr::read(Msr(SPEC_CTRL_MSR));
             self.vmcb.write(SPEC_CTRL, value);
         }
     }
@@ -404,7 +406,11 @@ impl Svm {
             self.vmcb.control(ENTRY_EVENT, event);
             self.vmcb.control(TLB_CONTROL, 0);
         }
-        let clean = if self.caps.clean_bits { ALL_CLEAN } else { 0 };
+        let clean = if self.caps.clean_bits {
+            ALL_CLEAN
+        } else {
+            Clean::NONE
+        };
         self.vmcb.set_clean(clean);
         match self.vmcb.read(EXIT_CODE) {
             exit::NMI => self.take_nmi(shared),

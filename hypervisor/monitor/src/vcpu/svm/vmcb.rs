@@ -2,9 +2,10 @@
 //!
 //! Source: APM 2, "VMCB Layout", "VMCB State Caching".
 
-use super::fields::{CLEAN, Control, Field, Guest};
+use super::fields::{CLEAN, Clean, Control, Field, Guest};
 use crate::mem::hpa_of;
 use cellvisor_abi::PAGE_SIZE;
+use cellvisor_core::addr::{Hpa, Hva};
 
 /// This CPU's VMCB. The CPU reads and writes it in VMRUN, VMLOAD and VMSAVE
 /// only; the pointer keeps the value on its CPU.
@@ -34,15 +35,15 @@ impl Vmcb {
     /// # Safety
     ///
     /// The page is the monitor's, and nobody else's as long as the value lives.
-    pub(super) unsafe fn new(page: u64) -> Self {
+    pub(super) unsafe fn new(page: Hva) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE_SIZE as usize) };
-        Self(page as *mut u8)
+        unsafe { core::ptr::write_bytes(page.ptr::<u8>(), 0, PAGE_SIZE as usize) };
+        Self(page.ptr())
     }
 
-    /// Physical address.
-    pub(super) fn address(&self) -> u64 {
-        hpa_of(self.0 as u64).0
+    /// Where the CPU finds it.
+    pub(super) fn address(&self) -> Hpa {
+        hpa_of(Hva::of(self.0))
     }
 
     /// Reads a field.
@@ -76,8 +77,8 @@ impl Vmcb {
     }
 
     /// Tells the CPU that all but what is written from now on is as it left it.
-    pub(super) fn set_clean(&mut self, clean: u32) {
-        self.put(CLEAN, u64::from(clean));
+    pub(super) fn set_clean(&mut self, clean: Clean) {
+        self.put(CLEAN, u64::from(clean.0));
     }
 
     fn put<W: Word, K>(&mut self, field: Field<W, K>, value: u64) {
@@ -88,9 +89,9 @@ impl Vmcb {
         // SAFETY: all fields lie at multiples of their size, and the page is
         // ours.
         unsafe {
-            if field.clean != 0 {
+            if field.clean.0 != 0 {
                 let clean = place(CLEAN.offset).cast::<u32>();
-                clean.write_volatile(clean.read_volatile() & !field.clean);
+                clean.write_volatile(clean.read_volatile() & !field.clean.0);
             }
             place(field.offset)
                 .cast::<W>()

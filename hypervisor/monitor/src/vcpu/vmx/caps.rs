@@ -6,6 +6,7 @@
 use crate::cpu::msr::read;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
+use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{CR4_VMXE, CpuState};
 use cellvisor_core::vmx::{Allowed, ControlRegisters};
 use x86::msr;
@@ -71,7 +72,7 @@ pub(crate) fn present() -> bool {
 
 /// True if EPT can map 1 GiB pages.
 pub(crate) fn has_1g_pages() -> bool {
-    read(msr::IA32_VMX_EPT_VPID_CAP) & EPT_1G != 0
+    read(Msr(msr::IA32_VMX_EPT_VPID_CAP)) & EPT_1G != 0
 }
 
 /// Finds out whether the monitor can run on this CPU.
@@ -83,14 +84,14 @@ pub(crate) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
     if !present() {
         return Err(EnterStatus::NoVirtualization.into());
     }
-    let feature_control = read(msr::IA32_FEATURE_CONTROL);
+    let feature_control = read(Msr(msr::IA32_FEATURE_CONTROL));
     if feature_control & FEATURE_LOCKED != 0 && feature_control & FEATURE_VMX == 0 {
         return Err(EnterStatus::LockedByFirmware.into());
     }
     if linux.cr4 & CR4_VMXE != 0 {
         return Err(EnterStatus::InUse.into());
     }
-    let basic = read(msr::IA32_VMX_BASIC);
+    let basic = read(Msr(msr::IA32_VMX_BASIC));
     if basic & 1 << 55 == 0 {
         return Err(MissingFeature::TrueControls.into());
     }
@@ -106,8 +107,9 @@ pub(crate) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
 }
 
 fn controls(revision: u32) -> Result<Caps, EnterError> {
-    let adjust =
-        |index: u32, required: u32, optional: u32| Allowed(read(index)).adjust(required, optional);
+    let adjust = |index: u32, required: u32, optional: u32| {
+        Allowed(read(Msr(index))).adjust(required, optional)
+    };
     let pin = adjust(msr::IA32_VMX_TRUE_PINBASED_CTLS, PIN_REQUIRED, 0)
         .map_err(|_| MissingFeature::VirtualNmis)?;
     let primary = adjust(
@@ -133,10 +135,10 @@ fn controls(revision: u32) -> Result<Caps, EnterError> {
     .map_err(|_| MissingFeature::EferPat)?
         & !ENTRY_IA32E;
     let registers = ControlRegisters::new(
-        read(msr::IA32_VMX_CR0_FIXED0),
-        read(msr::IA32_VMX_CR0_FIXED1),
-        read(msr::IA32_VMX_CR4_FIXED0),
-        read(msr::IA32_VMX_CR4_FIXED1),
+        read(Msr(msr::IA32_VMX_CR0_FIXED0)),
+        read(Msr(msr::IA32_VMX_CR0_FIXED1)),
+        read(Msr(msr::IA32_VMX_CR4_FIXED0)),
+        read(Msr(msr::IA32_VMX_CR4_FIXED1)),
     );
     Ok(Caps {
         revision,
@@ -172,7 +174,7 @@ fn missing_secondary(bits: u32) -> MissingFeature {
 }
 
 fn check_ept() -> Result<(), EnterError> {
-    let ept = read(msr::IA32_VMX_EPT_VPID_CAP);
+    let ept = read(Msr(msr::IA32_VMX_EPT_VPID_CAP));
     let need = |bits: u64, missing: MissingFeature| {
         if ept & bits == bits {
             Ok(())
@@ -190,7 +192,7 @@ fn check_ept() -> Result<(), EnterError> {
 /// Sets the lock bit if the firmware left the register open: the CPU wants it
 /// for VMXON.
 pub(crate) fn lock_feature_control() {
-    let value = read(msr::IA32_FEATURE_CONTROL);
+    let value = read(Msr(msr::IA32_FEATURE_CONTROL));
     if value & FEATURE_LOCKED == 0 {
         // SAFETY: `probe` saw that the register exists; it is unlocked, so the
         // write cannot fault, and it grants what the monitor is about to use.

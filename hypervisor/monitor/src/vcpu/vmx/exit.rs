@@ -5,7 +5,9 @@
 use super::fields::*;
 use super::vmcs::Vmcs;
 use super::{BLOCKED_BY_NMI, EVENT_HAS_CODE, EVENT_VALID};
+use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::{Exit, MemoryAccess, PortAccess};
+use cellvisor_core::ids::Port;
 
 const ENTRY_FAILURE: u32 = 1 << 31;
 const TYPE_NMI: u32 = 2;
@@ -137,7 +139,7 @@ fn control_register(vmcs: &Vmcs) -> Exit {
 fn port(vmcs: &Vmcs) -> Exit {
     let qualification = vmcs.info(QUALIFICATION);
     Exit::Port(PortAccess {
-        port: (qualification >> 16) as u16,
+        port: Port((qualification >> 16) as u16),
         size: (qualification & 7) as u8 + 1,
         write: qualification & 8 == 0,
         string: qualification & 16 != 0,
@@ -154,7 +156,7 @@ fn memory(vmcs: &mut Vmcs, vectoring: bool) -> Exit {
     // not a walk on its way.
     let direct = qualification & 0x180 == 0x180 && !vectoring;
     Exit::Memory(MemoryAccess {
-        gpa: vmcs.read(GUEST_PHYSICAL_ADDRESS),
+        gpa: Gpa(vmcs.read(GUEST_PHYSICAL_ADDRESS)),
         write: qualification & 2 != 0,
         execute: qualification & 4 != 0,
         indirect: !direct,

@@ -179,9 +179,22 @@ pub(crate) struct SegmentFields {
     pub(crate) base: Field<Natural, Guest>,
 }
 
-/// Segment registers in the order of their encodings: ES, CS, SS, DS, FS, GS,
-/// LDTR, TR.
-pub(crate) const fn segment(index: u32) -> SegmentFields {
+/// Segment registers, with their encodings.
+#[derive(Clone, Copy)]
+pub(crate) enum Register {
+    Es,
+    Cs,
+    Ss,
+    Ds,
+    Fs,
+    Gs,
+    Ldtr,
+    Tr,
+}
+
+/// The fields of a segment register.
+pub(crate) const fn segment(register: Register) -> SegmentFields {
+    let index = register as u32;
     SegmentFields {
         selector: Field::new(vmcs::guest::ES_SELECTOR + 2 * index),
         limit: Field::new(vmcs::guest::ES_LIMIT + 2 * index),

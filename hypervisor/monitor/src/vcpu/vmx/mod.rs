@@ -19,6 +19,7 @@ use crate::vcpu::run;
 use caps::{Caps, NMI_WINDOW};
 use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
+use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::insn::CpuMode;
@@ -79,13 +80,13 @@ impl Backend for Vmx {
         caps::present()
     }
 
-    fn enable(pages: [u64; 2], linux: &CpuState) -> Result<Self, EnterError> {
+    fn enable(pages: [Hva; 2], linux: &CpuState) -> Result<Self, EnterError> {
         let caps = caps::probe(linux)?;
         caps::lock_feature_control();
         for page in pages {
             // SAFETY: the area's hardware pages are ours alone until VMCLEAR;
             // the first word of both is the revision.
-            unsafe { (page as *mut u32).write_volatile(caps.revision) };
+            unsafe { page.ptr::<u32>().write_volatile(caps.revision) };
         }
         let cr4 = read_cr4();
         let cr0_fixed = linux.cr0 | CR0_NE;
@@ -144,13 +145,13 @@ impl Vcpu for Vmx {
         // SAFETY: the attachment names pages that the monitor keeps for the
         // owner as long as CPUs are attached to it.
         unsafe {
-            self.vmcs.control(EPT_POINTER, ept_pointer(to.tables.0));
+            self.vmcs.control(EPT_POINTER, ept_pointer(to.tables));
             self.vmcs.control(MSR_BITMAP, to.msr_bitmap.0);
             self.vmcs.control(IO_BITMAP_A, to.io_bitmap.0);
             self.vmcs.control(IO_BITMAP_B, to.io_bitmap.0 + page);
             self.vmcs.control(VPID, u64::from(to.tag));
-            invept(ALL_CONTEXTS);
-            invvpid(ALL_CONTEXTS, 0);
+            invept(Extent::AllContexts);
+            invvpid(Extent::AllContexts, Vpid(0));
         }
     }
 
@@ -180,17 +181,17 @@ impl Vcpu for Vmx {
         v.write(GUEST_PENDING_DEBUG, 0);
         v.write(GUEST_LINK_POINTER, u64::MAX);
         let segments = [
-            &state.es,
-            &state.cs,
-            &state.ss,
-            &state.ds,
-            &state.fs,
-            &state.gs,
-            &state.ldtr,
-            &state.tr,
+            (Register::Es, &state.es),
+            (Register::Cs, &state.cs),
+            (Register::Ss, &state.ss),
+            (Register::Ds, &state.ds),
+            (Register::Fs, &state.fs),
+            (Register::Gs, &state.gs),
+            (Register::Ldtr, &state.ldtr),
+            (Register::Tr, &state.tr),
         ];
-        for (index, segment) in segments.into_iter().enumerate() {
-            self.set_segment(index as u32, segment);
+        for (register, segment) in segments {
+            self.set_segment(register, segment);
         }
         // SAFETY: no event is pending for a new state, and no window is open.
         unsafe {
@@ -231,14 +232,14 @@ impl Vcpu for Vmx {
                 v.read(GUEST_SYSENTER_ESP),
                 v.read(GUEST_SYSENTER_EIP),
             ],
-            es: self.segment(0),
-            cs: self.segment(1),
-            ss: self.segment(2),
-            ds: self.segment(3),
-            fs: self.segment(4),
-            gs: self.segment(5),
-            ldtr: self.segment(6),
-            tr: self.segment(7),
+            es: self.segment(Register::Es),
+            cs: self.segment(Register::Cs),
+            ss: self.segment(Register::Ss),
+            ds: self.segment(Register::Ds),
+            fs: self.segment(Register::Fs),
+            gs: self.segment(Register::Gs),
+            ldtr: self.segment(Register::Ldtr),
+            tr: self.segment(Register::Tr),
             gdtr: table(v.read(GUEST_GDTR_BASE), v.read(GUEST_GDTR_LIMIT)),
             idtr: table(v.read(GUEST_IDTR_BASE), v.read(GUEST_IDTR_LIMIT)),
         }
@@ -357,8 +358,8 @@ impl Vcpu for Vmx {
     fn flush(&mut self) {
         // SAFETY: invalidation is always allowed.
         unsafe {
-            invept(ALL_CONTEXTS);
-            invvpid(SINGLE_CONTEXT, self.tag);
+            invept(Extent::AllContexts);
+            invvpid(Extent::SingleContext, Vpid(self.tag));
         }
     }
 
@@ -427,12 +428,21 @@ impl Vmx {
     }
 }
 
-const SINGLE_CONTEXT: u64 = 1;
-const ALL_CONTEXTS: u64 = 2;
+/// How much INVEPT and INVVPID forget.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Extent {
+    SingleContext = 1,
+    AllContexts = 2,
+}
+
+/// A virtual-processor identifier.
+#[derive(Clone, Copy)]
+struct Vpid(u16);
 
 /// Write-back tables, four levels.
-const fn ept_pointer(root: u64) -> u64 {
-    root | 6 | 3 << 3
+const fn ept_pointer(root: Hpa) -> u64 {
+    root.0 | 6 | 3 << 3
 }
 
 /// Forgets translations through second-level tables.
@@ -440,11 +450,11 @@ const fn ept_pointer(root: u64) -> u64 {
 /// # Safety
 ///
 /// VMX operation is on.
-unsafe fn invept(kind: u64) {
+unsafe fn invept(extent: Extent) {
     let descriptor = [0u64; 2];
     // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
     unsafe {
-        core::arch::asm!("invept {}, [{}]", in(reg) kind, in(reg) &raw const descriptor,
+        core::arch::asm!("invept {}, [{}]", in(reg) extent as u64, in(reg) &raw const descriptor,
             options(nostack, readonly));
     }
 }
@@ -454,11 +464,11 @@ unsafe fn invept(kind: u64) {
 /// # Safety
 ///
 /// VMX operation is on.
-unsafe fn invvpid(kind: u64, tag: u16) {
-    let descriptor = [u64::from(tag), 0];
+unsafe fn invvpid(extent: Extent, vpid: Vpid) {
+    let descriptor = [u64::from(vpid.0), 0];
     // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
     unsafe {
-        core::arch::asm!("invvpid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor,
+        core::arch::asm!("invvpid {}, [{}]", in(reg) extent as u64, in(reg) &raw const descriptor,
             options(nostack, readonly));
     }
 }

@@ -8,6 +8,7 @@ use super::caps::{self, ENTRY_IA32E};
 use super::fields::{self, *};
 use crate::cpu::gdt;
 use crate::{boot, mem};
+use cellvisor_core::addr::Hva;
 use cellvisor_core::vcpu::{
     CR0_NE, CR0_PE, CR0_PG, CR0_WP, CR4_LA57, CR4_MCE, CR4_OSXSAVE, CR4_PAE, CR4_VMXE, CpuState,
     EFER_LMA, EFER_LME, Segment,
@@ -49,11 +50,11 @@ impl Vmx {
         }
     }
 
-    pub(super) fn write_host(&mut self, linux: &CpuState, pages: [u64; 2]) {
+    pub(super) fn write_host(&mut self, linux: &CpuState, pages: [Hva; 2]) {
         let (gdt_base, idt_base) = gdt::bases();
         let v = &mut self.vmcs;
         // The area's shared part lies before its hardware pages.
-        let shared = pages[0] - cellvisor_abi::PAGE_SIZE;
+        let shared = pages[0].0 - cellvisor_abi::PAGE_SIZE;
         let cr4 = CR4_PAE | CR4_MCE | CR4_VMXE | CR4_OSXSAVE | linux.cr4 & CR4_LA57;
         let efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
         // SAFETY: the monitor's own tables, code and per-CPU data.
@@ -127,8 +128,8 @@ impl Vmx {
         };
     }
 
-    pub(super) fn set_segment(&mut self, index: u32, segment: &Segment) {
-        let fields = fields::segment(index);
+    pub(super) fn set_segment(&mut self, register: Register, segment: &Segment) {
+        let fields = fields::segment(register);
         let access = match u64::from(segment.access) {
             0 => UNUSABLE,
             // A loaded code or data segment counts as accessed.
@@ -142,8 +143,8 @@ impl Vmx {
         self.vmcs.write(fields.base, segment.base);
     }
 
-    pub(super) fn segment(&self, index: u32) -> Segment {
-        let fields = fields::segment(index);
+    pub(super) fn segment(&self, register: Register) -> Segment {
+        let fields = fields::segment(register);
         let access = self.vmcs.read(fields.access);
         Segment {
             selector: self.vmcs.read(fields.selector) as u16,
