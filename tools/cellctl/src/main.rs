@@ -32,6 +32,7 @@ mod state;
 mod system;
 mod tables;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::Parser;
 use error::Error;
 use std::io::Write;
@@ -60,8 +61,12 @@ fn print(error: &Error) {
     let mut err = anstream::stderr();
     let _ = match error {
         _ if output::is_for_programs() => writeln!(err, "{}", error.json()),
-        // A report says for each finding whether it is an error.
-        Error::Report(report) => writeln!(err, "{}", report.coloured()),
+        // A report says for each finding whether it is an error. It can be
+        // long: no colours are made to be taken out again piece by piece.
+        Error::Report(report) => match AutoStream::choice(&std::io::stderr()) {
+            ColorChoice::Never => std::io::stderr().write_all(format!("{report}\n").as_bytes()),
+            _ => writeln!(err, "{}", report.coloured()),
+        },
         Error::One(_) => writeln!(err, "{0}error{0:#}: {error}", output::BAD),
     };
 }

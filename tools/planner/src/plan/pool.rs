@@ -247,13 +247,13 @@ impl<'a> Pool<'a> {
         }
         let place = node.map_or("this machine".to_owned(), |n| format!("node {n}"));
         let total = count(total, "CPU");
-        let holders: Vec<String> = holders
-            .into_iter()
-            .map(|(who, n)| format!("{who} has {n}"))
-            .collect();
-        match holders.is_empty() {
-            true => format!("{place} has {total}"),
-            false => format!("{place} has {total}: {}", some(&holders)),
+        let holders = holders.into_iter();
+        match holders.len() {
+            0 => format!("{place} has {total}"),
+            _ => {
+                let holders = some(holders.map(|(who, n)| format!("{who} has {n}")));
+                format!("{place} has {total}: {holders}")
+            }
         }
     }
 
@@ -265,11 +265,8 @@ impl<'a> Pool<'a> {
                 *takers.entry(name).or_default() += bytes;
             }
         }
-        let all: Vec<String> = takers
-            .into_iter()
-            .map(|(name, bytes)| format!("slice `{name}` gets {}", about(bytes)))
-            .collect();
-        some(&all)
+        let sentence = |(name, bytes)| format!("slice `{name}` gets {}", about(bytes));
+        some(takers.into_iter().map(sentence))
     }
 
     /// What is left, node by node.
@@ -290,12 +287,13 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// The first few of many, with commas.
-fn some(all: &[String]) -> String {
+/// The first few of many, with commas; only these are made.
+fn some(mut all: impl ExactSizeIterator<Item = String>) -> String {
     /// More than that nobody reads.
     const MOST: usize = 4;
-    let shown = all.get(..MOST).unwrap_or(all).join(", ");
-    match all.len().saturating_sub(MOST) {
+    let shown: Vec<String> = all.by_ref().take(MOST).collect();
+    let shown = shown.join(", ");
+    match all.len() {
         0 => shown,
         more => format!("{shown} and so on for {more} more"),
     }
