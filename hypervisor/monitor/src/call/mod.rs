@@ -89,7 +89,7 @@ fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; 
         }
     });
     let (status, response) = serve(caller, code, buffer, len).unwrap_or_else(|refusal| {
-        let conflict = refusal.conflict.and_then(|c| reply(buffer, &c).ok());
+        let conflict = refusal.conflict().and_then(|c| reply(buffer, &c).ok());
         (refusal.status, conflict.unwrap_or(0))
     });
     if response > capacity {
