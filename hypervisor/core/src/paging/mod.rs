@@ -10,12 +10,14 @@
 //! The caller owns those flushes; who may map what is decided elsewhere.
 
 mod amdvi;
+mod any;
 mod edit;
 mod ept;
 mod npt;
 mod vtd;
 
 pub use amdvi::AmdVi;
+pub use any::AnyFormat;
 pub use edit::Stale;
 pub use ept::Ept;
 pub use npt::Npt;

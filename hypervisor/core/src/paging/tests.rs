@@ -41,6 +41,11 @@ impl Keeps for AmdVi {
     const EXECUTE: bool = false;
 }
 
+/// As the CPU formats, which are tried by this name.
+impl Keeps for AnyFormat {
+    const EXECUTE: bool = true;
+}
+
 /// All leaves under a table, by an own, simple walk.
 fn leaves<F: EntryFormat>(f: F, mem: &FakeMem, table: Hpa, level: u8, base: u64) -> Vec<Range> {
     let mut found = Vec::new();
@@ -317,4 +322,6 @@ follows_the_model! {
     vtd_follows_the_model: Vtd::default();
     three_level_snooping_vtd_follows_the_model: Vtd { width: Width::Bits39, snoop: true };
     amdvi_follows_the_model: AmdVi;
+    any_ept_follows_the_model: AnyFormat::Ept(Ept);
+    any_npt_follows_the_model: AnyFormat::Npt(Npt::Level5);
 }

@@ -50,7 +50,7 @@ pub(super) fn change_root(
         let space = space.as_mut().ok_or(())?;
         let new = change(space, guest(range)).map_err(|_| ())?;
         stale = Some(match stale.take() {
-            Some(old) => old.join(new, &mut crate::mem::pool::PoolTables),
+            Some(old) => old.join(new, &mut crate::mem::pool::PoolTables::Coherent),
             None => new,
         });
         Ok(())
@@ -58,7 +58,7 @@ pub(super) fn change_root(
     let flushed = kick::flush(root_cpus(), caller.shared);
     (caller.flush)();
     match (stale.take(), flushed) {
-        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables),
+        (Some(stale), Ok(())) => stale.flushed(&mut crate::mem::pool::PoolTables::Coherent),
         // Tables that a CPU may still walk are lost rather than used again.
         (Some(stale), Err(_)) => stale.abandon(),
         (None, _) => {}

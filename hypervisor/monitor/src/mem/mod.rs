@@ -51,7 +51,7 @@ pub(crate) fn va_of(hpa: Hpa) -> Option<Hva> {
 
 /// A word of the monitor's memory that serves as an entry of a table, by its virtual
 /// address; `None` for an address that is none.
-fn entry(va: Hva) -> Option<&'static AtomicU64> {
+pub(crate) fn entry(va: Hva) -> Option<&'static AtomicU64> {
     let inside = va.0.checked_sub(BASE)? < memory_size() && va.is_aligned(8);
     // SAFETY: the memory is mapped as long as the monitor runs; those who call name
     // pages of the pool that serve as tables, which CPUs read and change word by

@@ -83,7 +83,13 @@ pub(crate) fn free_run(first: Hva, count: Pages) {
 }
 
 /// Pages of the pool as tables that hardware walks.
-pub(crate) struct PoolTables;
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PoolTables {
+    /// CPUs walk them, and snoop.
+    Coherent,
+    /// Units walk them that may not snoop: what is written is cleaned.
+    Cleaned,
+}
 
 impl PoolTables {
     fn entry(table: Hpa, index: usize) -> Option<&'static AtomicU64> {
@@ -110,6 +116,18 @@ impl TableMem for PoolTables {
     fn write(&mut self, table: Hpa, index: usize, value: u64) {
         if let Some(entry) = Self::entry(table, index) {
             entry.store(value, Ordering::Relaxed);
+            if *self == Self::Cleaned {
+                clean(entry);
+            }
         }
+    }
+}
+
+/// Writes the cache line of a word of the monitor's memory back to memory.
+pub(crate) fn clean(word: &AtomicU64) {
+    // SAFETY: the line is the monitor's memory; CLFLUSH is part of the 64-bit
+    // architecture's SSE2.
+    unsafe {
+        core::arch::asm!("mfence", "clflush [{}]", "mfence", in(reg) word.as_ptr(), options(nostack));
     }
 }

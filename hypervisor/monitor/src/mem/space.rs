@@ -4,34 +4,19 @@
 use crate::boot;
 use crate::mem::pool::PoolTables;
 use cellvisor_core::addr::{Gpa, Hpa};
-use cellvisor_core::paging::{Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables};
+use cellvisor_core::paging::{
+    AnyFormat, Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables,
+};
 use core::ops::Range;
 
 /// Second-level tables, whose pages go back when they are dropped. Nothing may walk
 /// them any more then.
-pub(crate) struct Space(Format);
-
-enum Format {
-    /// Intel's format.
-    Ept(Tables<Ept>),
-    /// AMD's.
-    Npt(Tables<Npt>),
-}
-
-/// Calls a method of whatever tables a space has.
-macro_rules! tables {
-    ($space:expr, $tables:ident => $call:expr) => {
-        match $space {
-            Format::Ept($tables) => $call,
-            Format::Npt($tables) => $call,
-        }
-    };
-}
+pub(crate) struct Space(Tables<AnyFormat>);
 
 impl Space {
     /// Empty tables for VT-x. `None` without a page for the root.
     pub(crate) fn ept(largest: PageSize) -> Option<Self> {
-        Tables::new(&mut PoolTables, largest).map(|tables| Self(Format::Ept(tables)))
+        Self::new(AnyFormat::Ept(Ept), largest)
     }
 
     /// Empty tables for AMD-V, with as many levels as the monitor's own. `None`
@@ -42,36 +27,40 @@ impl Space {
         } else {
             Npt::Level4
         };
-        Tables::with_format(format, &mut PoolTables, largest)
-            .map(|tables| Self(Format::Npt(tables)))
+        Self::new(AnyFormat::Npt(format), largest)
+    }
+
+    fn new(format: AnyFormat, largest: PageSize) -> Option<Self> {
+        Tables::with_format(format, &mut PoolTables::Coherent, largest).map(Self)
     }
 
     /// Root of the tables.
     pub(crate) fn root(&self) -> Hpa {
-        tables!(&self.0, t => t.root())
+        self.0.root()
     }
 
     /// See [`Tables::map`].
     pub(crate) fn map(&mut self, at: Range<Gpa>, hpa: Hpa, attr: Attr) -> Result<(), MapError> {
-        let (gpa, size) = (at.start, size(&at));
-        tables!(&mut self.0, t => t.map(&mut PoolTables, gpa, hpa, size, attr))
+        let size = size(&at);
+        self.0
+            .map(&mut PoolTables::Coherent, at.start, hpa, size, attr)
     }
 
     /// See [`Tables::unmap`].
     pub(crate) fn unmap(&mut self, at: Range<Gpa>) -> Result<Stale, MapError> {
-        let (gpa, size) = (at.start, size(&at));
-        tables!(&mut self.0, t => t.unmap(&mut PoolTables, gpa, size))
+        let size = size(&at);
+        self.0.unmap(&mut PoolTables::Coherent, at.start, size)
     }
 
     /// See [`Tables::merge`].
     pub(crate) fn merge(&mut self, at: Range<Gpa>) -> Result<Stale, MapError> {
-        let (gpa, size) = (at.start, size(&at));
-        tables!(&mut self.0, t => t.merge(&mut PoolTables, gpa, size))
+        let size = size(&at);
+        self.0.merge(&mut PoolTables::Coherent, at.start, size)
     }
 
     /// See [`Tables::translate`].
     pub(crate) fn translate(&self, gpa: Gpa) -> Option<Mapping> {
-        tables!(&self.0, t => t.translate(&PoolTables, gpa))
+        self.0.translate(&PoolTables::Coherent, gpa)
     }
 }
 
@@ -82,6 +71,6 @@ fn size(range: &Range<Gpa>) -> u64 {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        tables!(&mut self.0, t => t.free_all(&mut PoolTables));
+        self.0.free_all(&mut PoolTables::Coherent);
     }
 }

@@ -15,7 +15,7 @@ use cellvisor_core::addr::{Gpa, Hpa, Hva};
 use cellvisor_core::iommu::vtd::{
     ContextEntry, Invalidate, RootEntry, Translation, context_update,
 };
-use cellvisor_core::paging::{Attr, MapError, PageSize, TableMem, Tables, Vtd, Width};
+use cellvisor_core::paging::{AnyFormat, Attr, MapError, PageSize, Tables, Vtd, Width};
 use cellvisor_core::pci::Bdf;
 use core::ops::Range;
 use heapless::Vec;
@@ -27,31 +27,6 @@ const ROOT_DOMAIN: u16 = 1;
 pub(crate) const LOW_END: Hpa = Hpa(1 << 32);
 /// Entries of a root table: one for each bus.
 const BUSES: u64 = 256;
-
-/// Pages of the pool, with cache lines cleaned for units that do not snoop.
-struct Cleaned;
-
-impl TableMem for Cleaned {
-    fn alloc(&mut self) -> Option<Hpa> {
-        PoolTables.alloc()
-    }
-
-    fn free(&mut self, table: Hpa) {
-        PoolTables.free(table);
-    }
-
-    fn read(&self, table: Hpa, index: usize) -> u64 {
-        PoolTables.read(table, index)
-    }
-
-    fn write(&mut self, table: Hpa, index: usize, entry: u64) {
-        if let Some(va) = va_of(table)
-            && index < 512
-        {
-            store(va + index as u64 * 8, entry);
-        }
-    }
-}
 
 /// What all units have in common.
 #[derive(Clone, Copy)]
@@ -83,19 +58,19 @@ impl Shape {
         }
     }
 
-    fn tables(self) -> Option<Tables<Vtd>> {
-        let format = Vtd {
+    fn tables(self) -> Option<Tables<AnyFormat>> {
+        let format = AnyFormat::Vtd(Vtd {
             width: self.width,
             snoop: self.snoop,
-        };
-        Tables::with_format(format, &mut Cleaned, self.largest)
+        });
+        Tables::with_format(format, &mut PoolTables::Cleaned, self.largest)
     }
 }
 
 /// Memory that the functions of a cell reach, at the cell's addresses. No function
 /// may be attached any more when it is dropped.
 pub(crate) struct Domain {
-    tables: Tables<Vtd>,
+    tables: Tables<AnyFormat>,
     entry: ContextEntry,
 }
 
@@ -118,7 +93,8 @@ impl Domain {
 
     /// Adds memory. Before a function is attached.
     pub(crate) fn map(&mut self, gpa: Gpa, hpa: Hpa, size: u64) -> Result<(), MapError> {
-        self.tables.map(&mut Cleaned, gpa, hpa, size, Attr::RAM)
+        self.tables
+            .map(&mut PoolTables::Cleaned, gpa, hpa, size, Attr::RAM)
     }
 
     pub(super) fn entry(&self) -> ContextEntry {
@@ -128,7 +104,7 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        self.tables.free_all(&mut Cleaned);
+        self.tables.free_all(&mut PoolTables::Cleaned);
     }
 }
 
@@ -139,7 +115,7 @@ pub(super) struct Contexts {
     segments: Vec<(Segment, Hva), MAX_UNITS>,
     /// The context table of all buses without functions of cells.
     common: Hva,
-    root: Tables<Vtd>,
+    root: Tables<AnyFormat>,
     entry: ContextEntry,
 }
 
@@ -243,10 +219,10 @@ impl Contexts {
         }
         let stale = self
             .root
-            .unmap(&mut Cleaned, start.identity(), end.0 - start.0)
+            .unmap(&mut PoolTables::Cleaned, start.identity(), end.0 - start.0)
             .map_err(|_| Unavailable)?;
         match flush(units) {
-            Ok(()) => stale.flushed(&mut Cleaned),
+            Ok(()) => stale.flushed(&mut PoolTables::Cleaned),
             Err(error) => {
                 stale.abandon();
                 return Err(error.into());
@@ -276,7 +252,7 @@ impl Contexts {
                 let (at, size) = (Hpa(page * PAGE_SIZE), (next - page) * PAGE_SIZE);
                 match self
                     .root
-                    .map(&mut Cleaned, at.identity(), at, size, Attr::RAM)
+                    .map(&mut PoolTables::Cleaned, at.identity(), at, size, Attr::RAM)
                 {
                     // Ranges of RAM may share a page.
                     Ok(()) | Err(MapError::Overlap(_)) => {}

@@ -6,7 +6,7 @@
 use super::root::RootView;
 use super::{IrteIndex, Segment};
 use crate::mem::pool::Pages;
-use crate::mem::{hpa_of, map, pool};
+use crate::mem::{entry, hpa_of, map, pool};
 use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_abi::PAGE_SIZE;
@@ -17,6 +17,7 @@ use cellvisor_core::iommu::vtd::{
     FaultRecord, Half, Invalidate, Irte, Mode, Shadow, Step, Steps, irte_update,
 };
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 /// How long the unit may take for a command, in microseconds. It answers within
 /// microseconds; emulated ones are at times not run at all.
@@ -404,8 +405,8 @@ pub(super) fn load(va: Hva) -> u64 {
 /// Writes a word of a table or of the queue and cleans its cache line, for units
 /// that do not snoop.
 pub(super) fn store(va: Hva, value: u64) {
-    write64(va, value);
-    // SAFETY: the line is the monitor's memory; CLFLUSH is part of the 64-bit
-    // architecture's SSE2.
-    unsafe { core::arch::asm!("mfence", "clflush [{}]", "mfence", in(reg) va.0, options(nostack)) };
+    if let Some(word) = entry(va) {
+        word.store(value, Ordering::Relaxed);
+        pool::clean(word);
+    }
 }
