@@ -9,10 +9,10 @@ use super::Which::{
     ApicBase, ArchCapabilities, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock, Lvt,
     MicrocodeRevision, X2apicId, X2apicLdr, ZeroOnly,
 };
-use super::{Rule, constant, direct, emulate, read_only, rule};
+use super::{Rule, Which, constant, direct, emulate, read_only, rule};
 
 /// MTRRs on, no ranges, everything write-back: the second-level tables decide.
-const MTRR_DEF_TYPE: u64 = 1 << 11 | 6;
+const MTRR_DEF_TYPE: u16 = 1 << 11 | 6;
 
 /// For cells on all CPUs.
 pub(super) const COMMON: &[Rule] = &[
@@ -79,7 +79,7 @@ pub(super) const COMMON: &[Rule] = &[
 ];
 
 /// Fast strings on; branch traces and PEBS unavailable.
-const MISC_ENABLE: u64 = 1 << 0 | 1 << 11 | 1 << 12;
+const MISC_ENABLE: u16 = 1 << 0 | 1 << 11 | 1 << 12;
 
 /// For cells on Intel's CPUs.
 pub(super) const INTEL: &[Rule] = &[
@@ -112,9 +112,9 @@ pub(super) const INTEL: &[Rule] = &[
 ];
 
 /// TscFreqSel: the TSC counts at the P0 frequency, which Linux insists on.
-const HWCR: u64 = 1 << 24;
+const HWCR: Which = Which::Bit(24);
 /// LFENCE is serializing, as Linux on the root has set it.
-const DE_CFG: u64 = 1 << 1;
+const DE_CFG: u16 = 1 << 1;
 
 /// For cells on AMD's CPUs.
 pub(super) const AMD: &[Rule] = &[
@@ -123,7 +123,7 @@ pub(super) const AMD: &[Rule] = &[
     read_only(0xc000_00e7, 0xc000_00e9),
     // SYSCFG
     constant(0xc001_0010, 0xc001_0010, 0),
-    constant(0xc001_0015, 0xc001_0015, HWCR),
+    rule(0xc001_0015, 0xc001_0015, Emulate(HWCR), Emulate(Ignore)),
     // TOP_MEM, TOP_MEM2
     constant(0xc001_001a, 0xc001_001a, 0),
     constant(0xc001_001d, 0xc001_001d, 0),

@@ -253,7 +253,14 @@ fn action(word: &str) -> Action {
         "outer" => Which::OuterArea,
         constant => {
             let hex = constant.strip_prefix('=').expect("a word of the list");
-            Which::Constant(u64::from_str_radix(hex, 16).expect("a number"))
+            let value = u64::from_str_radix(hex, 16).expect("a number");
+            match u16::try_from(value) {
+                Ok(value) => Which::Constant(value),
+                Err(_) => {
+                    assert!(value.is_power_of_two(), "{hex} is no constant of a rule");
+                    Which::Bit(value.trailing_zeros() as u8)
+                }
+            }
         }
     })
 }

@@ -26,7 +26,9 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// A read gives this.
-    Constant(u64),
+    Constant(u16),
+    /// A read gives this bit, and no other.
+    Bit(u8),
     /// A write is dropped.
     Ignore,
     /// A write of 0 is dropped, any other gives #GP.
@@ -108,6 +110,9 @@ pub struct Rule {
     pub write: Action,
 }
 
+// There are many, and the monitor's image is small.
+const _: () = assert!(size_of::<Rule>() == 16);
+
 /// The rules for one kind of guest under one back end.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -184,7 +189,7 @@ const fn emulate(msr: u32, which: Which) -> Rule {
 }
 
 /// A range that reads as `value` and takes any write.
-const fn constant(first: u32, last: u32, value: u64) -> Rule {
+const fn constant(first: u32, last: u32, value: u16) -> Rule {
     rule(
         first,
         last,

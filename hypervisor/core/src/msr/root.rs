@@ -13,7 +13,7 @@ use super::{Rule, constant, direct, emulate, read_only, rule};
 
 /// FEATURE_CONTROL and the like where they shall read as written once and
 /// never again.
-const LOCKED: u64 = 1;
+const LOCKED: u16 = 1;
 
 /// For the root on all CPUs.
 pub(super) const COMMON: &[Rule] = &[

@@ -80,7 +80,8 @@ fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
 
 fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
     Some(match which {
-        Which::Constant(value) => value,
+        Which::Constant(value) => u64::from(value),
+        Which::Bit(number) => 1 << number,
         Which::Ignore | Which::ZeroOnly => 0,
         Which::ApicBase if cpu.is_root() => apic::base(),
         Which::ApicBase if cpu.virtual_id() == VirtualId(0) => CELL_APIC_BASE | BOOT_CPU,
@@ -115,6 +116,7 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bo
                 && policy::lvt(value).is_some_and(|value| write_direct(index, value))
         }
         Which::Constant(_)
+        | Which::Bit(_)
         | Which::ArchCapabilities
         | Which::X2apicId
         | Which::X2apicLdr
