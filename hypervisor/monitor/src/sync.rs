@@ -65,6 +65,7 @@ pub(crate) fn tsc() -> u64 {
 }
 
 /// How long ago the TSC had the value `since`.
+#[inline(never)] // Each wait asks it, and the image is small.
 pub(crate) fn elapsed(since: u64) -> Micros {
     Micros(tsc().wrapping_sub(since) / ticks_per_us())
 }
@@ -77,12 +78,11 @@ pub(crate) struct Micros(pub(crate) u64);
 /// time is up.
 pub(crate) fn wait_for(limit: Micros, mut done: impl FnMut() -> bool) -> bool {
     let start = tsc();
-    let limit = limit.0.saturating_mul(ticks_per_us());
     loop {
         if done() {
             return true;
         }
-        if tsc().wrapping_sub(start) > limit {
+        if elapsed(start) > limit {
             return false;
         }
         core::hint::spin_loop();

@@ -7,11 +7,12 @@
 use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
 use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{CR0_CD, CR0_NW};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// MSRs that guests write directly, or that the hardware fills for them, and
 /// their values after a reset. Those that a CPU does not have refuse the write,
 /// which is fine.
-const CLEARED: &[(u32, u64)] = &[
+const CLEARED: &[(u32, u32)] = &[
     // Counters first: nothing is sampled or recorded any more.
     (0x38f, 0),       // PERF_GLOBAL_CTRL
     (0x3f1, 0),       // PEBS_ENABLE
@@ -104,16 +105,22 @@ impl Machine {
 
 const CR0_TS: u64 = 1 << 3;
 
-/// Legacy area and header of an XSAVE image: all components in their initial
-/// state, MXCSR as after a reset.
+/// Legacy area and header of an XSAVE image. Its place of MXCSR is filled when it is
+/// used: an area of zeros takes no room in the image.
 #[repr(C, align(64))]
-struct Initial([u32; 144]);
+struct Initial([AtomicU32; 144]);
 
-static INITIAL: Initial = {
-    let mut area = [0; 144];
-    area[6] = 0x1f80;
-    Initial(area)
-};
+static INITIAL: Initial = Initial([const { AtomicU32::new(0) }; 144]);
+
+/// MXCSR in such an area, and its value after a reset.
+const MXCSR: (usize, u32) = (6, 0x1f80);
+
+/// The area with all components in their initial state.
+fn initial() -> *const Initial {
+    let (at, value) = MXCSR;
+    INITIAL.0[at].store(value, Ordering::Relaxed);
+    &raw const INITIAL
+}
 
 /// Sets one of the MSRs above, if the CPU has it.
 fn set(index: Msr, value: u64) {
@@ -128,7 +135,7 @@ pub(crate) fn clear_cpu() {
     let counters = COUNTERS.iter();
     let counters = counters.flat_map(|(first, count)| (*first..first + count).map(|msr| (msr, 0)));
     for (index, value) in CLEARED.iter().copied().chain(counters) {
-        set(Msr(index), value);
+        set(Msr(index), value.into());
     }
     let features = raw_cpuid::CpuId::new();
     let xsave = features.get_feature_info().is_some_and(|f| f.has_xsave());
@@ -142,11 +149,11 @@ pub(crate) fn clear_cpu() {
             // State in components that the last owner has switched off again
             // would stay.
             try_xsetbv(0, all_components());
-            core::arch::asm!("xrstor [{}]", in(reg) &raw const INITIAL,
+            core::arch::asm!("xrstor [{}]", in(reg) initial(),
                 in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
             try_xsetbv(0, 1);
         } else {
-            core::arch::asm!("fxrstor [{}]", in(reg) &raw const INITIAL, options(nostack));
+            core::arch::asm!("fxrstor [{}]", in(reg) initial(), options(nostack));
         }
         core::arch::asm!("mov dr0, {0}", "mov dr1, {0}", "mov dr2, {0}", "mov dr3, {0}",
             "mov dr6, {1}", "mov cr2, {0}", in(reg) 0u64, in(reg) 0xffff_0ff0u64,
