@@ -9,7 +9,7 @@
 
 mod stats;
 
-use crate::plan;
+use crate::{Bdf, plan};
 use serde::{Deserialize, Serialize};
 pub use stats::{ExitKind, Stats, StatsRequest};
 
@@ -366,8 +366,8 @@ pub enum Resource {
     Cpu(u32),
     /// An I/O port.
     Port(u16),
-    /// A PCI function, as in [`plan::Function::bdf`].
-    Function(u32),
+    /// A PCI function.
+    Function(Bdf),
 }
 
 /// Who owns a resource.
@@ -395,10 +395,10 @@ pub struct FunctionRequest {
 /// A function of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionStatus {
-    /// Where it is, as in [`plan::Function::bdf`].
-    pub bdf: u32,
+    /// Where it is.
+    pub bdf: Bdf,
     /// Where the cell sees it.
-    pub guest: u32,
+    pub guest: Bdf,
     /// Its DMA is not confined.
     pub unprotected: bool,
     /// It may read and write memory now.

@@ -16,12 +16,15 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+mod bdf;
 pub mod call;
 pub mod image;
 pub mod ioctl;
 pub mod plan;
 pub mod status;
 pub mod wire;
+
+pub use bdf::{BadBdf, Bdf};
 
 /// Version of everything in this crate. Tools, driver and monitor must agree
 /// on it to the letter; a change of any type here raises it.

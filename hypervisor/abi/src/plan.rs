@@ -1,5 +1,6 @@
 //! What the tools plan and the monitor checks: the machine and its cells.
 
+use crate::Bdf;
 use crate::wire::List;
 use serde::{Deserialize, Serialize};
 
@@ -160,14 +161,13 @@ pub struct Ports {
 /// A PCI function that a cell owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
-    /// Segment, bus, device and function: `segment << 16 | bus << 8 | devfn`,
-    /// the requester id in the low half.
-    pub bdf: u32,
-    /// Where the cell sees it, in the same form: on the root bus that its DSDT
-    /// describes, so that no bridge has to be shown.
-    pub guest: u32,
-    /// For a virtual function: its physical function, in the same form.
-    pub pf: Option<u32>,
+    /// Where it is.
+    pub bdf: Bdf,
+    /// Where the cell sees it: on the root bus that its DSDT describes, so that no
+    /// bridge has to be shown.
+    pub guest: Bdf,
+    /// For a virtual function: its physical function.
+    pub pf: Option<Bdf>,
     /// Binary logarithms of the sizes of its six BARs in bytes; 0 for a BAR that
     /// is not there, and for the upper half of one of 64 bits.
     pub bar_sizes: [u8; 6],
@@ -184,7 +184,7 @@ impl Function {
     #[must_use]
     pub const fn pin(&self) -> Option<u8> {
         match self.wire {
-            Some(_) => Some((self.guest & 3) as u8 + 1),
+            Some(_) => Some(self.guest.function() % 4 + 1),
             None => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Why a CPU cannot enter, and why a hypercall is refused.
 
+use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Conflict, Owner, Resource};
 use cellvisor_abi::status::{CallStatus, EnterStatus, MissingFeature, Unsupported};
 
@@ -96,7 +97,7 @@ impl Refusal {
             Kind::GuestPage => Resource::GuestPage(self.number),
             Kind::Cpu => Resource::Cpu(self.number as u32),
             Kind::Port => Resource::Port(self.number as u16),
-            Kind::Function => Resource::Function(self.number as u32),
+            Kind::Function => Resource::Function(Bdf::from_number(self.number as u32)),
         };
         let owner = match self.holder {
             Holder::None => None,
@@ -116,7 +117,7 @@ pub(crate) fn bad(status: CallStatus, resource: Resource) -> Refusal {
         Resource::GuestPage(address) => (Kind::GuestPage, address),
         Resource::Cpu(apic_id) => (Kind::Cpu, apic_id.into()),
         Resource::Port(port) => (Kind::Port, port.into()),
-        Resource::Function(bdf) => (Kind::Function, bdf.into()),
+        Resource::Function(bdf) => (Kind::Function, bdf.number().into()),
     };
     Refusal {
         kind,

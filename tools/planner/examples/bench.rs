@@ -129,11 +129,7 @@ fn function(segment: u16, device: u8, node: u32, start: u64) -> Function {
         wide: true,
     };
     Function {
-        address: Address {
-            segment,
-            bus: 1 + device,
-            devfn: 0,
-        },
+        address: Address::new(segment, 1 + device, 0),
         vendor: 0x8086,
         device: 0x1572,
         class: 0x02_0000,

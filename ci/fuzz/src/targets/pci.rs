@@ -36,7 +36,7 @@ pub(crate) fn function(bytes: &[u8]) {
         size: 0x20,
     };
     let about = Description {
-        bdf: Bdf::from_plan(0x182),
+        bdf: Bdf::from_number(0x182),
         virtual_ids: (numbers.byte() & 1 != 0).then_some((0x8086, 0x10ca)),
         bars,
         pin: 0,

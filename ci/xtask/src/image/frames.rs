@@ -2,6 +2,7 @@
 //! the number of the call, and the request in hexadecimal digits in each line.
 
 use anyhow::Result;
+use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Code, Start};
 use cellvisor_abi::plan::{Boot, CellPlan, Devices, Function, Memory};
 use cellvisor_abi::wire::{ListBuf, seal};
@@ -44,12 +45,12 @@ pub(super) fn all() -> Result<String> {
         (
             "short-bar",
             create,
-            with_function("short", 0x0300, [12, 0, 0, 0, 0, 0])?,
+            with_function("short", Bdf::new(0, 3, 0), [12, 0, 0, 0, 0, 0])?,
         ),
         (
             "loose-ports",
             create,
-            with_function("loose", 0x00fb, [0, 0, 0, 0, 6, 0])?,
+            with_function("loose", Bdf::new(0, 0, 0xfb), [0, 0, 0, 0, 6, 0])?,
         ),
     ];
     let line = |(name, code, bytes): &(&str, Code, Vec<u8>)| {
@@ -65,10 +66,10 @@ fn plan(name: &str, cpu: u32, hpa: u64) -> Result<Vec<u8>> {
 
 /// A cell with the function at `bdf`, of whose BARs the plan says this. On machines
 /// here 03:00.0 has one of 1 MiB (`edu`), and 00:1f.3 one of 64 ports (SMBus).
-fn with_function(name: &str, bdf: u32, bar_sizes: [u8; 6]) -> Result<Vec<u8>> {
+fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Result<Vec<u8>> {
     let function = Function {
         bdf,
-        guest: 0x0010,
+        guest: Bdf::new(0, 0, 0x10),
         pf: None,
         bar_sizes,
         unprotected: false,

@@ -34,7 +34,7 @@ pub fn virtual_parts(
     mut read: impl FnMut(u16) -> u32,
 ) -> Option<Parts> {
     let sriov = SrIov::read(&mut read).ok().flatten()?;
-    let index = sriov.index_of(pf, Bdf::from_plan(wanted.bdf))?;
+    let index = sriov.index_of(pf, wanted.bdf)?;
     let vendor = read(0) as u16;
     let bars = sriov.function_bars(index, &sizes(wanted)?)?;
     Some((Some((vendor, sriov.device)), bars))
@@ -98,8 +98,8 @@ mod tests {
 
     fn wanted(bar_sizes: [u8; 6]) -> plan::Function {
         plan::Function {
-            bdf: 0x0100,
-            guest: 0x0008,
+            bdf: Bdf::from_number(0x0100),
+            guest: Bdf::from_number(0x0008),
             pf: None,
             bar_sizes,
             unprotected: false,
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_function_without_sr_iov_has_no_virtual_ones() {
-        let pf = Bdf::from_plan(0x0100);
+        let pf = Bdf::from_number(0x0100);
         assert_eq!(virtual_parts(&wanted([14, 0, 0, 0, 0, 0]), pf, space), None);
     }
 
@@ -157,7 +157,7 @@ mod tests {
         assert!(!can_wire(&plain, &[], |_| 0), "no pin");
         assert!(!can_wire(&plain, &[], |_| 0x0500), "there are four");
         let virtual_ = plan::Function {
-            pf: Some(0x0100),
+            pf: Some(Bdf::from_number(0x0100)),
             ..plain
         };
         assert!(!can_wire(&virtual_, &[], space));

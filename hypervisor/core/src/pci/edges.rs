@@ -92,7 +92,7 @@ fn addresses_and_accesses() {
         requester: 0x5678,
     };
     assert_eq!(
-        (Bdf::from_plan(0x1234_5678), bdf.to_plan()),
+        (Bdf::from_number(0x1234_5678), bdf.number()),
         (bdf, 0x1234_5678)
     );
     assert_eq!((bdf.bus(), bdf.device(), bdf.function()), (0x56, 0xf, 0));

@@ -21,6 +21,7 @@ pub mod sriov;
 pub use bar::Bar;
 pub use bus::{Seen, has_siblings, placeholder, seen};
 pub use caps::{Capability, ExtCapability, WalkError};
+pub use cellvisor_abi::Bdf;
 pub use function::{Description, Effect, Function, MsiState, MsixControl, ProbeError};
 
 /// Bytes of a function's configuration space.
@@ -28,57 +29,6 @@ pub const CONFIG_SIZE: u64 = 4096;
 
 /// What a read of a function that is not there gives.
 pub const ABSENT: u32 = u32::MAX;
-
-/// Segment, bus, device and function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bdf {
-    /// Segment group.
-    pub segment: u16,
-    /// Requester id: bus, device and function.
-    pub requester: u16,
-}
-
-impl Bdf {
-    /// From the plan's form, `segment << 16 | bus << 8 | devfn`.
-    #[must_use]
-    pub const fn from_plan(bdf: u32) -> Self {
-        Self {
-            segment: (bdf >> 16) as u16,
-            requester: bdf as u16,
-        }
-    }
-
-    /// The plan's form.
-    #[must_use]
-    pub const fn to_plan(self) -> u32 {
-        (self.segment as u32) << 16 | self.requester as u32
-    }
-
-    /// Bus number.
-    #[must_use]
-    pub const fn bus(self) -> u8 {
-        (self.requester >> 8) as u8
-    }
-
-    /// Device number, 0 to 31.
-    #[must_use]
-    pub const fn device(self) -> u8 {
-        self.requester as u8 >> 3
-    }
-
-    /// Function number, 0 to 7.
-    #[must_use]
-    pub const fn function(self) -> u8 {
-        self.requester as u8 & 7
-    }
-}
-
-impl core::fmt::Display for Bdf {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let (bus, device, function) = (self.bus(), self.device(), self.function());
-        write!(f, "{:04x}:{bus:02x}:{device:02x}.{function}", self.segment)
-    }
-}
 
 /// One naturally aligned access to a function's configuration space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

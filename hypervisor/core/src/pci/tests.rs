@@ -58,7 +58,7 @@ pub(super) fn vf_description() -> Description {
     };
     bars[1] = Bar::Upper;
     Description {
-        bdf: Bdf::from_plan(0x182),
+        bdf: Bdf::from_number(0x182),
         virtual_ids: Some((0x8086, 0x10ca)),
         bars,
         pin: 0,
@@ -94,7 +94,7 @@ pub(super) fn physical() -> (Function, Device) {
         size: 0x40,
     };
     let about = Description {
-        bdf: Bdf::from_plan(0x10),
+        bdf: Bdf::from_number(0x10),
         virtual_ids: None,
         bars,
         pin: 1,
@@ -126,7 +126,7 @@ fn write(function: &mut Function, device: &Device, offset: u16, size: u8, value:
 
 #[test]
 fn ports_and_ecam_lead_to_the_same_place() {
-    let bdf = Bdf::from_plan(0x01_8b);
+    let bdf = Bdf::from_number(0x01_8b);
     assert_eq!((bdf.bus(), bdf.device(), bdf.function()), (1, 17, 3));
     assert_eq!(std::format!("{bdf}"), "0000:01:11.3");
     let wanted = Some((bdf, access(0x3d, 1)));

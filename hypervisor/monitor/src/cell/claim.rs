@@ -18,7 +18,7 @@ use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
-use cellvisor_core::pci::{Bar, Bdf, Description, Function, claim, has_siblings};
+use cellvisor_core::pci::{Bar, Description, Function, claim, has_siblings};
 use core::ops::Range;
 
 const BARS: Register = Register(0x10);
@@ -49,7 +49,7 @@ fn look(
 ) -> Result<Device, Refusal> {
     let resource = Resource::Function(wanted.bdf);
     let wrong = || bad(CallStatus::BadResource, resource);
-    let bdf = Bdf::from_plan(wanted.bdf);
+    let bdf = wanted.bdf;
     if let Some(cell) = owner(bdf) {
         return Err(taken(resource, Owner::Cell(cell)));
     }
@@ -60,7 +60,7 @@ fn look(
     if !wanted.unprotected && iommu::units() == 0 {
         return Err(bad(CallStatus::NotSupported, resource));
     }
-    let (virtual_ids, bars) = match wanted.pf.map(Bdf::from_plan) {
+    let (virtual_ids, bars) = match wanted.pf {
         Some(pf) if owner(pf).is_some() => None,
         Some(pf) => claim::virtual_parts(&wanted, pf, |at| config::read(window, pf, Register(at))),
         None => {
@@ -69,16 +69,13 @@ fn look(
         }
     }
     .ok_or_else(wrong)?;
-    let guests = || plan.functions.iter().flatten();
+    let guests = plan.functions.iter().flatten();
     let about = Description {
         bdf,
         virtual_ids,
         bars,
         pin: wanted.pin().unwrap_or(0),
-        siblings: has_siblings(
-            guests().map(|other| Bdf::from_plan(other.guest)),
-            Bdf::from_plan(wanted.guest),
-        ),
+        siblings: has_siblings(guests.map(|other| other.guest), wanted.guest),
     };
     let function = Function::probe(about, |at| config::read(window, bdf, Register(at)))
         .map_err(|_| wrong())?;

@@ -32,7 +32,7 @@ const MAX_GIVEN: usize = 512;
 /// A function that a cell has.
 struct Given {
     bdf: Bdf,
-    pf: Option<u32>,
+    pf: Option<Bdf>,
     cell: CellId,
 }
 
@@ -141,8 +141,7 @@ pub(crate) fn owner(bdf: Bdf) -> Option<CellId> {
 
 /// True if a cell owns a virtual function of `pf`.
 pub(crate) fn has_virtual(pf: Bdf) -> bool {
-    let pf = Some(pf.to_plan());
-    GIVEN.lock().iter().any(|given| given.pf == pf)
+    GIVEN.lock().iter().any(|given| given.pf == Some(pf))
 }
 
 /// The root reads configuration space.

@@ -10,7 +10,6 @@ use crate::functions::{self, Around};
 use crate::journal;
 use crate::output::{self, say, size};
 use crate::power;
-use crate::sentences;
 use crate::signals;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
@@ -123,8 +122,7 @@ fn tell_created(cell: &CellRecord) {
             output::warn(format!(
                 "{} has no interrupt in cell \"{}\": {why}; a driver that does not poll \
                  cannot use it there",
-                sentences::function_name(function.plan.bdf),
-                cell.name
+                function.plan.bdf, cell.name
             ));
         }
     }

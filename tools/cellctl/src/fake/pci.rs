@@ -122,9 +122,9 @@ pub(crate) fn record_with_vfs(name: &str, number: u16, namespace: u32) -> CellRe
 pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
     CellFunction {
         plan: Function {
-            bdf: function.address.number(),
-            guest: 8,
-            pf: function.pf.map(Address::number),
+            bdf: function.address,
+            guest: Address::from_number(8),
+            pf: function.pf,
             bar_sizes: [0; 6],
             unprotected: false,
             wire: None,

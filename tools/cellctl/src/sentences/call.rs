@@ -1,6 +1,6 @@
 //! Why the monitor refused a hypercall.
 
-use super::{function_name, state};
+use super::state;
 use crate::error::{Error, Kind};
 use cellvisor_abi::call::{CellStatus, Conflict, Owner, Resource};
 use cellvisor_abi::status::CallStatus;
@@ -128,13 +128,14 @@ fn resource_name(resource: Resource) -> String {
         Resource::GuestPage(gpa) => format!("the page at guest address {gpa:#x}"),
         Resource::Cpu(id) => format!("the CPU with APIC id {id}"),
         Resource::Port(port) => format!("I/O port {port:#x}"),
-        Resource::Function(bdf) => format!("PCI function {}", function_name(bdf)),
+        Resource::Function(bdf) => format!("PCI function {bdf}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cellvisor_abi::Bdf;
     use cellvisor_abi::call::CellId;
 
     #[test]
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn conflict_names_resource_and_owner() {
         let conflict = Conflict {
-            resource: Resource::Function(0x8c82),
+            resource: Resource::Function(Bdf::from_number(0x8c82)),
             owner: Some(Owner::Cell(CellId(2))),
         };
         let bytes = postcard::to_allocvec(&conflict).expect("encodes");

@@ -9,17 +9,6 @@ pub(crate) use enter::{enter, leave};
 use crate::output::size;
 use cellvisor_abi::call::{Denied, FailReason, Failure, State, StopReason};
 
-/// `segment:bus:device.function` of a packed address.
-pub(crate) fn function_name(bdf: u32) -> String {
-    format!(
-        "{:04x}:{:02x}:{:02x}.{:x}",
-        bdf >> 16,
-        bdf >> 8 & 0xff,
-        bdf >> 3 & 0x1f,
-        bdf & 7
-    )
-}
-
 /// A cell's state in a word or two.
 pub(crate) fn state(state: State) -> &'static str {
     match state {

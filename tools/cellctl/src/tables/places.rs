@@ -39,11 +39,7 @@ pub(crate) fn places(cell: &CellAssignment, host: &Host) -> Result<Vec<CellFunct
         let (device, second) = (*number % DEVICES + 1, *number / DEVICES);
         let devfn = device << 3 | second;
         *number += 1;
-        let guest = Address {
-            segment: root.segment,
-            bus: root.first_bus,
-            devfn,
-        };
+        let guest = Address::new(root.segment, root.first_bus, devfn);
         found.push(described(function, guest, host));
     }
     Ok(found)
@@ -60,9 +56,9 @@ fn described(function: &AssignedFunction, guest: Address, host: &Host) -> CellFu
     };
     CellFunction {
         plan: Function {
-            bdf: function.address.number(),
-            guest: guest.number(),
-            pf: function.pf.map(Address::number),
+            bdf: function.address,
+            guest,
+            pf: function.pf,
             bar_sizes: [0; 6],
             unprotected: function.isolation == Isolation::None,
             wire: None,

@@ -10,7 +10,6 @@ use crate::state::CellFunction;
 use acpi_tables::{Intx, NodeMemory, Numa, Pin, RootBridge, Window};
 use cellvisor_abi::plan::{Ecam, Range};
 use cellvisor_planner::host::{Host, RootBus, Space};
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{CellAssignment, MemoryShare};
 
 /// Least and greatest distance between different nodes (ACPI, "SLIT").
@@ -96,8 +95,9 @@ impl Surroundings {
     /// With the interrupt pins of those functions that have a wire.
     pub(crate) fn wired(mut self, functions: &[CellFunction]) -> Self {
         for function in functions.iter().map(|f| f.plan) {
-            let guest = Address::from_number(function.guest);
-            let is_above = |b: &&mut Bridge| (b.segment, b.first_bus) == (guest.segment, guest.bus);
+            let guest = function.guest;
+            let is_above =
+                |b: &&mut Bridge| (b.segment, b.first_bus) == (guest.segment, guest.bus());
             let bridge = self.bridges.iter_mut().find(is_above);
             let pin = function.pin().and_then(pin);
             if let (Some(bridge), Some(wire), Some(pin)) = (bridge, function.wire, pin) {

@@ -257,8 +257,8 @@ fn functions_are_devices_of_their_root_bus_whatever_is_above_them() {
         let device = next.entry(root.first_bus).or_insert(0);
         *device += 1;
         let guest = u32::from(root.first_bus) << 8 | *device << 3;
-        assert_eq!(function.plan.guest, guest, "{}", assigned.address);
-        assert_eq!(function.plan.bdf, assigned.address.number());
+        assert_eq!(function.plan.guest.number(), guest, "{}", assigned.address);
+        assert_eq!(function.plan.bdf, assigned.address);
     }
     let kinds: Vec<_> = found.iter().map(|f| f.kind.as_str()).collect();
     assert!(kinds.contains(&"NVMe VF 0 of 0000:8d:00.0"), "{kinds:?}");
@@ -271,7 +271,7 @@ fn more_functions_than_devices_become_second_functions() {
     let one = cell.functions.first().expect("a function").clone();
     cell.functions = vec![one; MAX_FUNCTIONS];
     let found = places(&cell, &host).expect("places");
-    let at = |n: usize| found[n].plan.guest & 0xff;
+    let at = |n: usize| found[n].plan.guest.devfn();
     assert_eq!((at(0), at(30), at(31)), (1 << 3, 31 << 3, 1 << 3 | 1));
     assert_eq!(at(MAX_FUNCTIONS - 1), 2 << 3 | 2);
 }
@@ -298,7 +298,7 @@ fn wired() -> Tables {
     let mut functions = places(&cell, &host).expect("places");
     for (function, devfn, gsi) in [(0, 1 << 3, 16), (1, 1 << 3 | 1, 17)] {
         let plan = &mut functions[function].plan;
-        plan.guest = devfn;
+        plan.guest = cellvisor_abi::Bdf::new(0, 0, devfn);
         plan.wire = Some(Wire {
             io_apic: 0xfec0_0000,
             pin: 20,

@@ -181,7 +181,7 @@ impl<'v, 'a> Panel<'v, 'a> {
     pub(super) fn root_bus(&mut self, root: &RootBus) {
         let behind = |f: &&Function| {
             f.address.segment == root.segment
-                && (root.first_bus..=root.last_bus).contains(&f.address.bus)
+                && (root.first_bus..=root.last_bus).contains(&f.address.bus())
         };
         let mut functions: Vec<&Function> = self.view.devices().filter(behind).collect();
         // What belongs to cells is worth seeing whatever else there is.

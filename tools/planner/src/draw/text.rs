@@ -141,7 +141,7 @@ impl Text<'_, '_> {
         for root in &host.roots {
             let behind = |f: &&Function| {
                 f.address.segment == root.segment
-                    && (root.first_bus..=root.last_bus).contains(&f.address.bus)
+                    && (root.first_bus..=root.last_bus).contains(&f.address.bus())
             };
             let shown =
                 |f: &&Function| f.sriov.is_some() || self.view.function(f.address) != Owner::Left;

@@ -112,7 +112,7 @@ impl Host {
     #[must_use]
     pub fn root_of(&self, address: Address) -> Option<&RootBus> {
         self.roots.iter().find(|r| {
-            r.segment == address.segment && (r.first_bus..=r.last_bus).contains(&address.bus)
+            r.segment == address.segment && (r.first_bus..=r.last_bus).contains(&address.bus())
         })
     }
 
@@ -179,7 +179,7 @@ impl Host {
     /// True if `scope` names the function or a bridge above it.
     fn in_scope(&self, scope: &Scope, address: Address) -> bool {
         let below = |bridge: &Bridge| {
-            scope.bridge && (bridge.secondary..=bridge.subordinate).contains(&address.bus)
+            scope.bridge && (bridge.secondary..=bridge.subordinate).contains(&address.bus())
         };
         scope.address == address
             || scope.address.segment == address.segment

@@ -149,11 +149,7 @@ fn bar(start: u64, size: u64) -> Bar {
 
 fn function(bus: u8, devfn: u8, class: u32, start: u64, size: u64) -> Function {
     Function {
-        address: Address {
-            segment: 0,
-            bus,
-            devfn,
-        },
+        address: Address::new(0, bus, devfn),
         vendor: 0x8086,
         device: 0x10c9,
         class,

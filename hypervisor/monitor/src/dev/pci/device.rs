@@ -74,7 +74,7 @@ pub(crate) struct Device {
 impl Device {
     /// Of a function that has been looked at. Nothing is done to it.
     pub(crate) fn new(window: &mut Window, plan: plan::Function, function: Function) -> Self {
-        let bdf = Bdf::from_plan(plan.bdf);
+        let bdf = plan.bdf;
         let method = Method::find(&function, |at| config::read(window, bdf, Register(at)));
         let saved = Saved::take(&function, |at| config::read(window, bdf, Register(at)));
         Self {
@@ -92,12 +92,12 @@ impl Device {
 
     /// Where it is.
     pub(crate) fn bdf(&self) -> Bdf {
-        Bdf::from_plan(self.plan.bdf)
+        self.plan.bdf
     }
 
     /// Where the cell sees it.
     pub(crate) fn guest(&self) -> Bdf {
-        Bdf::from_plan(self.plan.guest)
+        self.plan.guest
     }
 
     /// Vectors that it can have.

@@ -1,6 +1,5 @@
 //! Functions of a cell as `status` shows them.
 
-use crate::sentences;
 use crate::state::CellFunction;
 use cellvisor_abi::call::FunctionStatus;
 use cellvisor_abi::plan::Wire;
@@ -9,9 +8,7 @@ use cellvisor_abi::plan::Wire;
 pub(super) fn described(function: &CellFunction) -> String {
     format!(
         "{} is {}, {}",
-        sentences::function_name(function.plan.guest),
-        sentences::function_name(function.plan.bdf),
-        function.kind
+        function.plan.guest, function.plan.bdf, function.kind
     )
 }
 

@@ -206,20 +206,20 @@ pub(super) fn roots(tree: &Tree, host: &Host) -> Vec<RootBus> {
     let last = |start: &Address| {
         let next = starts
             .iter()
-            .find(|s| s.segment == start.segment && s.bus > start.bus);
+            .find(|s| s.segment == start.segment && s.bus() > start.bus());
         let ecam = host.ecam.iter().find(|e| {
-            e.segment == start.segment && (e.first_bus..=e.last_bus).contains(&start.bus)
+            e.segment == start.segment && (e.first_bus..=e.last_bus).contains(&start.bus())
         });
-        next.map_or(ecam.map_or(u8::MAX, |e| e.last_bus), |next| next.bus - 1)
+        next.map_or(ecam.map_or(u8::MAX, |e| e.last_bus), |next| next.bus() - 1)
     };
     let root = |start: &Address| RootBus {
         segment: start.segment,
-        first_bus: start.bus,
+        first_bus: start.bus(),
         last_bus: last(start),
         node: host
             .functions
             .iter()
-            .filter(|f| f.address.segment == start.segment && f.address.bus == start.bus)
+            .filter(|f| f.address.segment == start.segment && f.address.bus() == start.bus())
             .find_map(|f| f.node),
         windows: windows(tree, *start),
     };
@@ -229,7 +229,7 @@ pub(super) fn roots(tree: &Tree, host: &Host) -> Vec<RootBus> {
 /// Ranges that carry the name of a root bus.
 fn windows(tree: &Tree, bus: Address) -> Vec<Window> {
     use super::platform::{Levels, regions};
-    let name = format!("PCI Bus {:04x}:{:02x}", bus.segment, bus.bus);
+    let name = format!("PCI Bus {:04x}:{:02x}", bus.segment, bus.bus());
     let mut windows = Vec::new();
     for (path, space) in [("proc/ioports", Space::Io), ("proc/iomem", Space::Mem)] {
         let regions = regions(tree, path, Levels::All);

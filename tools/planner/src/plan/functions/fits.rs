@@ -75,7 +75,7 @@ fn windows(
     key: &str,
 ) {
     let Some(root) = pool.host.root_of(address) else {
-        let cause = format!("no root bus leads to bus {:02x}", address.bus);
+        let cause = format!("no root bus leads to bus {:02x}", address.bus());
         let help = "save the host again; the slice's ACPI tables need the windows of its root bus";
         return wish.wrong(pool, key, message.to_owned(), cause, help);
     };

@@ -49,7 +49,7 @@ enum Key {
 
 impl Key {
     const fn device(at: Address) -> Self {
-        Self::Device(at.segment, at.bus, at.device())
+        Self::Device(at.segment, at.bus(), at.device())
     }
 }
 
@@ -69,17 +69,17 @@ impl<'h> Bridges<'h> {
     /// apart what is behind them: a switch without ACS, or a bridge to
     /// conventional PCI, which speaks for all behind it.
     fn mixer(&self, address: Address) -> Option<Address> {
-        let mut bus = address.bus;
+        let mut bus = address.bus();
         let mut found = None;
         while let Some(bridge) = self.0.get(&(address.segment, bus)) {
             if bridge.bridge.as_ref().is_some_and(|b| !b.acs) {
                 found = Some(bridge.address);
             }
             // Bus numbers grow from the root on, so this comes to an end.
-            if bridge.address.bus >= bus {
+            if bridge.address.bus() >= bus {
                 break;
             }
-            bus = bridge.address.bus;
+            bus = bridge.address.bus();
         }
         found
     }

@@ -324,10 +324,10 @@ fn reaches(pool: &Pool<'_>, pf: Address, vf: Address) -> bool {
         f.address.segment == pf.segment
             && f.bridge
                 .as_ref()
-                .is_some_and(|b| (b.secondary..=b.subordinate).contains(&pf.bus))
+                .is_some_and(|b| (b.secondary..=b.subordinate).contains(&pf.bus()))
     };
     let mut bridges = pool.host.functions.iter().filter(above);
-    let within = |f: &Function| f.bridge.as_ref().is_some_and(|b| vf.bus <= b.subordinate);
+    let within = |f: &Function| f.bridge.as_ref().is_some_and(|b| vf.bus() <= b.subordinate);
     bridges.all(within) && pool.host.root_of(vf).is_some()
 }
 

@@ -85,7 +85,7 @@ fn within(host: &Host, segment: u16, ids: &std::ops::RangeInclusive<u16>) -> Vec
     let inside = host
         .functions
         .iter()
-        .filter(|f| f.address.segment == segment && ids.contains(&f.address.requester()));
+        .filter(|f| f.address.segment == segment && ids.contains(&f.address.requester));
     let scope = |f: &crate::host::Function| Scope {
         address: f.address,
         bridge: f.bridge.is_some(),

@@ -31,7 +31,7 @@ pub(super) fn io_apic(dmar: &[u8], id: u8, host: &Host) -> Option<u16> {
     let is_its = |s: &&[u8]| s.u8_at(0) == Some(SCOPE_IO_APIC) && s.u8_at(4) == Some(id);
     of_type(dmar, HARDWARE_UNIT).find_map(|entry| {
         let scope = short_entries(entry, 16).find(is_its)?;
-        Some(path(scope, entry.u16_at(6)?, host)?.requester())
+        Some(path(scope, entry.u16_at(6)?, host)?.requester)
     })
 }
 
@@ -83,11 +83,7 @@ fn path(scope: &[u8], segment: u16, host: &Host) -> Option<Address> {
             bus = host.function(bridge)?.bridge.as_ref()?.secondary;
         }
         let devfn = (hop.u8_at(0)? & 31) << 3 | hop.u8_at(1)? & 7;
-        found = Some(Address {
-            segment,
-            bus,
-            devfn,
-        });
+        found = Some(Address::new(segment, bus, devfn));
     }
     found
 }
