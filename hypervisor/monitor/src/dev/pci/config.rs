@@ -186,8 +186,5 @@ pub(crate) fn root_address(write: Option<u32>) -> u32 {
 
 /// What the root's access to a data port means; `None` if that is nothing.
 pub(crate) fn of_root(port: Port, size: u8) -> Option<(Bdf, Access)> {
-    let _guard = PORTS.lock();
-    // SAFETY: reading the address has no side effect.
-    let address = unsafe { x86::io::inl(ADDRESS_PORT.0) };
-    Access::from_ports(address, port.0, size)
+    Access::from_ports(root_address(None), port.0, size)
 }

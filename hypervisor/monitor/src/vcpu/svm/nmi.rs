@@ -71,8 +71,7 @@ impl Svm {
 
     /// An NMI made the guest exit and is still pending: takes it.
     pub(super) fn take_nmi(&self, shared: &CpuShared) -> Exit {
-        // SAFETY: VMRUN was executed, so the monitor has taken over.
-        unsafe { host::with_nmis(self.shared, || {}) };
+        self.take_pending();
         if shared.nmi_seen.swap(0, Ordering::AcqRel) == 0 {
             return Exit::Aborted;
         }
@@ -82,9 +81,14 @@ impl Svm {
     /// An INIT made the guest exit and is still pending: takes it, as an
     /// exception.
     pub(super) fn take_init(&self) -> Exit {
-        // SAFETY: as in `take_nmi`.
-        unsafe { host::with_nmis(self.shared, || {}) };
+        self.take_pending();
         Exit::Signal
+    }
+
+    /// Lets the monitor's handlers have what is pending on this CPU.
+    fn take_pending(&self) {
+        // SAFETY: VMRUN was executed, so the monitor has taken over.
+        unsafe { host::with_nmis(self.shared, || {}) };
     }
 
     /// The guest is at the IRET that ends its NMI handler.
