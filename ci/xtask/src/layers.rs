@@ -2,11 +2,13 @@
 //!
 //! A crate's floors stand in `ci/layers.toml`, the highest first. A module may
 //! import its own folder and floors below; and no folders, whether they have
-//! floors or not, may import each other in a circle.
+//! floors or not, may import each other in a circle. What touches the hardware
+//! names a manual.
 
 mod circles;
 mod floors;
 mod imports;
+mod sources;
 
 use crate::paths::{Paths, read_text};
 use anyhow::{Context, Result, bail};
@@ -43,7 +45,7 @@ pub(crate) fn main(paths: &Paths) -> Result<()> {
 ///
 /// # Errors
 ///
-/// All imports that go up and all circles, one for each line, with file and
+/// All imports that go up, all circles and all files without a source, one for each line, with file and
 /// line number; or a source that cannot be read.
 pub(crate) fn check(paths: &Paths) -> Result<String> {
     let manifest: Manifest = parse(paths, "Cargo.toml")?;
@@ -65,6 +67,7 @@ pub(crate) fn check(paths: &Paths) -> Result<String> {
         }
         mistakes.extend(circles::check(&found));
     }
+    mistakes.extend(sources::check(paths)?);
     // A group of imports is one mistake, not one for each name.
     mistakes.dedup();
     if !mistakes.is_empty() {

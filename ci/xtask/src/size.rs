@@ -3,6 +3,8 @@
 mod constants;
 mod lines;
 
+pub(crate) use lines::sources;
+
 use crate::build::monitor;
 use crate::lane::Lane;
 use crate::lane::run;

@@ -1,4 +1,6 @@
-//! Small pieces for state that many CPUs share.
+//! Small pieces for state that many CPUs share, and time.
+//!
+//! Source: SDM 3B, "Time-Stamp Counter".
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -60,7 +60,8 @@ fn back_end(file: &Path) -> Option<usize> {
         .find_map(|part| of(part.as_os_str().to_str()?))
 }
 
-fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Files of Rust and assembly below a folder, without those of tests.
+pub(crate) fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries =
         std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;

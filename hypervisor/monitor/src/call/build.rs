@@ -1,4 +1,6 @@
 //! Putting a cell together: its tables, its functions, its devices.
+//!
+//! Source: SDM 2A, "CPUID".
 
 use crate::call::caller::Caller;
 use crate::call::view::{for_each_run, unmap_from_root};

@@ -1,5 +1,7 @@
 //! The page pool: all that the monitor allocates after its start comes from
 //! here, in whole pages. There is no heap.
+//!
+//! Source: SDM 2A, "CLFLUSH".
 
 use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
 use crate::sync::Mutex;
