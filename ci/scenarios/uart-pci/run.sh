@@ -102,7 +102,7 @@ io_apic() {
 echo "root: entry $(io_apic)"
 io_apic 0x80ff
 echo "root: entry $(io_apic) after a write"
-cellctl log | grep 'cell=root denied write gpa=0xfec00010' | head -n 1
+cellctl log | grep 'cell=root cpu=[0-9]* denied write gpa=0xfec00010' | head -n 1
 # An unused pin is the root's, but not with the cell's interrupt entry, the first
 # of the upper half of 4096.
 select=0x3f

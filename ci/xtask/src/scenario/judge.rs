@@ -39,7 +39,7 @@ const COMPLAINT: &str = "denied|failed|panicked|fault|does not|do not|not driven
 /// Complaints about what every Linux tries in a cell: ports that a PC has of old
 /// and the old way to configuration space, registers that are not there, and the
 /// cache line size of the functions that it drives.
-const USUAL: &str = "^hv: cell=\\S+ denied \
+const USUAL: &str = "^hv: cell=\\S+ cpu=\\d+ denied \
     (port (read|write) port=0x([0-3]?[0-9a-f]{1,2}|cf[8-f]) size=|\
     msr read index=|configuration write )";
 

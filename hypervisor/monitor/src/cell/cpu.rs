@@ -100,10 +100,9 @@ impl Cpu<'_> {
             cs: state.cs.selector,
         };
         if self.is_root() {
-            self.cell.log(format_args!(
-                "failed: {} cpu={} rip={:#x}",
+            self.log(format_args!(
+                "failed: {} rip={:#x}",
                 cell::Reason(&reason),
-                self.virtual_id(),
                 regs.rip
             ));
             if reason == FailReason::TripleFault {
@@ -114,6 +113,12 @@ impl Cpu<'_> {
         }
         self.shared.set_activity(Activity::Stopped);
         self.cell.fail(reason, self.virtual_id(), regs);
+    }
+
+    /// Writes a line about what this CPU does, in the form of all of them.
+    #[inline(never)]
+    pub(crate) fn log(&self, what: core::fmt::Arguments<'_>) {
+        self.cell.log_of(Some(self.virtual_id()), what);
     }
 
     /// Counts a refused access; true for the first few, which are logged.

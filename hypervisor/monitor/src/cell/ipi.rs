@@ -36,7 +36,7 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
     let mut reached = 0;
     let mut send = |target: &CpuShared| {
         if !once || reached == 0 {
-            deliver(cell, target, ipi.kind);
+            deliver(cell, target, ipi.kind, sender);
         }
         reached += 1;
     };
@@ -50,7 +50,7 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
     }
     let must_reach = matches!(ipi.dest, Dest::Physical(_));
     if must_reach && reached == 0 && count(&cell.denied.ipi) {
-        refused(cell, ipi.kind);
+        refused(cell, ipi.kind, sender);
     }
     reached
 }
@@ -70,7 +70,7 @@ fn root_targets(cell: &Cell, dest: Dest, own: VirtualId, send: &mut impl FnMut(&
     cell.cpus().filter(|cpu| meant(cpu)).for_each(send);
 }
 
-fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
+fn deliver(cell: &Cell, target: &CpuShared, kind: Kind, sender: Option<&CpuShared>) {
     match kind {
         Kind::Fixed(vector @ 16..) | Kind::LowestPriority(vector @ 16..) => {
             // SAFETY: `route` has found the target among the cell's CPUs.
@@ -88,14 +88,14 @@ fn deliver(cell: &Cell, target: &CpuShared, kind: Kind) {
         // An APIC sends no vectors below 16.
         Kind::Fixed(_) | Kind::LowestPriority(_) | Kind::Smi | Kind::ExtInt | Kind::Reserved => {
             if count(&cell.denied.ipi) {
-                refused(cell, kind);
+                refused(cell, kind, sender);
             }
         }
     }
 }
 
-/// Tells of a command that nobody got.
-fn refused(cell: &Cell, kind: Kind) {
+/// Reports a command that nobody got.
+fn refused(cell: &Cell, kind: Kind, sender: Option<&CpuShared>) {
     let what = match kind {
         Kind::Fixed(_) | Kind::LowestPriority(_) => "interrupt",
         Kind::Nmi => "nmi",
@@ -105,5 +105,8 @@ fn refused(cell: &Cell, kind: Kind) {
         Kind::ExtInt => "extint",
         Kind::Reserved => "reserved",
     };
-    cell.log(format_args!("denied ipi kind={what}"));
+    cell.log_of(
+        sender.map(CpuShared::virtual_id),
+        format_args!("denied ipi kind={what}"),
+    );
 }

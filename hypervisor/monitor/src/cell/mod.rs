@@ -281,6 +281,14 @@ impl Cell {
         log!("cell={} {what}", self.name.as_str());
     }
 
+    /// As [`Cell::log`], about what one of its CPUs does.
+    pub(crate) fn log_of(&self, cpu: Option<VirtualId>, what: core::fmt::Arguments<'_>) {
+        match cpu {
+            Some(cpu) => self.log(format_args!("cpu={cpu} {what}")),
+            None => self.log(what),
+        }
+    }
+
     /// Applies an event; false if it is not possible now.
     pub(crate) fn apply(&self, event: Event) -> bool {
         let mut life = self.life.lock();
@@ -325,11 +333,14 @@ impl Cell {
             life.failure = Some(failure);
             watch::tell();
         }
-        self.log(format_args!("failed: {}", Reason(&reason)));
-        self.log(format_args!(
-            "cpu={cpu} rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
-            regs.rip, regs.cs, regs.rflags, regs.cr0, regs.cr3, regs.cr4
-        ));
+        self.log_of(Some(cpu), format_args!("failed: {}", Reason(&reason)));
+        self.log_of(
+            Some(cpu),
+            format_args!(
+                "rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
+                regs.rip, regs.cs, regs.rflags, regs.cr0, regs.cr3, regs.cr4
+            ),
+        );
         self.stop_cpus();
     }
 

@@ -42,7 +42,7 @@ fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
         Call::Kick(id) | Call::Yield(id) if cpu.cell.cpu(VirtualId(id)).is_some() => pass_on(),
         Call::Kick(id) | Call::Yield(id) => {
             if count(&cpu.cell.denied.ipi) {
-                cpu.cell.log(format_args!(
+                cpu.log(format_args!(
                     "denied hypercall number={number} apic-id={id}",
                 ));
             }

@@ -107,7 +107,7 @@ fn root_memory(cpu: &mut Cpu<'_>, access: MemoryAccess) {
         Mapped::Size(_) | Mapped::Already => {}
         Mapped::NotOwned | Mapped::NoMemory => {
             if cpu.denied(|denied| &denied.mmio) {
-                cpu.cell.log(format_args!(
+                cpu.log(format_args!(
                     "denied memory gpa={:#x} write={} rip={:#x}",
                     access.gpa,
                     access.write,
@@ -178,7 +178,7 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
     let refused = emulated.refused;
     cpu.regs.0 = regs;
     if refused && cpu.denied(|denied| registers.counter(denied)) {
-        cpu.cell.log(format_args!(
+        cpu.log(format_args!(
             "denied write gpa={:#x} rip={rip:#x}",
             access.gpa
         ));

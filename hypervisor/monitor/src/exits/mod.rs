@@ -62,8 +62,7 @@ impl Cpu<'_> {
             return;
         }
         if self.shared.counted(ExitKind::Other) <= LOGGED {
-            self.cell
-                .log(format_args!("entry failed code={code:#x}: mended"));
+            self.log(format_args!("entry failed code={code:#x}: mended"));
         }
         if let Some(kind) = exit.kind() {
             self.shared.count(kind);
@@ -75,7 +74,7 @@ impl Cpu<'_> {
     /// does not have either, or the end of a cell.
     fn unknown(&mut self, code: u64) {
         if self.is_root() {
-            self.cell.log(format_args!(
+            self.log(format_args!(
                 "unknown exit code={code:#x} rip={:#x}",
                 self.vcpu.rip()
             ));

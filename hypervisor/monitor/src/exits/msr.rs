@@ -70,7 +70,7 @@ fn write_direct(index: Msr, value: u64) -> bool {
 
 fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
     if cpu.denied(|denied| &denied.msr) {
-        cpu.cell.log(format_args!(
+        cpu.log(format_args!(
             "denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
             cpu.vcpu.rip()
         ));

@@ -185,7 +185,7 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
 /// Counts a write to configuration space that was dropped.
 pub(super) fn config_refused(cpu: &Cpu<'_>) {
     if cpu.denied(|denied| &denied.config) {
-        cpu.cell.log(format_args!(
+        cpu.log(format_args!(
             "denied configuration write rip={:#x}",
             cpu.vcpu.rip()
         ));
@@ -195,7 +195,7 @@ pub(super) fn config_refused(cpu: &Cpu<'_>) {
 fn refused(cpu: &Cpu<'_>, access: PortAccess) {
     if cpu.denied(|denied| &denied.port) {
         let what = if access.write { "write" } else { "read" };
-        cpu.cell.log(format_args!(
+        cpu.log(format_args!(
             "denied port {what} port={:#x} size={}",
             access.port, access.size
         ));

@@ -125,23 +125,23 @@ fn trouble_after_the_end_fails_as_well() {
 fn complaints_in_the_monitors_log_are_expected_or_wrong() {
     let mut scenario = scenario();
     let quiet = "hv: iommu: units=1\nhv: cell=one started\n\
-        hv: cell=one denied port write port=0x70 size=1\n\
-        hv: cell=one denied msr read index=0x34 value=0x0 rip=0x1\n";
+        hv: cell=one cpu=0 denied port write port=0x70 size=1\n\
+        hv: cell=one cpu=0 denied msr read index=0x34 value=0x0 rip=0x1\n";
     let judged = |scenario: &Scenario, text: &str| log(scenario, text).expect("patterns");
     assert_eq!(judged(&scenario, quiet), [""; 0]);
-    let line = "hv: cell=one denied port read port=0x604 size=2";
+    let line = "hv: cell=one cpu=0 denied port read port=0x604 size=2";
     let denied = format!("{quiet}{line}\n");
     let wrong = format!("the monitor's log has: {line}");
     assert_eq!(judged(&scenario, &denied), [wrong]);
-    let pattern = "cell=one denied port read port=0x604";
+    let pattern = "cell=one cpu=0 denied port read port=0x604";
     scenario.monitor = vec![pattern.into()];
     assert_eq!(judged(&scenario, &denied), [""; 0]);
     let missing = format!("the monitor's log has no line like `{pattern}`");
     assert_eq!(judged(&scenario, quiet), [missing]);
     for wrong in [
         "hv: panicked at src/run.rs:1:1: no",
-        "hv: cell=root denied msr read index=0x34 value=0x0 rip=0x1",
-        "hv: cell=one denied msr write index=0x34 value=0x0 rip=0x1",
+        "hv: cell=root cpu=0 denied msr read index=0x34 value=0x0 rip=0x1",
+        "hv: cell=one cpu=0 denied msr write index=0x34 value=0x0 rip=0x1",
     ] {
         assert_eq!(judged(&scenario, &format!("{denied}{wrong}\n")).len(), 1);
     }
