@@ -26,6 +26,9 @@ impl<T> Once<T> {
 
 /// A spinlock whose taking is one call: inlined, as `spin` has it, the loop stood in
 /// the image a hundred times. For what is not on the way of frequent exits.
+///
+/// Like all of `spin`'s here it is fair (`use_ticket_mutex`): CPUs get it in the order
+/// in which they ask.
 pub(crate) struct Mutex<T>(spin::Mutex<T>);
 
 impl<T> Mutex<T> {
