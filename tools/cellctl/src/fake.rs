@@ -99,6 +99,7 @@ pub(crate) fn record(name: &str) -> CellRecord {
         functions: Vec::new(),
         ports: Vec::new(),
         console: Console::Virtual,
+        links: Vec::new(),
         why: Vec::new(),
     };
     let payload = Payload {

@@ -270,9 +270,11 @@ fn blank(shape: Option<&Shape<'_>>) -> DeValue<'static> {
         Some(Shape::Array(_)) => DeValue::Array(DeArray::new()),
         Some(Shape::Bool) => DeValue::Boolean(false),
         Some(Shape::Number { .. }) => DeValue::Integer(DeInteger::default()),
-        Some(Shape::Words(_) | Shape::Text | Shape::Any) | None => {
-            DeValue::String(String::new().into())
+        Some(Shape::Words(words)) => {
+            let first = words.first().map_or("", |(word, _)| word);
+            DeValue::String(first.to_owned().into())
         }
+        Some(Shape::Text | Shape::Any) | None => DeValue::String(String::new().into()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! so that whoever finds a conflict later can point at it.
 
 mod form;
+mod link;
 pub mod name;
 pub mod raw;
 mod reference;
@@ -13,6 +14,8 @@ mod resolve;
 pub mod schema;
 mod source;
 
+pub use link::{Link, LinkWish};
+pub use raw::LinkKind;
 pub use reference::reference;
 pub use source::Source;
 
@@ -45,6 +48,8 @@ pub struct Slice {
     pub pci: Vec<PciWish>,
     /// What happens when it ends.
     pub policy: Policy,
+    /// What its file says it shares with others.
+    pub links: Vec<LinkWish>,
     /// Keys that are not what their writer wished: there are findings about
     /// them. Empty for slices that [`load`] and [`parse`] return.
     doubtful: BTreeSet<String>,
@@ -238,6 +243,7 @@ pub fn read(paths: &[PathBuf]) -> (Vec<Slice>, Report) {
         }
     }
     report.extend(unique_names(&mut slices));
+    report.extend(link::agree(&slices));
     (slices, report)
 }
 
@@ -263,6 +269,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<Slice>, Report> {
 pub fn examine(text: &str, path: &Path) -> (Vec<Slice>, Report) {
     let (mut slices, mut report) = read_one(text, path);
     report.extend(unique_names(&mut slices));
+    report.extend(link::agree(&slices));
     (slices, report)
 }
 

@@ -32,6 +32,8 @@ pub struct File {
     pub pci: Option<Vec<Pci>>,
     /// What happens when the slice ends.
     pub policy: Option<Policy>,
+    /// What slices of this file share with others, one entry for each.
+    pub link: Option<Vec<Link>>,
 }
 
 /// One of several slices in a file.
@@ -241,6 +243,34 @@ pub enum OnReboot {
     Restart,
     /// The slice stops.
     Stop,
+}
+
+/// Something that cells share. Each of them says so: the same entry stands in the
+/// file of every cell that it names. It exists as long as one of them does, and
+/// keeps what is in it over their restarts.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Link {
+    /// Name, in the form of a cell's; no cell has the same.
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Bytes that are shared, as in `"4MiB"`: a multiple of 2 MiB.
+    pub size: String,
+    /// Cells that read and write it, and `root` if this Linux does. What one of them
+    /// writes the others must be ready for.
+    pub members: Vec<String>,
+    /// Cells that read it, and fail if they write to it.
+    #[serde(default)]
+    pub readers: Vec<String>,
+}
+
+/// Kinds of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkKind {
+    /// Memory that programs map.
+    Window,
 }
 
 impl File {

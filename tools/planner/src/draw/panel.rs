@@ -2,6 +2,7 @@
 
 use super::canvas::{Anchor, Area, BOX, Canvas, GROUND, INK, PALE, cut, fill, ink_on, width};
 use super::view::{Owner, View};
+use crate::config::Link;
 use crate::host::{Function, Node, RootBus};
 use crate::size::about;
 use crate::words::count;
@@ -93,6 +94,24 @@ impl<'v, 'a> Panel<'v, 'a> {
         }
         runs.iter().for_each(|run| self.name_below(run));
         self.y += step + 2.0 * GAP;
+    }
+
+    /// A link: a square for each of its cells, then what it is.
+    pub(super) fn link(&mut self, link: &Link, cells: &[usize]) {
+        self.y += GAP;
+        let mut x = 0.0;
+        for cell in cells {
+            let owner = Owner::Cell(*cell);
+            let square = Area::new(x, self.y, 16.0, 16.0);
+            self.canvas.rect(square, 4.0, BOX, "");
+            self.canvas
+                .rect(square, 4.0, &fill(owner), self.name(owner));
+            x += 16.0 + GAP;
+        }
+        let text = format!("{}: {}, {}", link.name, about(link.size), link.who());
+        let at = (x + GAP, self.y + 13.0);
+        self.canvas.text(at, 13.0, INK, Anchor::Start, &text);
+        self.y += 16.0 + GAP;
     }
 
     /// The cell that has all CPUs of a core.

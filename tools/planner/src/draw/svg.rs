@@ -35,6 +35,15 @@ pub fn svg(host: &Host, plan: &Plan) -> String {
         }
         bottom = rows(&mut canvas, &[panel], 1, BORDER, bottom);
     }
+    let links = view.links();
+    if !links.is_empty() {
+        let mut panel = Panel::new(&view, total - 2.0 * MARGIN);
+        panel.title("links", "memory that cells share");
+        links
+            .iter()
+            .for_each(|(link, cells)| panel.link(link, cells));
+        bottom = rows(&mut canvas, &[panel], 1, BORDER, bottom);
+    }
     canvas.finish(total + 2.0 * BORDER, bottom - MARGIN + BORDER, &host.name)
 }
 

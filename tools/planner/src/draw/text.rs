@@ -51,6 +51,7 @@ pub fn text(host: &Host, plan: &Plan, style: Style) -> String {
     for (i, cell) in view.cells.iter().enumerate() {
         text.cell(Owner::Cell(i), cell);
     }
+    text.links();
     text.line("\nleft");
     for node in &plan.left {
         let cpus = match node.cpus.is_empty() {
@@ -177,6 +178,23 @@ impl Text<'_, '_> {
             false => format!(", VFs {vfs}"),
         };
         format!("  {sign} {} {}{vfs}", function.address, function.what())
+    }
+
+    /// Links with the signs of their cells.
+    fn links(&mut self) {
+        for (link, cells) in self.view.links() {
+            let signs: String = cells
+                .iter()
+                .map(|i| self.sign(Owner::Cell(*i), 1))
+                .collect();
+            let root = if link.has_root() { "#" } else { "" };
+            let bytes = about(link.size);
+            self.line(&format!(
+                "\nlink {}: {signs}{root}, {bytes}, {}",
+                link.name,
+                link.who()
+            ));
+        }
     }
 
     /// What a cell gets, and why.

@@ -1,5 +1,6 @@
 //! Who has what, as pictures ask for it.
 
+use crate::config::Link;
 use crate::host::{Function, Host, Node};
 use crate::pci::Address;
 use crate::plan::{CellAssignment, MemoryShare, Plan};
@@ -117,6 +118,19 @@ impl<'a> View<'a> {
     pub(super) fn devices(&self) -> impl Iterator<Item = &'a Function> {
         let functions = self.host.functions.iter();
         functions.filter(|f| !f.is_bridge() && f.pf.is_none())
+    }
+
+    /// Links of planned and running cells, each once, with the indexes of those of
+    /// their cells that are here.
+    pub(super) fn links(&self) -> Vec<(&'a Link, Vec<usize>)> {
+        let mut found: BTreeMap<&str, (&'a Link, Vec<usize>)> = BTreeMap::new();
+        for (i, cell) in self.cells.iter().enumerate() {
+            for link in &cell.links {
+                let entry = found.entry(&link.name).or_insert((link, Vec::new()));
+                entry.1.push(i);
+            }
+        }
+        found.into_values().collect()
     }
 
     /// What a cell has, in a few words.

@@ -145,7 +145,7 @@ fn order(pool: &Pool<'_>, slice: &Slice, cpus: &[AssignedCpu]) -> Vec<(u32, u64)
 }
 
 /// Takes up to `wanted` bytes from a node; returns how many.
-fn take(
+pub(super) fn take(
     memory: &mut NodeMemory,
     node: u32,
     wanted: u64,

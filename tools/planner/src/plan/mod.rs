@@ -10,6 +10,7 @@
 mod cpus;
 mod functions;
 mod generate;
+mod links;
 mod memory;
 mod pool;
 mod ports;
@@ -17,7 +18,7 @@ mod ports;
 pub use generate::{Policy, generate};
 pub use pool::ROOT_MEMORY;
 
-use crate::config::{Console, Isolation, Mac, Slice};
+use crate::config::{Console, Isolation, Link, Mac, Slice};
 use crate::host::Host;
 use crate::pci::Address;
 use crate::report::Report;
@@ -145,6 +146,9 @@ pub struct CellAssignment {
     pub ports: Vec<PortRange>,
     /// Its console.
     pub console: Console,
+    /// What it shares with others.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// Why it got just this, a sentence for each choice.
     pub why: Vec<String>,
 }
@@ -164,6 +168,16 @@ impl CellAssignment {
         let all: BTreeSet<u32> = cpus.chain(memory).collect();
         all.into_iter().collect()
     }
+}
+
+/// A link that does not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NewLink {
+    /// The link.
+    pub link: Link,
+    /// Its memory.
+    pub memory: Vec<MemoryShare>,
 }
 
 /// What is left in one node.
@@ -186,6 +200,9 @@ pub struct Plan {
     pub cells: Vec<CellAssignment>,
     /// Cells that run and are in none of the files.
     pub running: Vec<CellAssignment>,
+    /// Links that come with the cells.
+    #[serde(default)]
+    pub links: Vec<NewLink>,
     /// What is left.
     pub left: Vec<LeftNode>,
 }
@@ -231,11 +248,13 @@ pub fn attempt(host: &Host, slices: &[Slice], taken: &Taken) -> (Plan, Report) {
     functions::check_groups(&mut pool, &functions);
     functions::check_macs(&mut pool, &functions);
     functions::check_namespaces(&mut pool, &functions, &taken.cells);
+    let links = links::plan(&mut pool, &met, taken);
     let named: BTreeSet<&str> = slices.iter().map(|s| s.name.as_str()).collect();
     let others = |c: &&CellAssignment| !named.contains(c.name.as_str());
     let plan = Plan {
         running: taken.cells.iter().filter(others).cloned().collect(),
         cells: met.into_iter().map(|(_, cell)| cell).collect(),
+        links,
         left: pool.left(),
     };
     (plan, pool.report)
@@ -301,6 +320,12 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         .iter()
         .filter_map(|s| Some((slice.name.clone(), s.node()?, s.bytes())));
     pool.memory_owners.extend(got);
+    let links: Vec<Link> = slice.links.iter().map(|wish| wish.link.clone()).collect();
+    why.extend(
+        links
+            .iter()
+            .map(|l| format!("link {}: {}", l.name, l.who())),
+    );
     if claim.failed || pool.errors > before || !slice.is_good() {
         return None;
     }
@@ -311,6 +336,7 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         functions,
         ports: claim.ports,
         console: slice.console,
+        links,
         why,
     })
 }

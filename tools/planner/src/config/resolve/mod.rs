@@ -2,6 +2,7 @@
 //! choices, each with its own message.
 
 mod devices;
+mod links;
 mod resources;
 
 use super::{Console, CpuWish, Kernel, MemoryWish, Slice, Source, doubts, name, raw};
@@ -37,6 +38,7 @@ pub(super) fn file(
         Ok(None) => {}
         Err(wrong) => report.extend(wrong),
     }
+    report.extend(links::share(raw, source, doubtful, &mut slices));
     if slices.is_empty() && report.is_empty() && doubtful.is_empty() {
         report.push(
             Finding::error("the file describes no slice")
@@ -145,6 +147,7 @@ impl Read {
             console,
             pci,
             policy: raw.policy,
+            links: Vec::new(),
             doubtful: std::mem::take(&mut self.doubtful),
         }
     }

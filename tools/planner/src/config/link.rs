@@ -1,0 +1,154 @@
+//! Links: what cells share.
+
+use super::raw::LinkKind;
+use super::{Slice, Source};
+use crate::report::{Finding, Place, Report};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What this Linux is called among the members.
+pub(super) const ROOT: &str = "root";
+
+/// Something that cells share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Bytes of its memory, a multiple of 2 MiB.
+    pub size: u64,
+    /// Who reads and writes it.
+    pub members: Vec<String>,
+    /// Who only reads it.
+    pub readers: Vec<String>,
+}
+
+impl Link {
+    /// True if the cell of this name is in it.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.all().any(|member| member == name)
+    }
+
+    /// True if the cell of this name writes to it.
+    #[must_use]
+    pub fn is_written_by(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member == name)
+    }
+
+    /// True if this Linux is a member.
+    #[must_use]
+    pub fn has_root(&self) -> bool {
+        self.is_written_by(ROOT)
+    }
+
+    /// All that are in it, this Linux among them.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().chain(&self.readers).map(String::as_str)
+    }
+
+    /// The cells in it.
+    pub fn cells(&self) -> impl Iterator<Item = &str> {
+        self.all().filter(|name| *name != ROOT)
+    }
+
+    /// Who writes and who reads, in words.
+    #[must_use]
+    pub fn who(&self) -> String {
+        let writers = join(&self.members);
+        match (self.members.len(), self.readers.is_empty()) {
+            (_, true) => format!("{writers} write to it and trust each other to"),
+            (1, false) => format!("{writers} writes to it, {} only read", join(&self.readers)),
+            (_, false) => format!(
+                "{writers} write to it and trust each other to, {} only read",
+                join(&self.readers)
+            ),
+        }
+    }
+}
+
+/// Names in a row.
+fn join(names: &[String]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.join(", "),
+    }
+}
+
+/// A link as a slice's file has it.
+#[derive(Clone, Debug)]
+pub struct LinkWish {
+    /// Its place among the `[[link]]` of the file, from 0.
+    pub at: usize,
+    /// The link.
+    pub link: Link,
+    /// The file.
+    pub(super) source: Source,
+}
+
+impl LinkWish {
+    /// The place of one of its keys.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Place {
+        self.source.place(&format!("link.{}.{key}", self.at))
+    }
+}
+
+/// Whether all say the same of the links that they share: those of one name are the
+/// same everywhere, all of its cells that are here have it, and no cell has its name.
+pub(super) fn agree(slices: &[Slice]) -> Report {
+    let mut report = Report::default();
+    let mut first: BTreeMap<&str, &LinkWish> = BTreeMap::new();
+    for wish in slices.iter().flat_map(|slice| &slice.links) {
+        let name = wish.link.name.as_str();
+        let known = *first.entry(name).or_insert(wish);
+        let (there, here) = (known.place("name"), wish.place("name"));
+        if known.link != wish.link {
+            let cause = format!("the other is at {}:{}", there.file.display(), there.line);
+            let finding =
+                Finding::error(format!("two files say different things of link `{name}`"));
+            let help = "write the same `[[link]]` into both";
+            report.push(finding.at(here).because(cause).help(help));
+        }
+    }
+    for (name, wish) in first {
+        report.extend(known_by_its_cells(name, wish, slices));
+    }
+    report
+}
+
+fn known_by_its_cells(name: &str, wish: &LinkWish, slices: &[Slice]) -> Report {
+    let mut report = Report::default();
+    for slice in slices {
+        if slice.name == name {
+            let finding = Finding::error(format!("a cell and a link are called `{name}`"));
+            let cell = slice.place("cell.name");
+            let cause = format!("the cell is at {}:{}", cell.file.display(), cell.line);
+            let finding = finding.at(wish.place("name")).because(cause);
+            report.push(finding.help("give one of them another name"));
+        }
+        let has = slice.links.iter().any(|other| other.link.name == name);
+        if wish.link.has(&slice.name) && !has && !slice.doubts("cell.name") {
+            let member = &slice.name;
+            let finding =
+                Finding::error(format!("slice `{member}` does not name the link `{name}`"));
+            let there = wish.place("name");
+            let cause = format!(
+                "{}:{} names it as a member, and both sides must want a link",
+                there.file.display(),
+                there.line
+            );
+            let help =
+                format!("copy that `[[link]]` to the file of `{member}`, or take it out there");
+            report.push(
+                finding
+                    .at(slice.place("cell.name"))
+                    .because(cause)
+                    .help(help),
+            );
+        }
+    }
+    report
+}

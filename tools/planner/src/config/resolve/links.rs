@@ -1,0 +1,151 @@
+//! What the slices of a file share with others.
+
+use super::Read;
+use crate::config::link::{Link, LinkWish, ROOT};
+use crate::config::{Slice, Source, doubts, name, raw};
+use crate::report::Report;
+use crate::size::{MIB, Size};
+use std::collections::BTreeSet;
+
+/// Most bytes of a link: what is more is a mistake in the unit.
+const MOST: u64 = 64 << 30;
+/// Most cells that share one, and most links of a cell.
+const MOST_CELLS: usize = 8;
+
+/// Gives each slice of a file its links, and tells what is wrong with them.
+pub(super) fn share(
+    raw: &raw::File,
+    source: &Source,
+    doubtful: &BTreeSet<String>,
+    slices: &mut [Slice],
+) -> Report {
+    let mut read = Read {
+        source: source.clone(),
+        report: Report::default(),
+        doubtful: doubtful.clone(),
+    };
+    let mut seen = BTreeSet::new();
+    for (at, raw) in raw.link.iter().flatten().enumerate() {
+        if !seen.insert(&raw.name) {
+            let message = format!("two links of this file are called `{}`", raw.name);
+            let key = format!("link.{at}.name");
+            read.wrong(&key, message, "give one of them another name");
+            continue;
+        }
+        let Some(link) = read.link(raw, at) else {
+            continue;
+        };
+        let mine: Vec<&mut Slice> = slices.iter_mut().filter(|s| link.has(&s.name)).collect();
+        if mine.is_empty() {
+            let message = format!("no slice of this file is in the link `{}`", link.name);
+            let help = "name the slice's cell under `members`, or move the link to a member's file";
+            read.wrong(&format!("link.{at}.members"), message, help);
+        }
+        for slice in mine {
+            if slice.links.len() == MOST_CELLS {
+                let message = format!("slice `{}` is in more than {MOST_CELLS} links", slice.name);
+                let help = "share one larger window instead of several";
+                read.wrong(&format!("link.{at}"), message, help);
+                break;
+            }
+            slice.links.push(LinkWish {
+                at,
+                link: link.clone(),
+                source: source.clone(),
+            });
+        }
+    }
+    read.report
+}
+
+impl Read {
+    fn link(&mut self, raw: &raw::Link, at: usize) -> Option<Link> {
+        let key = |name: &str| format!("link.{at}.{name}");
+        if let Err(bad) = name::check(&raw.name) {
+            let message = format!("`{}` cannot be the name of a link", raw.name);
+            self.wrong(&key("name"), message, bad.help());
+        }
+        let size = self.link_size(&key("size"), &raw.size);
+        self.names(&key("members"), &raw.members, true);
+        self.names(&key("readers"), &raw.readers, false);
+        self.who(raw, &key("members"));
+        if doubts(&self.doubtful, &format!("link.{at}")) {
+            return None;
+        }
+        Some(Link {
+            name: raw.name.clone(),
+            kind: raw.kind,
+            size: size?,
+            members: raw.members.clone(),
+            readers: raw.readers.clone(),
+        })
+    }
+
+    fn link_size(&mut self, key: &str, text: &str) -> Option<u64> {
+        let size = self.size(key, text, "4MiB")?;
+        let page = 2 * MIB;
+        let (message, help) = match size {
+            0 => (
+                "a link without memory joins nothing".to_owned(),
+                "write at least \"2MiB\"".to_owned(),
+            ),
+            size if !size.is_multiple_of(page) => (
+                format!("{} is no multiple of 2MiB, the page of a link", Size(size)),
+                format!("write \"{}\"", Size(size.next_multiple_of(page))),
+            ),
+            size if size > MOST => (
+                format!("{} is more than the {} of a link", Size(size), Size(MOST)),
+                "write a size as in \"4MiB\"".to_owned(),
+            ),
+            size => return Some(size),
+        };
+        self.wrong(key, message, help);
+        None
+    }
+
+    /// Each name is one that a cell can have, or this Linux's.
+    fn names(&mut self, key: &str, names: &[String], root: bool) {
+        for (i, text) in names.iter().enumerate() {
+            let key = format!("{key}.{i}");
+            match name::check(text) {
+                Ok(()) => {}
+                Err(name::BadName::Reserved) if root => {}
+                Err(name::BadName::Reserved) => {
+                    let help = format!("write `{ROOT}` under `members`");
+                    self.wrong(&key, "this Linux cannot be kept from writing", help);
+                }
+                Err(bad) => {
+                    self.wrong(&key, format!("no cell can be called `{text}`"), bad.help());
+                }
+            }
+        }
+    }
+
+    /// At least two are there, one that writes, at least one cell, nobody twice.
+    fn who(&mut self, raw: &raw::Link, key: &str) {
+        let all = || raw.members.iter().chain(&raw.readers);
+        let mut seen = BTreeSet::new();
+        let twice = all().find(|name| !seen.insert(name.as_str()));
+        let cells = all().filter(|name| *name != ROOT).count();
+        let (message, help) = match twice {
+            Some(name) => (
+                format!("`{name}` is in the link `{}` twice", raw.name),
+                "name it once, under `members` or under `readers`".to_owned(),
+            ),
+            None if all().count() < 2 || cells == 0 => (
+                format!("the link `{}` joins nobody to anybody", raw.name),
+                "name two cells, or a cell and `root`, under `members`".to_owned(),
+            ),
+            None if raw.members.is_empty() => (
+                format!("nobody writes to the link `{}`", raw.name),
+                "name who writes under `members`".to_owned(),
+            ),
+            None if cells > MOST_CELLS => (
+                format!("{cells} cells are in the link `{}`", raw.name),
+                format!("name at most {MOST_CELLS}; more can be joined by several links"),
+            ),
+            None => return,
+        };
+        self.wrong(key, message, help);
+    }
+}

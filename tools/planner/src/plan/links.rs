@@ -1,0 +1,114 @@
+//! Memory for links, and whether running cells are in them.
+
+use super::memory::take;
+use super::pool::Pool;
+use super::{CellAssignment, MemoryShare, NewLink, Taken};
+use crate::config::{Link, LinkWish, Slice};
+use crate::report::Finding;
+use crate::size::{MIB, Size};
+use crate::words::count;
+use std::collections::BTreeSet;
+
+/// Bytes of a link's page.
+const PAGE: u64 = 2 * MIB;
+
+/// The links of cells that are to be made, with memory for those that do not exist.
+pub(super) fn plan(
+    pool: &mut Pool<'_>,
+    met: &[(&Slice, CellAssignment)],
+    taken: &Taken,
+) -> Vec<NewLink> {
+    let running: BTreeSet<&str> = taken.cells.iter().map(|c| c.name.as_str()).collect();
+    let fresh = met
+        .iter()
+        .filter(|(s, _)| !running.contains(s.name.as_str()));
+    let mut seen = BTreeSet::new();
+    let mut links = Vec::new();
+    for (slice, cell) in fresh {
+        for wish in &slice.links {
+            if seen.insert(wish.link.name.as_str()) && !exists(pool, wish, taken) {
+                let memory = memory(pool, wish, cell);
+                links.extend(memory.map(|memory| NewLink {
+                    link: wish.link.clone(),
+                    memory,
+                }));
+            }
+        }
+    }
+    links
+}
+
+/// True if running cells have the link; tells of those that should, or have another
+/// of that name.
+fn exists(pool: &mut Pool<'_>, wish: &LinkWish, taken: &Taken) -> bool {
+    let link = &wish.link;
+    let name = &link.name;
+    let same = |cell: &CellAssignment| cell.links.iter().any(|other| other.name == *name);
+    for cell in &taken.cells {
+        let other = cell.links.iter().find(|other| other.name == *name);
+        let (message, cause, help) = match other {
+            Some(other) if other != link => (
+                format!("link `{name}` is another one already"),
+                format!("cell `{}` runs with it: {}", cell.name, described(other)),
+                "describe it as it is, or take another name".to_owned(),
+            ),
+            None if link.has(&cell.name) => (
+                format!(
+                    "link `{name}` names cell `{}`, which runs without it",
+                    cell.name
+                ),
+                "a cell gets its links when it is created".to_owned(),
+                format!(
+                    "write the `[[link]]` into its file, too, destroy it, and create it anew: \
+                     cellctl destroy {}",
+                    cell.name
+                ),
+            ),
+            None if cell.name == *name => (
+                format!("a cell and a link are called `{name}`"),
+                "the cell runs".to_owned(),
+                "give the link another name".to_owned(),
+            ),
+            _ => continue,
+        };
+        pool.errors += 1;
+        let finding = Finding::error(message).at(wish.place("name"));
+        pool.report.push(finding.because(cause).help(help));
+    }
+    taken.cells.iter().any(same)
+}
+
+/// A link in a few words.
+fn described(link: &Link) -> String {
+    format!("{}, {}", Size(link.size), link.who())
+}
+
+/// Small pages near the first of its cells, then wherever they are.
+fn memory(pool: &mut Pool<'_>, wish: &LinkWish, cell: &CellAssignment) -> Option<Vec<MemoryShare>> {
+    let near = cell.cpus.first().map_or(0, |cpu| cpu.node);
+    let mut nodes: Vec<u32> = pool.memory.keys().copied().collect();
+    nodes.sort_by_key(|node| (pool.host.distance(near, *node), *node));
+    let before = pool.memory.clone();
+    let (mut shares, mut missing) = (Vec::new(), wish.link.size);
+    for node in nodes {
+        if let Some(memory) = pool.memory.get_mut(&node) {
+            missing -= take(memory, node, missing, Some(PAGE), &mut shares);
+        }
+    }
+    if missing == 0 {
+        return Some(shares);
+    }
+    pool.memory = before;
+    pool.errors += 1;
+    let had = count((wish.link.size - missing) / PAGE, "page");
+    let message = format!(
+        "link `{}` wants {} of memory",
+        wish.link.name,
+        Size(wish.link.size)
+    );
+    let finding = Finding::error(message).at(wish.place("size"));
+    let cause = format!("{had} of {} can be had beside the slices' own", Size(PAGE));
+    let help = "write less, or give the slices less";
+    pool.report.push(finding.because(cause).help(help));
+    None
+}

@@ -1,0 +1,153 @@
+//! Links between slices of several files, and between slices and running cells.
+
+use cellvisor_planner::config::{self, Slice};
+use cellvisor_planner::draw::{self, Style};
+use cellvisor_planner::host::Host;
+use cellvisor_planner::plan::{self, MemoryShare, Plan, Taken};
+use cellvisor_planner::report::Report;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const SHARED: &str = "name = \"shared\"\nkind = \"window\"\nsize = \"4MiB\"\n\
+                      members = [\"a\", \"b\"]\nreaders = [\"c\"]\n";
+
+fn host() -> Host {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    Host::load(&configs.join("hosts/z8.toml")).expect("a host")
+}
+
+/// The file of a slice with these links.
+fn file(name: &str, links: &[&str]) -> String {
+    let links: String = links.iter().map(|l| format!("[[link]]\n{l}")).collect();
+    format!(
+        "version = 1\ncell.name = \"{name}\"\ncpus.count = 2\nmemory.size = \"1GiB\"\n\
+         kernel.image = \"vmlinuz\"\n{links}"
+    )
+}
+
+fn read(files: &[(&str, String)]) -> (Vec<Slice>, Report) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("links-{}-{number}", std::process::id());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let write = |(name, text): &(&str, String)| {
+        let path = dir.join(format!("{name}.toml"));
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let paths: Vec<PathBuf> = files.iter().map(write).collect();
+    let read = config::read(&paths);
+    std::fs::remove_dir_all(&dir).expect("removed");
+    read
+}
+
+fn planned(names: &[&str], taken: &Taken) -> Result<Plan, Report> {
+    let files: Vec<_> = names.iter().map(|n| (*n, file(n, &[SHARED]))).collect();
+    let (slices, report) = read(&files);
+    report.unless_errors(())?;
+    plan::plan(&host(), &slices, taken)
+}
+
+fn wrong(report: &Report) -> Vec<String> {
+    report.findings.iter().map(|f| f.message.clone()).collect()
+}
+
+#[test]
+fn slices_of_several_files_get_one_link_with_memory_of_its_own() {
+    let plan = planned(&["a", "b", "c"], &Taken::default()).expect("a plan");
+    assert_eq!(plan.links.len(), 1, "{:?}", plan.links);
+    let new = &plan.links[0];
+    let bytes: u64 = new.memory.iter().map(MemoryShare::bytes).sum();
+    assert_eq!(bytes, 4 << 20);
+    for cell in &plan.cells {
+        assert_eq!(cell.links, std::slice::from_ref(&new.link), "{}", cell.name);
+        let told = "link shared: a and b write to it and trust each other to, c only read";
+        assert!(cell.why.iter().any(|why| why == told), "{:?}", cell.why);
+        assert_eq!(cell.memory_bytes(), 1 << 30, "a link is no part of its RAM");
+    }
+    let without = planned_without();
+    let left = |plan: &Plan| plan.left.iter().map(|n| n.memory).sum::<u64>();
+    assert_eq!(left(&without) - left(&plan), 4 << 20, "taken once");
+}
+
+/// The same slices without the link.
+fn planned_without() -> Plan {
+    let files = ["a", "b", "c"].map(|name| (name, file(name, &[])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    plan::plan(&host(), &slices, &Taken::default()).expect("a plan")
+}
+
+#[test]
+fn pictures_show_links_with_their_cells() {
+    let plan = planned(&["a", "b", "c"], &Taken::default()).expect("a plan");
+    let text = draw::text(&host(), &plan, Style::Plain);
+    assert!(
+        text.contains("\nlink shared: ABC, 4MiB, a and b write"),
+        "{text}"
+    );
+    assert!(draw::svg(&host(), &plan).contains("shared: 4MiB, a and b write"));
+    assert!(!draw::svg(&host(), &planned_without()).contains("memory that cells share"));
+}
+
+#[test]
+fn a_member_must_want_the_link_itself() {
+    let (_, report) = read(&[("a", file("a", &[SHARED])), ("b", file("b", &[]))]);
+    assert_eq!(
+        wrong(&report),
+        ["slice `b` does not name the link `shared`"]
+    );
+    let text = report.to_string();
+    assert!(text.contains("both sides must want a link"), "{text}");
+    // Who is in none of the files is no matter of theirs.
+    let (_, report) = read(&[("a", file("a", &[SHARED]))]);
+    assert!(report.is_empty(), "{report}");
+}
+
+#[test]
+fn files_that_contradict_each_other_are_refused() {
+    let other = SHARED.replace("4MiB", "8MiB");
+    let files = [("a", file("a", &[SHARED])), ("b", file("b", &[&other]))];
+    let (_, report) = read(&files);
+    assert_eq!(
+        wrong(&report),
+        ["two files say different things of link `shared`"]
+    );
+}
+
+#[test]
+fn a_later_cell_joins_the_link_of_a_running_one() {
+    let first = planned(&["a"], &Taken::default()).expect("a plan");
+    let taken = Taken { cells: first.cells };
+    let second = planned(&["b"], &taken).expect("a plan");
+    assert!(second.links.is_empty(), "it exists: {:?}", second.links);
+    assert_eq!(second.cells[0].links, taken.cells[0].links);
+}
+
+#[test]
+fn a_running_cell_gets_no_link_and_none_changes_under_it() {
+    let mut cells = planned(&["a"], &Taken::default()).expect("a plan").cells;
+    cells[0].links[0].size = 8 << 20;
+    let report = planned(
+        &["b"],
+        &Taken {
+            cells: cells.clone(),
+        },
+    )
+    .expect_err("another size");
+    assert_eq!(wrong(&report), ["link `shared` is another one already"]);
+    cells[0].links.clear();
+    let report = planned(
+        &["b"],
+        &Taken {
+            cells: cells.clone(),
+        },
+    )
+    .expect_err("no link");
+    let told = ["link `shared` names cell `a`, which runs without it"];
+    assert_eq!(wrong(&report), told);
+    cells[0].name = "shared".to_owned();
+    let report = planned(&["b"], &Taken { cells }).expect_err("its name");
+    assert_eq!(wrong(&report), ["a cell and a link are called `shared`"]);
+}
