@@ -2,6 +2,7 @@
 
 use crate::numa::{LOCAL, Numa, UNREACHABLE};
 use crate::pci::{MAX_BRIDGES, RootBridge, Window};
+use crate::shared::{MAX_SHARED, Shared};
 use crate::{ALIGN, CellAcpi, Error, dsdt, fixed};
 use alloc::vec::Vec;
 use cellvisor_abi::plan::{Devices, Ecam, POWER_PORTS};
@@ -35,6 +36,10 @@ pub(crate) fn check(cell: &CellAcpi<'_>) -> Result<(), Error> {
         .enumerate()
         .try_for_each(|(i, e)| ecam(i, e))?;
     bridges(cell)?;
+    cell.shared
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, shared)| memory(i, shared))?;
     cell.numa
         .as_ref()
         .map_or(Ok(()), |numa| nodes(numa, cell.cpus))
@@ -63,6 +68,15 @@ fn ecam(index: usize, e: &Ecam) -> Result<(), Error> {
     match end {
         Some(_) if e.first_bus <= e.last_bus => Ok(()),
         _ => Err(Error::Ecam(index)),
+    }
+}
+
+fn memory(index: usize, shared: &Shared<'_>) -> Result<(), Error> {
+    let good = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let named = !shared.name.is_empty() && shared.name.bytes().all(good);
+    match shared.base.checked_add(shared.size) {
+        Some(_) if named && shared.size > 0 && index < MAX_SHARED => Ok(()),
+        _ => Err(Error::Shared(index)),
     }
 }
 

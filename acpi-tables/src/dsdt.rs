@@ -1,7 +1,7 @@
 //! The DSDT: power, events, serial ports, configuration space, root bridges.
 
 use crate::parts::{Raw, bytes, name};
-use crate::{CellAcpi, events, pci, table};
+use crate::{CellAcpi, events, pci, shared, table};
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Memory32Fixed, PackageBuilder, Path, ResourceTemplate, Scope,
 };
@@ -34,6 +34,9 @@ pub(crate) fn dsdt(cell: &CellAcpi<'_>) -> Vec<u8> {
     }
     for (index, bridge) in (0u32..).zip(cell.bridges) {
         system.vec(&pci::device(index, bridge));
+    }
+    for (index, window) in (0u32..).zip(cell.shared) {
+        system.vec(&shared::device(index, window));
     }
     Scope::new(Path::new("_SB_"), vec![&Raw(system)]).to_aml_bytes(&mut aml);
     table(*b"DSDT", DSDT_REVISION, &aml)

@@ -51,6 +51,9 @@ pub enum Error {
     },
     /// A memory range is empty or exceeds the address space.
     Memory(usize),
+    /// Shared memory has no name of `a-z 0-9 - _`, is empty, exceeds the address
+    /// space, or there are more than 256 of it.
+    Shared(usize),
     /// The distance between these nodes is missing or impossible.
     Distance(u32, u32),
 }
@@ -130,6 +133,11 @@ impl fmt::Display for Error {
             Self::Memory(i) => write!(
                 f,
                 "NUMA memory range {i} is empty or ends beyond the address space: check its size"
+            ),
+            Self::Shared(i) => write!(
+                f,
+                "shared memory {i} has no good name, or is empty, or ends beyond the address \
+                 space: check its name and its size"
             ),
             Self::Distance(a, b) => write!(
                 f,

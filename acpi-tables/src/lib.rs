@@ -23,6 +23,7 @@ mod numa;
 mod parts;
 mod pci;
 mod reset;
+mod shared;
 
 use alloc::vec::Vec;
 use cellvisor_abi::plan::{Devices, Ecam};
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use numa::{NodeMemory, Numa};
 pub use pci::{Intx, Pin, RootBridge, Window};
 pub use reset::{RESET_CODE_SIZE, RESET_VECTOR, reset_code};
+pub use shared::Shared;
 
 /// Where PC firmware keeps its tables and where a kernel searches for the RSDP
 /// when nobody tells it: a guest-physical address.
@@ -85,6 +87,8 @@ pub struct CellAcpi<'a> {
     pub bridges: &'a [RootBridge<'a>],
     /// Affinities, for a cell on more than one node.
     pub numa: Option<Numa<'a>>,
+    /// Memory that it shares with others.
+    pub shared: &'a [Shared<'a>],
 }
 
 impl CellAcpi<'_> {
@@ -101,6 +105,7 @@ impl CellAcpi<'_> {
             ecam: &[],
             bridges: &[],
             numa: None,
+            shared: &[],
         }
     }
 }

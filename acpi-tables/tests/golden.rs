@@ -4,7 +4,7 @@
 //! for ACPI", "ACPI Machine Language (AML) Specification".
 
 use cellvisor_abi::plan::{Devices, Ecam};
-use cellvisor_acpi_tables::{CellAcpi, build};
+use cellvisor_acpi_tables::{CellAcpi, Shared, build};
 
 const DEVICES: Devices = Devices {
     uart_port: 0x2f8,
@@ -220,4 +220,43 @@ fn configuration_space_is_reserved_where_the_buses_are() {
     };
     assert_eq!(count(&table, &wide(0x40_0000_0000, 0x1000_0000)), 1);
     assert_eq!(count(&table, &wide(0xf800_0000, 0x1000_0000)), 1);
+}
+
+#[test]
+fn shared_memory_has_a_device_with_its_name_and_its_range() {
+    let cell = CellAcpi {
+        shared: &[Shared {
+            name: "board",
+            base: 0x1_4000_0000,
+            size: 0x20_0000,
+            writable: true,
+        }],
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    assert_eq!(
+        count(&table, b"SH00\x08_HID\x0dCLVS0001\0\x08_UID\x0dboard\0"),
+        1
+    );
+    // QWordMemory (ResourceConsumer, MinFixed, MaxFixed, Cacheable, ReadWrite)
+    let range = |how: u8| {
+        let fields = [0, 0x1_4000_0000u64, 0x1_401f_ffff, 0, 0x20_0000];
+        let fields = fields.iter().flat_map(|field| field.to_le_bytes());
+        [0x8a, 43, 0, 0, 0x0d, how]
+            .into_iter()
+            .chain(fields)
+            .collect::<Vec<u8>>()
+    };
+    assert_eq!(count(&table, &range(0b011)), 1);
+    assert_eq!(count(&table, b"w\0r\0i\0t\0t\0e\0n\0\0\0"), 1);
+    let read_only = Shared {
+        writable: false,
+        ..cell.shared[0]
+    };
+    let table = dsdt(&CellAcpi {
+        shared: &[read_only],
+        ..cell
+    });
+    assert_eq!(count(&table, &range(0b010)), 1);
+    assert_eq!(count(&table, b"w\0r\0i\0t\0t\0e\0n\0"), 0);
 }

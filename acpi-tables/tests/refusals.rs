@@ -4,7 +4,7 @@ mod cells;
 
 use cellvisor_abi::plan::Ecam;
 use cellvisor_acpi_tables::{
-    CellAcpi, Error, Intx, NodeMemory, Numa, Pin, RootBridge, Window, build,
+    CellAcpi, Error, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window, build,
 };
 
 #[test]
@@ -233,4 +233,37 @@ fn errors_say_what_is_wrong_and_what_helps() {
         "NUMA distance from node 0 to node 1: give 10 for a node itself, else the same 11 to 254 \
          both ways"
     );
+}
+
+#[test]
+fn shared_memory_without_name_or_place_is_refused() {
+    const GOOD: Shared<'static> = Shared {
+        name: "a-0_b",
+        base: 0x1_0000_0000,
+        size: 0x1000,
+        writable: true,
+    };
+    let fails = |shared: &[Shared<'_>]| {
+        let cell = CellAcpi {
+            shared,
+            ..CellAcpi::new(1)
+        };
+        build(&cell).err()
+    };
+    assert_eq!(fails(&[GOOD]), None);
+    for wrong in [
+        Shared { name: "", ..GOOD },
+        Shared {
+            name: "a\"b",
+            ..GOOD
+        },
+        Shared { size: 0, ..GOOD },
+        Shared {
+            base: u64::MAX,
+            ..GOOD
+        },
+    ] {
+        assert_eq!(fails(&[GOOD, wrong]), Some(Error::Shared(1)), "{wrong:?}");
+    }
+    assert_eq!(fails(&[GOOD; 257]), Some(Error::Shared(256)));
 }

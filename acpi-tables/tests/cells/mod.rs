@@ -1,7 +1,7 @@
 //! Cells that the tests describe.
 
 use cellvisor_abi::plan::Ecam;
-use cellvisor_acpi_tables::{CellAcpi, Intx, NodeMemory, Numa, Pin, RootBridge, Window};
+use cellvisor_acpi_tables::{CellAcpi, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window};
 
 /// A server: two bridges of two segments on two nodes, one configuration space
 /// below 4 GiB and one above, 300 CPUs so that both kinds of entries are there.
@@ -111,6 +111,20 @@ pub(crate) fn server() -> CellAcpi<'static> {
             ],
             distances: &[10, 21, 21, 10],
         }),
+        shared: &[
+            Shared {
+                name: "board-0",
+                base: 0x20_0000_0000,
+                size: 0x40_0000,
+                writable: true,
+            },
+            Shared {
+                name: "watch",
+                base: 0x20_4000_0000,
+                size: 0x20_0000,
+                writable: false,
+            },
+        ],
         ..CellAcpi::new(300)
     }
 }

@@ -130,7 +130,30 @@ pub struct CellPlan<'a> {
     /// The root may look at its memory when it has ended
     /// ([`crate::call::Code::CellShow`]).
     pub dump: bool,
+    /// This is a link: memory that cells share, without CPUs, functions and ports. It
+    /// takes a cell's name and number, and is made, started, stopped and destroyed as
+    /// one; only while it runs may cells be made that share it, and it runs as long as
+    /// one of them is there.
+    pub link: Option<Link>,
 }
+
+impl<'a> CellPlan<'a> {
+    /// The memory that is the cell's own; what cannot be decoded is left out.
+    pub fn own_memory(&self) -> impl Iterator<Item = Memory> + use<'a> {
+        let memory = self.memory.iter().flatten();
+        memory.filter(|memory| memory.share == Share::Own)
+    }
+}
+
+/// What is said of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The root goes on seeing the memory while the link runs.
+    pub root: bool,
+}
+
+/// Most links of a cell.
+pub const MAX_LINKS: usize = 8;
 
 /// Longest name of a cell, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -138,7 +161,7 @@ pub const MAX_NAME: usize = 31;
 /// Most PCI functions of a cell.
 pub const MAX_FUNCTIONS: usize = 64;
 
-/// A stretch of a cell's RAM.
+/// A stretch of a cell's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Guest-physical address, 4 KiB aligned.
@@ -147,6 +170,21 @@ pub struct Memory {
     pub hpa: u64,
     /// Size in bytes, a multiple of 4 KiB.
     pub size: u64,
+    /// Whose it is.
+    pub share: Share,
+}
+
+/// Whose memory a stretch is, and what its cell may do there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// The cell's own RAM.
+    #[default]
+    Own,
+    /// A link's: read only. A write there fails the cell as one to foreign memory
+    /// does.
+    Read,
+    /// A link's: read and written.
+    Write,
 }
 
 /// A stretch of I/O ports.

@@ -20,6 +20,7 @@ pub mod ioapic;
 pub mod iommu;
 pub mod kvmclock;
 pub mod life;
+pub mod link;
 pub mod msr;
 pub mod mtrr;
 pub mod outer;

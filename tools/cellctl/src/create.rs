@@ -5,17 +5,16 @@ use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::functions::{self, Around};
-use crate::journal::{self, Journal, Machine, Step, reserve_pages, take_cpu};
+use crate::journal::{self, Journal, Machine, Step, take_cpu};
+use crate::links;
 use crate::loader::layout;
-use crate::raw;
+use crate::memory::take_memory;
 use crate::state::{CellJournal, CellRecord, StateDir};
 use crate::tables;
-use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
-use cellvisor_abi::plan::{CellPlan, Function, Ports, Range};
+use cellvisor_abi::plan::{CellPlan, Function, Ports};
 use cellvisor_abi::wire::{ListBuf, seal};
-use cellvisor_planner::plan::MemoryShare;
 
 /// Creates the cell of `record` as its assignment says, with as many VFs of each
 /// PF as `around` says, or more if there are. Afterwards it is loadable, and
@@ -66,6 +65,7 @@ fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecor
         host.extend(take_memory(journal, share)?);
     }
     journal.record.memory = layout::place(&host, &journal.record.off_limits)?;
+    journal.record.windows = links::windows(journal.store(), journal.record)?;
     let frame = plan(journal.record)?;
     let (name, driver) = (assignment.name, journal.machine().driver);
     let step = |id| Step::Cell {
@@ -75,55 +75,6 @@ fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecor
     journal.take(step(None), || {
         let id = Monitor(driver).create(&name, &frame)?;
         Ok((step(Some(id)), ()))
-    })
-}
-
-/// Takes one share of memory and pins it.
-fn take_memory(journal: &mut CellJournal<'_>, share: &MemoryShare) -> Result<Vec<Range>> {
-    match *share {
-        MemoryShare::Pages {
-            node,
-            bytes,
-            page_size,
-            fixed,
-        } => {
-            let taken = take_pages(journal, node, page_size, bytes);
-            if taken.is_ok() || fixed || page_size == CHUNK_SIZE {
-                return taken;
-            }
-            // The planner chose large pages because they are faster; small
-            // ones do as well.
-            take_pages(journal, node, CHUNK_SIZE, bytes)
-        }
-        MemoryShare::Reserved { base, size, .. } => {
-            let range = Range { start: base, size };
-            let driver = journal.machine().driver;
-            let id = raw::fresh_number();
-            journal.take(Step::Pin { id }, || {
-                driver.pin_reserved(base, size, CHUNK_SIZE, id)?;
-                Ok((Step::Pin { id }, vec![range]))
-            })
-        }
-    }
-}
-
-/// Takes huge pages of one size from one node and pins them.
-fn take_pages(
-    journal: &mut CellJournal<'_>,
-    node: u32,
-    page_size: u64,
-    bytes: u64,
-) -> Result<Vec<Range>> {
-    let (node, pages) = (Some(node), bytes.div_ceil(page_size));
-    reserve_pages(journal, node, page_size, pages)?;
-    let Machine { linux, driver, .. } = journal.machine();
-    let id = raw::fresh_number();
-    journal.take(Step::Pin { id }, || {
-        // The driver's pin keeps the pages when this mapping goes.
-        let mapping = linux.map_huge(node, page_size, pages)?;
-        let addresses = driver.pin(&mapping, page_size, id)?;
-        let ranges = layout::pages_to_ranges(&addresses, page_size);
-        Ok((Step::Pin { id }, ranges))
     })
 }
 
@@ -143,7 +94,9 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         .collect();
     let functions: Vec<Function> = record.functions.iter().map(|f| f.plan).collect();
     let cpus = ListBuf::new(&ids).map_err(encoded)?;
-    let memory = ListBuf::new(&record.memory).map_err(encoded)?;
+    let windows = record.windows.iter().flat_map(|w| &w.memory);
+    let memory: Vec<_> = record.memory.iter().chain(windows).copied().collect();
+    let memory = ListBuf::new(&memory).map_err(encoded)?;
     let ports = ListBuf::new(&ports).map_err(encoded)?;
     let functions = ListBuf::new(&functions).map_err(encoded)?;
     let frame = seal(&CellPlan {
@@ -154,6 +107,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         functions: functions.list(),
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
+        link: None,
     })
     .map_err(encoded)?;
     if frame.len() <= CALL_BUFFER as usize {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Code, Start};
-use cellvisor_abi::plan::{Boot, CellPlan, Devices, Function, Memory};
+use cellvisor_abi::plan::{Boot, CellPlan, Devices, Function, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 
 /// A page of device registers on every machine here, and one of RAM.
@@ -84,6 +84,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>>
         gpa: 0,
         hpa,
         size: 4096,
+        share: Share::Own,
     }])?;
     let none = ListBuf::default();
     Ok(seal(&CellPlan {
@@ -94,6 +95,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>>
         functions: functions.list(),
         devices: Devices::STANDARD,
         dump: false,
+        link: None,
     })?)
 }
 

@@ -21,7 +21,8 @@ use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::ids::Port;
-use cellvisor_core::paging::{Attr, MapError};
+use cellvisor_core::link::{self, Links};
+use cellvisor_core::paging::MapError;
 use core::sync::atomic::AtomicU32;
 
 /// Puts the cell together, and frees what was made if a part is missing.
@@ -32,6 +33,7 @@ pub(super) fn build(
     plan: &CellPlan<'_>,
     cpus: &Cpus,
     functions: Functions,
+    links: Links,
 ) -> Result<&'static Cell, Refusal> {
     let no_memory = || Refusal::from(CallStatus::NoMemory);
     let (_, free_before) = crate::mem::pool::usage();
@@ -41,7 +43,7 @@ pub(super) fn build(
     else {
         return Err(no_memory());
     };
-    let memory = plan.memory.iter().flatten().map(|memory| memory.size).sum();
+    let memory = plan.own_memory().map(|memory| memory.size).sum();
     let (_, free_now) = crate::mem::pool::usage();
     let native = |leaf, sub| {
         let found = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
@@ -50,7 +52,7 @@ pub(super) fn build(
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len() as u32).without(caller.lacks),
+        cpuid: Table::build(native, cpus.len().max(1) as u32).without(caller.lacks),
         layout: plan.devices,
         dump: plan.dump,
         devices: spin::Mutex::new(devices),
@@ -59,6 +61,8 @@ pub(super) fn build(
         config_address: AtomicU32::new(0),
         boot: Mutex::new(None),
         pages: free_before - free_now + cell::CELL_PAGES as u32,
+        links,
+        link: plan.link,
     };
     let life = Life {
         state: State::Loadable,
@@ -160,8 +164,9 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
 fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), Refusal> {
     for memory in plan.memory.iter().flatten() {
         let gpa = Gpa(memory.gpa);
+        let attr = link::attr(memory.share);
         space
-            .map(gpa..gpa + memory.size, Hpa(memory.hpa), Attr::RAM)
+            .map(gpa..gpa + memory.size, Hpa(memory.hpa), attr)
             .map_err(|error| match error {
                 MapError::NoMemory => CallStatus::NoMemory.into(),
                 MapError::Overlap(gpa) => bad(CallStatus::BadResource, Resource::GuestPage(gpa.0)),

@@ -13,10 +13,11 @@ use crate::mem::owners;
 use crate::refusal::{Refusal, bad, taken};
 use crate::{log, machine};
 use cellvisor_abi::call::{CellId, Name, Owner, Resource};
-use cellvisor_abi::plan::{CellPlan, Memory};
+use cellvisor_abi::plan::{CellPlan, Memory, Share};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::ids::{PlanIndex, Port};
+use cellvisor_core::link::{self, Links};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::MemType;
 use log::log;
@@ -33,12 +34,15 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
         return Err(CallStatus::BadName.into());
     }
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
+    if !link::is_whole(&plan) {
+        return Err(CallStatus::BadResource.into());
+    }
     let cpus = cpus(&plan, caller.shared)?;
     let functions = claim::claim(caller.window, &plan)?;
     let owner = Owner::Cell(id);
     let result = take_pages(&plan, owner)
-        .and_then(|()| take_ports(&plan, owner))
-        .and_then(|()| build(caller, id, name, &plan, &cpus, functions))
+        .and_then(|links| take_ports(&plan, owner).map(|()| links))
+        .and_then(|links| build(caller, id, name, &plan, &cpus, functions, links))
         .and_then(|cell| assign(caller, cell, &cpus));
     if let Err(refusal) = result {
         release(caller.window, owner);
@@ -76,38 +80,50 @@ fn cpus(plan: &CellPlan<'_>, own: &CpuShared) -> Result<Cpus, Refusal> {
         }
         cpus.push(index).map_err(|_| wrong())?;
     }
-    if cpus.is_empty() {
-        return Err(CallStatus::BadResource.into());
-    }
     Ok(cpus)
 }
 
-/// Makes the cell the owner of its pages. They must be the root's RAM.
-fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
+/// Makes the cell the owner of its pages, which must be the root's RAM; the links
+/// that it shares.
+fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<Links, Refusal> {
     if plan.memory.is_empty() {
         return Err(CallStatus::BadResource.into());
     }
+    let mut links = Links::new();
     for memory in plan.memory.iter() {
         let memory = memory.map_err(|_| CallStatus::Malformed)?;
         check_memory(&memory)?;
-        let (first, end) = (
-            memory.hpa / PAGE_SIZE,
-            (memory.hpa + memory.size) / PAGE_SIZE,
-        );
-        let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, owner));
-        result
-            .unwrap_or(Err(OwnError::Full))
-            .map_err(|error| match error {
-                OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
-                OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(memory.hpa)),
-                OwnError::Full => CallStatus::NoMemory.into(),
-            })?;
-        // From now on nobody names such an area any more.
-        if let Some(area) = outer::first_area_in(first..end) {
-            return Err(taken(Resource::Page(area & !(PAGE_SIZE - 1)), Owner::Root));
+        if memory.share == Share::Own {
+            take(&memory, owner)?;
+            continue;
+        }
+        let run = owners::with(|o| o.pages.run(memory.hpa / PAGE_SIZE));
+        let run = run.unwrap_or((Owner::Monitor, 0));
+        if !link::share(&mut links, &memory, run, cell::is_open) {
+            return Err(taken(Resource::Page(memory.hpa), run.0));
         }
     }
-    Ok(())
+    Ok(links)
+}
+
+fn take(memory: &Memory, owner: Owner) -> Result<(), Refusal> {
+    let (first, end) = (
+        memory.hpa / PAGE_SIZE,
+        (memory.hpa + memory.size) / PAGE_SIZE,
+    );
+    let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, owner));
+    result
+        .unwrap_or(Err(OwnError::Full))
+        .map_err(|error| match error {
+            OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
+            OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(memory.hpa)),
+            OwnError::Full => CallStatus::NoMemory.into(),
+        })?;
+    // From now on nobody names such an area any more.
+    match outer::first_area_in(first..end) {
+        Some(area) => Err(taken(Resource::Page(area & !(PAGE_SIZE - 1)), Owner::Root)),
+        None => Ok(()),
+    }
 }
 
 /// Aligned, inside the machine, and memory that is cached like RAM.

@@ -36,7 +36,9 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
     if !guest.functions.lock().wait(caller.window) {
         return Err(CallStatus::CpuStuck.into());
     }
-    hide(caller, cell)?;
+    if guest.link.is_none_or(|link| !link.root) {
+        hide(caller, cell)?;
+    }
     let clock = Clock::new(machine::get().tsc_khz, tsc(), 0);
     {
         let mut devices = guest.devices.lock();
@@ -62,9 +64,10 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
     Ok(())
 }
 
-/// Stops a running cell and waits for its CPUs.
+/// Stops a running cell and waits for its CPUs. A link stays as long as a cell
+/// shares it.
 pub(super) fn stop(cell: &Cell) -> Result<(), Refusal> {
-    if !cell.halt(StopReason::Root) {
+    if cell::is_shared(cell.id) || !cell.halt(StopReason::Root) {
         return Err(CallStatus::WrongState.into());
     }
     if stop_all(cell.cpus()) {
@@ -150,7 +153,8 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
 /// Goes on ending the first cell that is left; `Ok` when there is none.
 pub(super) fn end_next(caller: &mut Caller<'_>) -> Step {
     let none = Progress { done: 0, total: 0 };
-    let Some(cell) = cell::all().find(|cell| cell.guest.is_some()) else {
+    // Links come after those that share them.
+    let Some(cell) = cell::all().find(|cell| !cell::is_shared(cell.id)) else {
         return Ok((CallStatus::Ok, none));
     };
     // It may stop by itself at this moment, which is as good.

@@ -77,7 +77,9 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
     result.unwrap_or(u64::from(CallStatus::Busy.code()))
 }
 
-/// Copies the request in, serves it, copies the response out.
+/// Copies the request in, serves it, copies the response out. Not inlined: the ways
+/// onto the large stack would each have all calls in them.
+#[inline(never)]
 fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; SIZE]) -> u64 {
     let &Span { at, len, capacity } = span;
     if len > SIZE || capacity > SIZE || !is_roots(at, len.max(capacity)) {

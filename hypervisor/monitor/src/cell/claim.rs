@@ -251,7 +251,7 @@ pub(crate) fn domain(
         return Ok(None);
     }
     let mut domain = Domain::new(id).map_err(|_| Refusal::from(CallStatus::NoMemory))?;
-    for memory in plan.memory.iter().flatten() {
+    for memory in plan.own_memory() {
         if domain
             .map(Gpa(memory.gpa), Hpa(memory.hpa), memory.size)
             .is_err()

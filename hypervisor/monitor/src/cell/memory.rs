@@ -19,13 +19,14 @@ pub(crate) fn read(cell: &Cell, window: &mut Window, gpa: Gpa, out: &mut [u8]) -
 }
 
 /// Copies to guest-physical memory of `cell`, within a page. False if it is not
-/// there.
+/// there, or the cell itself could not write there: a link that it only reads.
 pub(crate) fn write(cell: &Cell, window: &mut Window, gpa: Gpa, bytes: &[u8]) -> bool {
     let mapping = cell
         .space
         .lock()
         .as_ref()
         .and_then(|space| space.translate(gpa));
+    let mapping = mapping.filter(|mapping| mapping.attr.write);
     mapping.is_some_and(|mapping| {
         window.write(mapping.hpa, bytes);
         true

@@ -29,6 +29,7 @@ use cellvisor_core::addr::Hpa;
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::ids::{ApicId, PlanIndex, Port, VirtualId};
 use cellvisor_core::life;
+use cellvisor_core::link::{self, Links};
 use cellvisor_core::msr::Policy;
 use cellvisor_core::state::{self, Event};
 use core::ptr::NonNull;
@@ -148,6 +149,10 @@ pub(crate) struct Guest {
     pub(crate) boot: Mutex<Option<plan::Boot>>,
     /// Pages of the pool that belong to it beside tables.
     pub(crate) pages: u32,
+    /// Links that it shares.
+    pub(crate) links: Links,
+    /// What is said of a link; `None` for a cell.
+    pub(crate) link: Option<plan::Link>,
 }
 
 /// A cell.
@@ -191,6 +196,18 @@ pub(crate) fn any() -> bool {
     slots
         .map(|slot| slot.load(Ordering::Acquire))
         .any(|place| !place.is_null())
+}
+
+/// True if this is a link that cells may share.
+pub(crate) fn is_open(id: CellId) -> bool {
+    let guest = get(id).and_then(|cell| Some((cell, cell.guest.as_ref()?)));
+    guest.is_some_and(|(cell, guest)| guest.link.is_some() && link::may_share(cell.state()))
+}
+
+/// True if a cell shares this one, a link.
+pub(crate) fn is_shared(id: CellId) -> bool {
+    let guests = all().filter_map(|cell| cell.guest.as_ref());
+    link::is_shared(id, guests.map(|guest| &guest.links))
 }
 
 /// The lowest id that is free.

@@ -18,7 +18,7 @@ pub(super) fn acpi(context: &Context<'_>, options: &cli::Acpi) -> Result<()> {
     let plan = plan::plan(&ground.host, &slices, &ground.taken)?;
     for cell in &plan.cells {
         let around = Surroundings::of(cell, &ground.host)?;
-        let tables = tables::build(cell, &around)?;
+        let tables = tables::build(cell, &around, &[])?;
         write(&tables, &options.out.join(&cell.name))?;
     }
     Ok(())
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn every_table_has_its_file() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let tables = tables::build(&record("a").assignment, &Surroundings::default());
+        let tables = tables::build(&record("a").assignment, &Surroundings::default(), &[]);
         write(&tables.expect("builds"), &dir.path().join("a")).expect("writes");
         for name in ["rsd.dat", "xsdt.dat", "facp.dat", "apic.dat", "dsdt.dat"] {
             assert!(dir.path().join("a").join(name).exists(), "{name}");

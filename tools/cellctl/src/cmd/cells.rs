@@ -8,6 +8,7 @@ use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
 use crate::functions::{self, Around};
 use crate::journal;
+use crate::links;
 use crate::output::{self, say, size};
 use crate::power;
 use crate::signals;
@@ -15,7 +16,7 @@ use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
 use cellvisor_planner::config::{Isolation, OnFailure, OnReboot, Slice};
 use cellvisor_planner::host::Host;
-use cellvisor_planner::plan::{CellAssignment, Taken};
+use cellvisor_planner::plan::{CellAssignment, NewLink, Taken};
 use std::path::{Path, PathBuf};
 
 /// `create`.
@@ -42,6 +43,7 @@ pub(super) fn create_slices(
     refuse_existing(slices, &existing)?;
     let host = context.host()?;
     let plan = planning::checked(&host, slices, &taken(&existing))?;
+    let links = plan.links;
     let records = records(slices, plan.cells, &host)?;
 
     let driver = context.driver()?;
@@ -51,7 +53,7 @@ pub(super) fn create_slices(
         switch::turn_on(context, &driver, enable)?;
     }
     let created = monitor_allows(&driver, slices)
-        .and_then(|iommus| create_all(context, &driver, records, &host, iommus));
+        .and_then(|iommus| create_all(context, &driver, records, &links, &host, iommus));
     match created {
         Ok(made) => Ok(made),
         Err(error) if was_on => Err(error),
@@ -69,11 +71,12 @@ fn monitor_allows(driver: &dyn Driver, slices: &[Slice]) -> Result<u32> {
     Ok(iommus)
 }
 
-/// Creates all cells, or none.
+/// Creates all cells with their links, or none.
 fn create_all(
     context: &Context<'_>,
     driver: &dyn Driver,
     records: Vec<CellRecord>,
+    links: &[NewLink],
     host: &Host,
     iommus: u32,
 ) -> Result<Vec<CellRecord>> {
@@ -85,6 +88,7 @@ fn create_all(
         io_apics: &host.io_apics,
         remapped: iommus > 0,
     };
+    links::make_all(machine, &context.state, links)?;
     for mut record in records {
         // What is left without an IOMMU said that it can do without.
         let functions = record.functions.iter_mut();
@@ -93,9 +97,13 @@ fn create_all(
             Ok(record) => made.push(record),
             Err(error) => {
                 let undone = made.into_iter().rev();
-                let leftovers: Vec<_> = undone
+                let leftovers = undone
                     .filter_map(|r| create::destroy(machine, &context.state, r).err())
-                    .collect();
+                    .collect::<Vec<_>>();
+                let leftovers = leftovers
+                    .into_iter()
+                    .chain(links::sweep(machine, &context.state));
+                let leftovers: Vec<_> = leftovers.collect();
                 return Err(journal::with_leftovers(error, &leftovers));
             }
         }
@@ -270,7 +278,8 @@ pub(super) fn destroy_one(context: &Context<'_>, driver: &dyn Driver, name: &str
         Ok(record) => create::destroy(machine, state, record),
         Err(absent) if absent.code() == Kind::Absent as u8 => Err(absent),
         Err(why) => create::destroy_unreadable(machine, state, name, &why),
-    }
+    }?;
+    links::swept(machine, state)
 }
 
 /// Tells people what was done; programs see the exit code.

@@ -70,9 +70,16 @@ fn look(context: &Context<'_>, driver: &dyn Driver) -> Result<Option<Seen>> {
     let cpus = stats::plan_cpus(context, driver)?;
     Ok(Some(Seen {
         info: Monitor(driver).info()?,
-        cells: Monitor(driver).cells()?,
+        cells: cells_with_cpus(driver)?,
         cpus: stats::read_stats(driver, &cpus, None)?,
     }))
+}
+
+/// All cells; links are cells without CPUs to the monitor, and none to people.
+fn cells_with_cpus(driver: &dyn Driver) -> Result<Vec<CellStatus>> {
+    let mut cells = Monitor(driver).cells()?;
+    cells.retain(|cell| cell.cpus > 0);
+    Ok(cells)
 }
 
 /// A text with families of samples.

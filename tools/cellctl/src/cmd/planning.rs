@@ -116,6 +116,13 @@ fn explain(plan: &Plan) {
             say(format!("  {why}"));
         }
     }
+    for new in &plan.links {
+        let (name, bytes) = (&new.link.name, size(new.link.size));
+        say(format!(
+            "link {name}: {bytes} of its own, {}",
+            new.link.who()
+        ));
+    }
     for node in &plan.left {
         say(format!(
             "left on node {}: {}, {} of memory for cells",

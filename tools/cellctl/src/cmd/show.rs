@@ -1,6 +1,7 @@
 //! `list` and `status`.
 
 mod function;
+mod link;
 
 use super::Context;
 use crate::calls::Monitor;
@@ -73,7 +74,8 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
         Monitor(driver).cells()?
     };
     let mut shown = Vec::new();
-    for status in running {
+    // Links are cells without CPUs, which `list` shows by themselves.
+    for status in running.into_iter().filter(|s| s.cpus > 0) {
         let place = known
             .iter()
             .position(|r| r.id() == Some(status.cell) && r.name.as_str() == status.name.as_str());
@@ -169,6 +171,9 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
         "ISOLATION",
     ];
     say(table(&head, rows));
+    for link in context.state.links()? {
+        say(link::line(&link.link, &cells));
+    }
     Ok(())
 }
 
@@ -240,6 +245,9 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
             row("initrd", initrd.display().to_string());
         }
         row("command line", record.payload.cmdline.clone());
+        for window in &record.windows {
+            row("link", link::window(window));
+        }
         for held in &record.functions {
             row("function", function::described(held));
             if let Some(interrupt) = function::interrupt(held) {

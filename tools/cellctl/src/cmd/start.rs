@@ -148,7 +148,7 @@ fn prepare(context: &Context<'_>, record: &CellRecord) -> Result<Prepared> {
         tables::Surroundings::of(cell, &context.host()?)?.wired(&record.functions)
     };
     Ok(Prepared {
-        acpi: tables::image(cell, &around)?,
+        acpi: tables::image(cell, &around, &record.windows)?,
         ranges: layout::ranges(&record.memory),
         reserved: around.configuration(),
     })

@@ -5,6 +5,7 @@ use super::cells::{self, say_unless_json};
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::links;
 use crate::output::{self, duration, say, size};
 use crate::power;
 use crate::signals;
@@ -89,6 +90,7 @@ pub(super) fn disable(context: &Context<'_>, options: &cli::Disable) -> Result<(
             "destroy them first: cellctl destroy NAME, or cellctl disable --force",
         ));
     }
+    links::swept(context.machine(&driver), &context.state)?;
     let Some(answer) = power::disable(context.machine(&driver), &context.state)? else {
         say_unless_json(
             context,

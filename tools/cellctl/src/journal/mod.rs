@@ -66,6 +66,11 @@ impl<'a, R: Record> Journal<'a, R> {
         self.machine
     }
 
+    /// Where the record is kept.
+    pub(crate) const fn store(&self) -> &'a R::Store {
+        self.store
+    }
+
     /// Writes the record down as it is.
     pub(crate) fn note(&self) -> Result<()> {
         self.record.save(self.store)

@@ -18,7 +18,7 @@
 use crate::error::{Error, Result};
 use crate::output::size;
 use cellvisor_abi::CHUNK_SIZE;
-use cellvisor_abi::plan::{Memory, Range};
+use cellvisor_abi::plan::{Memory, Range, Share};
 
 /// Boot parameters, one page.
 pub(crate) const BOOT_PARAMS: u64 = 0x7000;
@@ -176,6 +176,7 @@ pub(crate) fn place(host: &[Range], taken: &[Range]) -> Result<Vec<Memory>> {
                 gpa,
                 hpa,
                 size: part,
+                share: Share::Own,
             };
             placed.push(piece);
             (gpa, room) = (gpa + part, room - part);
@@ -194,6 +195,37 @@ pub(crate) fn place(host: &[Range], taken: &[Range]) -> Result<Vec<Memory>> {
             "ask for less: [memory] size",
         )),
     }
+}
+
+/// Where windows of these sizes lie, in their order: above all RAM and 4 GiB, around
+/// the ranges `taken`, each at a multiple of [`STEP`].
+///
+/// # Errors
+///
+/// They end beyond what a CPU can address.
+pub(crate) fn windows(memory: &[Memory], taken: &[Range], sizes: &[u64]) -> Result<Vec<u64>> {
+    let ends = memory.iter().map(|m| m.gpa + m.size);
+    let mut from = ends.fold(HOLE_END, u64::max).next_multiple_of(STEP);
+    let mut starts = Vec::new();
+    for wanted in sizes {
+        let room = free(taken).into_iter().find_map(|gap| {
+            let start = gap.start.max(from);
+            (start.checked_add(*wanted)? <= end(&gap)).then_some(start)
+        });
+        let start = room.ok_or_else(|| {
+            Error::new(
+                "cannot lay out the cell's memory",
+                format!(
+                    "a link of {} ends beyond what a CPU can address",
+                    size(*wanted)
+                ),
+                "ask for less: [[link]] size",
+            )
+        })?;
+        starts.push(start);
+        from = (start + wanted).next_multiple_of(STEP);
+    }
+    Ok(starts)
 }
 
 /// Pages of one size as ranges, in ascending order, so that as many as
@@ -259,17 +291,20 @@ mod tests {
                 Memory {
                     gpa: 0,
                     hpa: 8 * GIB,
-                    size: 2 * GIB
+                    size: 2 * GIB,
+                    share: Share::Own,
                 },
                 Memory {
                     gpa: 2 * GIB,
                     hpa: 20 * GIB,
-                    size: GIB
+                    size: GIB,
+                    share: Share::Own,
                 },
                 Memory {
                     gpa: 4 * GIB,
                     hpa: 21 * GIB,
-                    size: GIB
+                    size: GIB,
+                    share: Share::Own,
                 },
             ]
         );

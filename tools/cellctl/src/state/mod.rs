@@ -6,6 +6,7 @@
 //! | `monitor.json` | [`MonitorRecord`], while the monitor is on |
 //! | `cells/NAME.json` | [`CellRecord`] |
 //! | `cells/NAME.lock` | held by whoever changes the cell |
+//! | `links/NAME.json` | [`LinkRecord`] |
 //! | `cells/NAME.supervisor` | locked by the supervisor for as long as it lives |
 //!
 //! A file is replaced as a whole, so it is never half written. Nobody but its
@@ -17,7 +18,9 @@ mod records;
 
 pub(crate) use cellvisor_planner::plan::PortRange;
 pub(crate) use files::Files;
-pub(crate) use records::{CellFunction, CellJournal, CellRecord, MonitorRecord, Payload, Policy};
+pub(crate) use records::{
+    CellFunction, CellJournal, CellRecord, LinkRecord, MonitorRecord, Payload, Policy, Window,
+};
 
 use crate::error::{Error, Kind, Result};
 use files::Disk;
@@ -90,9 +93,13 @@ impl StateDir {
         self.dir.join("cells")
     }
 
+    fn links_dir(&self) -> PathBuf {
+        self.dir.join("links")
+    }
+
     /// Makes the folders, for their owner alone.
     fn make(&self) -> Result<()> {
-        for dir in [&self.dir, &self.cells_dir()] {
+        for dir in [&self.dir, &self.cells_dir(), &self.links_dir()] {
             self.files
                 .make(dir)
                 .map_err(|e| Error::file("cannot make the folder", dir, &e, "run this as root"))?;
@@ -154,6 +161,36 @@ impl StateDir {
         self.remove(&self.cell_path(name))
     }
 
+    fn link_path(&self, name: &str) -> PathBuf {
+        self.links_dir().join(format!("{name}.json"))
+    }
+
+    /// A link's record, if there is one.
+    pub(crate) fn find_link(&self, name: &str) -> Result<Option<LinkRecord>> {
+        self.read(&self.link_path(name))
+    }
+
+    /// Keeps a link's record.
+    pub(crate) fn save_link(&self, record: &LinkRecord) -> Result<()> {
+        self.write(&self.link_path(&record.link.name), record)
+    }
+
+    /// Forgets a link.
+    pub(crate) fn forget_link(&self, name: &str) -> Result<()> {
+        self.remove(&self.link_path(name))
+    }
+
+    /// All links, by name.
+    pub(crate) fn links(&self) -> Result<Vec<LinkRecord>> {
+        let paths = self.records_in(&self.links_dir())?;
+        let read = paths.iter().map(|path| self.read(path));
+        Ok(read
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
     /// Keeps a cell's record under a name that is none of a record; returns the
     /// path.
     pub(crate) fn set_aside(&self, name: &str) -> Result<PathBuf> {
@@ -168,14 +205,7 @@ impl StateDir {
     /// All cells. One whose record cannot be read does not keep the others from
     /// being used.
     pub(crate) fn cells(&self) -> Result<Cells> {
-        let dir = self.cells_dir();
-        let mut paths = match self.files.list(&dir) {
-            Ok(paths) => paths,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Cells::default()),
-            Err(e) => return Err(Error::file("cannot read", &dir, &e, HELP)),
-        };
-        paths.retain(|path| path.extension() == Some(OsStr::new("json")));
-        paths.sort();
+        let paths = self.records_in(&self.cells_dir())?;
         let mut cells = Cells::default();
         for path in paths {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -185,6 +215,18 @@ impl StateDir {
             }
         }
         Ok(cells)
+    }
+
+    /// The records in a folder, by name; none if it does not exist.
+    fn records_in(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let mut paths = match self.files.list(dir) {
+            Ok(paths) => paths,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::file("cannot read", dir, &e, HELP)),
+        };
+        paths.retain(|path| path.extension() == Some(OsStr::new("json")));
+        paths.sort();
+        Ok(paths)
     }
 
     /// Reads a record; `None` if the file does not exist.

@@ -4,7 +4,8 @@ use super::StateDir;
 use crate::error::Result;
 use crate::journal::{Entry, Journal, Record, Step};
 use cellvisor_abi::call::CellId;
-use cellvisor_abi::plan::{Cpu, Function, Memory, Range};
+use cellvisor_abi::plan::{Cpu, Function, Memory, Range, Share};
+use cellvisor_planner::config::Link;
 use cellvisor_planner::plan::{CellAssignment, PortRange};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,57 @@ pub(crate) struct CellFunction {
     pub(crate) ports: Vec<PortRange>,
 }
 
+/// A link's memory as a cell sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Window {
+    /// Name of the link.
+    pub(crate) link: String,
+    /// All of it, from one guest-physical address on.
+    pub(crate) memory: Vec<Memory>,
+}
+
+impl Window {
+    /// Its guest-physical address.
+    pub(crate) fn start(&self) -> u64 {
+        self.memory.first().map_or(0, |m| m.gpa)
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.memory.iter().map(|m| m.size).sum()
+    }
+
+    /// True if the cell may write there.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.memory.iter().all(|m| m.share == Share::Write)
+    }
+}
+
+/// A link: what was taken for it, and what to undo.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LinkRecord {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// What it is.
+    pub(crate) link: Link,
+    /// Its memory, in the order of host-physical addresses.
+    pub(crate) memory: Vec<Range>,
+    /// What to undo.
+    pub(crate) steps: Vec<Entry>,
+}
+
+impl LinkRecord {
+    /// A link of which nothing is done yet.
+    pub(crate) const fn new(link: Link) -> Self {
+        Self {
+            version: VERSION,
+            link,
+            memory: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+}
+
 /// A cell: what it was made of, and what to undo.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CellRecord {
@@ -93,6 +145,9 @@ pub(crate) struct CellRecord {
     pub(crate) off_limits: Vec<Range>,
     /// Memory, guest-physical to host-physical.
     pub(crate) memory: Vec<Memory>,
+    /// Where it sees what it shares with others.
+    #[serde(default)]
+    pub(crate) windows: Vec<Window>,
     /// What it boots.
     pub(crate) payload: Payload,
     /// When it is started again.
@@ -122,6 +177,7 @@ impl CellRecord {
             functions: Vec::new(),
             off_limits: Vec::new(),
             memory: Vec::new(),
+            windows: Vec::new(),
             payload,
             policy,
             stopping: false,
@@ -175,6 +231,22 @@ impl Record for CellRecord {
 
     fn forget(&self, state: &StateDir) -> Result<()> {
         state.forget_cell(&self.name)
+    }
+}
+
+impl Record for LinkRecord {
+    type Store = StateDir;
+
+    fn steps(&mut self) -> &mut Vec<Entry> {
+        &mut self.steps
+    }
+
+    fn save(&self, state: &StateDir) -> Result<()> {
+        state.save_link(self)
+    }
+
+    fn forget(&self, state: &StateDir) -> Result<()> {
+        state.forget_link(&self.link.name)
     }
 }
 

@@ -6,7 +6,8 @@ mod surroundings;
 mod tests;
 
 use crate::error::{Error, Result};
-use acpi_tables::{CellAcpi, Tables};
+use crate::state::Window;
+use acpi_tables::{CellAcpi, Shared, Tables};
 use cellvisor_abi::plan::Devices;
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::CellAssignment;
@@ -26,20 +27,35 @@ pub(crate) fn devices(cell: &CellAssignment) -> Devices {
     }
 }
 
-/// The tables of a cell in its surroundings, each with its name.
-pub(crate) fn build(cell: &CellAssignment, around: &Surroundings) -> Result<Tables> {
+fn shared(window: &Window) -> Shared<'_> {
+    Shared {
+        name: &window.link,
+        base: window.start(),
+        size: window.size(),
+        writable: window.is_writable(),
+    }
+}
+
+/// The tables of a cell in its surroundings, with what it shares, each with its name.
+pub(crate) fn build(
+    cell: &CellAssignment,
+    around: &Surroundings,
+    windows: &[Window],
+) -> Result<Tables> {
     let what = format!("cannot make the ACPI tables of cell \"{}\"", cell.name);
     let cpus = u32::try_from(cell.cpus.len()).map_err(|e| Error::internal(&what, e))?;
     let uart = match cell.console {
         Console::UartPort(port) => Some(port),
         Console::Virtual | Console::UartPci(_) => None,
     };
+    let shared: Vec<Shared<'_>> = windows.iter().map(shared).collect();
     acpi_tables::build(&CellAcpi {
         devices: devices(cell),
         uarts: uart.as_slice(),
         ecam: &around.ecam,
         bridges: &around.bridges(),
         numa: around.numa(),
+        shared: &shared,
         ..CellAcpi::new(cpus)
     })
     .map_err(|e| {
@@ -50,6 +66,10 @@ pub(crate) fn build(cell: &CellAssignment, around: &Surroundings) -> Result<Tabl
 
 /// The bytes that go to [`crate::loader::layout::ACPI`]: RSDP first, code for
 /// a reset last.
-pub(crate) fn image(cell: &CellAssignment, around: &Surroundings) -> Result<Vec<u8>> {
-    Ok(build(cell, around)?.with_reset_code(&devices(cell)))
+pub(crate) fn image(
+    cell: &CellAssignment,
+    around: &Surroundings,
+    windows: &[Window],
+) -> Result<Vec<u8>> {
+    Ok(build(cell, around, windows)?.with_reset_code(&devices(cell)))
 }

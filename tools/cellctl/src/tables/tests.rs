@@ -33,12 +33,12 @@ fn tables_of(file: &str, machine: &str) -> Tables {
     let host = host(machine);
     let cell = planned(file, &host);
     let around = Surroundings::of(&cell, &host).expect("surroundings");
-    build(&cell, &around).expect("builds")
+    build(&cell, &around, &[]).expect("builds")
 }
 
 #[test]
 fn tables_begin_with_the_rsdp_and_fill_the_first_mib() {
-    let image = image(&record("a").assignment, &Surroundings::default()).expect("builds");
+    let image = image(&record("a").assignment, &Surroundings::default(), &[]).expect("builds");
     assert!(image.starts_with(b"RSD PTR "));
     let room = layout::HIGH - layout::ACPI;
     assert_eq!(image.len() as u64, room);
@@ -50,7 +50,7 @@ fn physical_uart_replaces_the_virtual_one_at_the_same_ports() {
     for (port, left) in [(0x3f8, 0), (0x2f8, 0x3f8)] {
         cell.console = Console::UartPort(port);
         assert_eq!(devices(&cell).uart_port, left);
-        let tables = build(&cell, &Surroundings::default()).expect("builds");
+        let tables = build(&cell, &Surroundings::default(), &[]).expect("builds");
         let dsdt = tables.table(b"DSDT").expect("a DSDT");
         let bytes = port.to_le_bytes();
         assert!(dsdt.windows(2).any(|w| w == bytes), "{port:#x}");
@@ -152,7 +152,7 @@ fn mcfg_names_the_buses_of_the_bridges_alone() {
 fn cell_without_functions_on_one_node_needs_no_machine() {
     let cell = record("a").assignment;
     assert!(stands_alone(&cell));
-    let tables = build(&cell, &Surroundings::default()).expect("builds");
+    let tables = build(&cell, &Surroundings::default(), &[]).expect("builds");
     for signature in [b"MCFG", b"SRAT", b"SLIT"] {
         assert!(tables.table(signature).is_none());
     }
@@ -200,7 +200,7 @@ fn nodes_are_numbered_from_zero_and_memory_goes_around_the_hole() {
     );
     let far = u8::try_from(host.distance(2, 5)).expect("a byte");
     assert_eq!(numa.distances, [10, far, far, 10]);
-    let tables = build(&cell, &around).expect("builds");
+    let tables = build(&cell, &around, &[]).expect("builds");
     assert!(tables.table(b"SRAT").is_some() && tables.table(b"SLIT").is_some());
 }
 
@@ -306,7 +306,7 @@ fn wired() -> Tables {
         });
     }
     let around = Surroundings::of(&cell, &host).expect("surroundings");
-    build(&cell, &around.wired(&functions)).expect("builds")
+    build(&cell, &around.wired(&functions), &[]).expect("builds")
 }
 
 #[test]
@@ -361,5 +361,5 @@ fn iasl_accepts_tables_with_bridges_and_with_nodes() {
     let host = host("popcorn.toml");
     let cell = across(&host);
     let around = Surroundings::of(&cell, &host).expect("surroundings");
-    iasl_accepts("popcorn", &build(&cell, &around).expect("builds"));
+    iasl_accepts("popcorn", &build(&cell, &around, &[]).expect("builds"));
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::fake;
+use crate::state::Window;
 use cellvisor_abi::call::{Registers, StopReason};
-use cellvisor_abi::plan::Memory;
+use cellvisor_abi::plan::{Memory, Share};
 
 const SIZE: u64 = 16 * PAGE_SIZE;
 
@@ -13,6 +14,7 @@ fn cell() -> (CellRecord, GuestMemoryMmap) {
         gpa,
         hpa: gpa,
         size: SIZE,
+        share: Share::Own,
     };
     let record = CellRecord {
         memory: vec![part(0), part(1 << 32)],
@@ -112,6 +114,29 @@ fn a_core_is_laid_out_as_tools_read_it() {
     let low = word(64 + 56 + 8) as usize + PAGE_SIZE as usize;
     assert_eq!(&core[low..low + 3], b"low");
     assert!(core.ends_with(b"high"));
+}
+
+#[test]
+fn what_a_link_owns_stays_out_of_a_core() {
+    let (mut record, memory) = cell();
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let core = |record: &CellRecord| {
+        let path = dir.path().join("core");
+        write(&File::create(&path).expect("new"), &memory, record, &[]).expect("writes");
+        std::fs::read(&path).expect("reads")
+    };
+    let alone = core(&record);
+    // Nobody who dumps can read there: `memory` ends before.
+    record.windows = vec![Window {
+        link: "ring".to_owned(),
+        memory: vec![Memory {
+            gpa: 1 << 33,
+            hpa: 1 << 34,
+            size: SIZE,
+            share: Share::Write,
+        }],
+    }];
+    assert_eq!(core(&record), alone);
 }
 
 #[test]

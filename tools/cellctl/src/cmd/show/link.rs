@@ -1,0 +1,36 @@
+//! Links as `list` and `status` show them.
+
+use super::Shown;
+use crate::output::size;
+use crate::state::Window;
+use cellvisor_planner::config::Link;
+
+/// A link with its members, those that are there with their states.
+pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
+    let member = |name: &str| {
+        let cell = cells.iter().find(|c| c.name == name);
+        let here = cell.map_or("absent", |c| c.sentence);
+        match (name, link.is_written_by(name)) {
+            ("root", _) => name.to_owned(),
+            (name, true) => format!("{name} ({here})"),
+            (name, false) => format!("{name} ({here}, reads only)"),
+        }
+    };
+    let members: Vec<String> = link.all().map(member).collect();
+    format!(
+        "link {}: {}, {}",
+        link.name,
+        size(link.size),
+        members.join(", ")
+    )
+}
+
+/// Where a cell sees a link.
+pub(super) fn window(window: &Window) -> String {
+    let how = match window.is_writable() {
+        true => "read and written",
+        false => "read only",
+    };
+    let (name, start) = (&window.link, window.start());
+    format!("{name}: {} at {start:#x}, {how}", size(window.size()))
+}

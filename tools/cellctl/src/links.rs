@@ -1,0 +1,182 @@
+//! Links: memory that cells share, made before the first of them and given back
+//! after the last.
+//!
+//! The monitor knows a link as a cell without CPUs, so that its steps are those of a
+//! cell. It runs from the moment it is made: what the root is not to see is out of
+//! its sight before a cell can have it.
+
+use crate::calls::Monitor;
+use crate::error::{Error, Result};
+use crate::journal::{self, Journal, Machine, Step};
+use crate::loader::layout;
+use crate::memory::take_memory;
+use crate::state::{CellRecord, LinkRecord, StateDir, Window};
+use cellvisor_abi::call::{CellId, Start};
+use cellvisor_abi::plan::{self, Boot, CellPlan, Devices, Memory, Share};
+use cellvisor_abi::wire::{ListBuf, seal};
+use cellvisor_planner::config::Link;
+use cellvisor_planner::plan::NewLink;
+
+/// Makes all links, or none.
+///
+/// # Errors
+///
+/// Whatever step failed; all others are undone.
+pub(crate) fn make_all(machine: Machine<'_>, state: &StateDir, links: &[NewLink]) -> Result<()> {
+    // What a crash has left is in nobody's use.
+    swept(machine, state)?;
+    for link in links {
+        if let Err(error) = make(machine, state, link) {
+            return Err(journal::with_leftovers(error, &sweep(machine, state)));
+        }
+    }
+    Ok(())
+}
+
+fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
+    let mut record = LinkRecord::new(new.link.clone());
+    let mut journal = Journal::new(machine, state, &mut record);
+    let mut memory = Vec::new();
+    for share in &new.memory {
+        memory.extend(take_memory(&mut journal, share)?);
+    }
+    memory.sort_unstable_by_key(|range| range.start);
+    journal.record.memory = memory;
+    let frame = frame(journal.record)?;
+    let name = new.link.name.clone();
+    let step = |id| Step::Cell {
+        name: name.clone(),
+        id,
+    };
+    journal.take(step(None), || {
+        let monitor = Monitor(machine.driver);
+        let id = monitor.create(&name, &frame)?;
+        monitor.start(&name, &at_once(id))?;
+        Ok((step(Some(id)), ()))
+    })
+}
+
+/// A link has no CPU that would begin anywhere.
+const fn at_once(cell: CellId) -> Start {
+    Start {
+        cell,
+        boot: Boot {
+            rip: 0,
+            rsi: 0,
+            cr3: 0,
+            gdt: 0,
+            gdt_limit: 0,
+        },
+        wall_ns: 0,
+        wall_tsc: 0,
+    }
+}
+
+/// A link's plan as the monitor wants it.
+fn frame(record: &LinkRecord) -> Result<Vec<u8>> {
+    let link = &record.link;
+    let what = format!("cannot describe link \"{}\" to the monitor", link.name);
+    let encoded = |e: postcard::Error| Error::internal(&what, e);
+    let memory = ListBuf::new(&stretches(record, 0, Share::Own)).map_err(encoded)?;
+    let none = ListBuf::default();
+    seal(&CellPlan {
+        name: &link.name,
+        cpus: none.list(),
+        memory: memory.list(),
+        ports: none.list(),
+        functions: none.list(),
+        devices: Devices::STANDARD,
+        dump: false,
+        link: Some(plan::Link {
+            root: link.has_root(),
+        }),
+    })
+    .map_err(encoded)
+}
+
+/// A link's memory from a guest-physical address on.
+fn stretches(record: &LinkRecord, start: u64, share: Share) -> Vec<Memory> {
+    let mut gpa = start;
+    let place = |range: &plan::Range| {
+        let at = gpa;
+        gpa += range.size;
+        Memory {
+            gpa: at,
+            hpa: range.start,
+            size: range.size,
+            share,
+        }
+    };
+    record.memory.iter().map(place).collect()
+}
+
+/// Where a cell whose RAM is placed sees its links, which exist.
+///
+/// # Errors
+///
+/// A link that is not there, or no room for it.
+pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>> {
+    let links = &cell.assignment.links;
+    let sizes: Vec<u64> = links.iter().map(|link| link.size).collect();
+    let starts = layout::windows(&cell.memory, &cell.off_limits, &sizes)?;
+    let window = |(link, start): (&Link, u64)| {
+        let record = state.find_link(&link.name)?;
+        let record = record.filter(|r| r.link == *link).ok_or_else(|| {
+            Error::new(
+                format!(
+                    "cannot give link \"{}\" to cell \"{}\"",
+                    link.name, cell.name
+                ),
+                "its record is gone, or of another link",
+                "destroy all cells that share it, and create them anew",
+            )
+        })?;
+        let share = match link.is_written_by(&cell.name) {
+            true => Share::Write,
+            false => Share::Read,
+        };
+        Ok(Window {
+            link: link.name.clone(),
+            memory: stretches(&record, start, share),
+        })
+    };
+    links.iter().zip(starts).map(window).collect()
+}
+
+/// Gives back all links that no cell has; what failed.
+pub(crate) fn sweep(machine: Machine<'_>, state: &StateDir) -> Vec<Error> {
+    let found = || Ok((state.links()?, state.cells()?));
+    let (links, cells) = match found() {
+        Ok(found) => found,
+        Err(error) => return vec![error],
+    };
+    // What an unreadable cell has is not known.
+    if !cells.bad.is_empty() {
+        return Vec::new();
+    }
+    let is_shared = |link: &LinkRecord| {
+        let mut shared = cells.good.iter().flat_map(|cell| &cell.assignment.links);
+        shared.any(|other| other.name == link.link.name)
+    };
+    let unused = links.into_iter().filter(|link| !is_shared(link));
+    unused
+        .flat_map(|mut link| Journal::new(machine, state, &mut link).undo())
+        .collect()
+}
+
+/// As [`sweep`].
+///
+/// # Errors
+///
+/// The first that failed, with the others.
+pub(crate) fn swept(machine: Machine<'_>, state: &StateDir) -> Result<()> {
+    let mut errors = sweep(machine, state).into_iter();
+    match errors.next() {
+        None => Ok(()),
+        Some(first) => Err(journal::with_leftovers(first, &errors.collect::<Vec<_>>())
+            .note("what is left of a link is still noted: `cellctl disable` tries again")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

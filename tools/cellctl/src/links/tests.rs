@@ -1,0 +1,143 @@
+//! Links on the stand-in machine: made, found, given back, whatever fails.
+
+use super::*;
+use crate::create;
+use crate::fake::lines::alone;
+use crate::fake::{Fake, record};
+use crate::functions::Needed;
+use cellvisor_abi::call::State;
+use cellvisor_planner::config::LinkKind;
+use cellvisor_planner::plan::MemoryShare;
+
+const MIB: u64 = 1 << 20;
+
+fn link(name: &str, members: &[&str], readers: &[&str]) -> Link {
+    let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect();
+    Link {
+        name: name.to_owned(),
+        kind: LinkKind::Window,
+        size: 4 * MIB,
+        members: names(members),
+        readers: names(readers),
+    }
+}
+
+fn new(link: &Link) -> NewLink {
+    NewLink {
+        link: link.clone(),
+        memory: vec![MemoryShare::Pages {
+            node: 0,
+            bytes: link.size,
+            page_size: 2 * MIB,
+            fixed: true,
+        }],
+    }
+}
+
+fn create(fake: &Fake, state: &StateDir, name: &str, links: &[Link]) -> Result<CellRecord> {
+    let mut cell = record(name);
+    cell.assignment.links = links.to_vec();
+    create::create(fake.machine(), state, cell, &alone(&Needed::new()))
+}
+
+#[test]
+fn link_lives_as_long_as_a_cell_that_has_it() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let shared = link("shared", &["a", "root"], &["b"]);
+    make_all(fake.machine(), &state, &[new(&shared)]).expect("makes");
+    let running = |fake: &Fake| {
+        let now = fake.now.borrow();
+        let mut cells = now.cells.values();
+        cells.any(|(name, state)| name == "shared" && *state == State::Running)
+    };
+    assert!(
+        running(&fake),
+        "out of the root's sight before a cell has it"
+    );
+    let links = [shared];
+    let a = create(&fake, &state, "a", &links).expect("creates");
+    let b = create(&fake, &state, "b", &links).expect("creates");
+    let window = |cell: &CellRecord| cell.windows.first().cloned().expect("a window");
+    assert!(window(&a).is_writable() && !window(&b).is_writable());
+    assert_eq!(window(&a).start(), 4 << 30, "above RAM and 4 GiB");
+    assert_eq!(window(&a).size(), 4 * MIB);
+    let hosts = |w: Window| w.memory.iter().map(|m| m.hpa).collect::<Vec<_>>();
+    assert_eq!(hosts(window(&a)), hosts(window(&b)), "the same pages");
+
+    create::destroy(fake.machine(), &state, a).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert!(running(&fake), "b has it");
+    create::destroy(fake.machine(), &state, b).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
+    assert!(state.links().expect("reads").is_empty());
+}
+
+#[test]
+fn whichever_step_fails_all_is_as_before() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let links = [
+        new(&link("one", &["a", "b"], &[])),
+        new(&link("two", &["a", "b"], &[])),
+    ];
+    make_all(fake.machine(), &state, &links).expect("makes");
+    let steps = fake.changes.get();
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
+    assert!(steps >= 10, "pool, map, pin, create, start, twice: {steps}");
+    for step in 1..=steps {
+        fake.changes.set(0);
+        fake.fail_at.set(Some(step));
+        let error = make_all(fake.machine(), &state, &links).expect_err("injected");
+        assert!(error.to_string().contains("injected"), "{error}");
+        assert_eq!(*fake.now.borrow(), before, "after step {step}");
+        assert!(
+            state.links().expect("reads").is_empty(),
+            "after step {step}"
+        );
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_is_given_back_before_anything_new_is_made() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let links = [new(&link("one", &["a", "b"], &[]))];
+    make_all(fake.machine(), &state, &links).expect("makes");
+    let steps = fake.changes.get();
+    swept(fake.machine(), &state).expect("sweeps");
+    for step in 1..=steps {
+        fake.changes.set(0);
+        fake.dead_from.set(Some(step));
+        make_all(fake.machine(), &state, &links).expect_err("dead");
+        fake.dead_from.set(None);
+        make_all(fake.machine(), &state, &links).expect("makes");
+        swept(fake.machine(), &state).expect("sweeps");
+        assert_eq!(*fake.now.borrow(), before, "after a crash at step {step}");
+    }
+}
+
+#[test]
+fn cell_without_its_link_is_refused() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let links = [link("gone", &["a", "b"], &[])];
+    let error = create(&fake, &state, "a", &links).expect_err("no link");
+    assert!(
+        error
+            .to_string()
+            .contains("cannot give link \"gone\" to cell \"a\""),
+        "{error}"
+    );
+    assert_eq!(*fake.now.borrow(), before);
+}
