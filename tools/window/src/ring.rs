@@ -1,0 +1,193 @@
+//! Rings of frames between two members of a link: one writes, the other reads.
+//!
+//! ```text
+//! word 0   how many words were ever written; the writer's
+//! word 8   how many words were ever read; the reader's
+//! word 16  the frames: a word with the length in bytes, then the bytes, to a whole word
+//! ```
+//!
+//! Each side trusts its own position alone, which it keeps, and checks what it reads of
+//! the other's. A peer that writes nonsense costs frames, which are counted, no more.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Words before the frames: each position has a cache line of its own.
+const HEAD: usize = 0;
+const TAIL: usize = 8;
+const FRAMES: usize = 16;
+
+/// Bytes of a word.
+const WORD: usize = 8;
+
+/// Longest frame in bytes.
+pub const MOST: usize = 65_536;
+
+/// Least words of a ring: two of the longest frames fit.
+pub const LEAST_WORDS: usize = FRAMES + 2 * (1 + MOST / WORD);
+
+/// What a peer wrote makes no sense; what was in the ring is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Garbage;
+
+/// Words that a frame of `len` bytes takes.
+const fn words(len: usize) -> usize {
+    1 + len.div_ceil(WORD)
+}
+
+fn word(memory: &[AtomicU64], at: usize) -> Option<&AtomicU64> {
+    memory.get(at)
+}
+
+/// The `n`-th word ever written.
+fn slot(memory: &[AtomicU64], n: u64) -> Option<&AtomicU64> {
+    let frames = memory.get(FRAMES..)?;
+    let at = n.checked_rem(frames.len() as u64)?;
+    frames.get(usize::try_from(at).ok()?)
+}
+
+fn capacity(memory: &[AtomicU64]) -> u64 {
+    memory.len().saturating_sub(FRAMES) as u64
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    memory: &'a [AtomicU64],
+    head: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// Goes on where the last writer of the ring has stopped.
+    #[must_use]
+    pub fn new(memory: &'a [AtomicU64]) -> Self {
+        let read = |at| word(memory, at).map_or(0, |w| w.load(Ordering::Acquire));
+        let (head, tail) = (read(HEAD), read(TAIL));
+        // Before the first reader, or after nonsense: an empty ring.
+        let head = if head.wrapping_sub(tail) > capacity(memory) {
+            tail
+        } else {
+            head
+        };
+        Self { memory, head }
+    }
+
+    /// Writes a frame; false if there is no room for it now, or ever (it is empty or
+    /// longer than [`MOST`]).
+    ///
+    /// # Errors
+    ///
+    /// The reader's position makes no sense. The ring goes on from where the reader
+    /// says that it is.
+    pub fn push(&mut self, frame: &[u8]) -> Result<bool, Garbage> {
+        let (Some(head), Some(tail)) = (word(self.memory, HEAD), word(self.memory, TAIL)) else {
+            return Ok(false);
+        };
+        let read = tail.load(Ordering::Acquire);
+        let Some(room) = capacity(self.memory).checked_sub(self.head.wrapping_sub(read)) else {
+            self.head = read;
+            head.store(read, Ordering::Release);
+            return Err(Garbage);
+        };
+        if frame.is_empty() || frame.len() > MOST || words(frame.len()) as u64 > room {
+            return Ok(false);
+        }
+        let chunks = frame.chunks(WORD).map(|chunk| {
+            let mut bytes = [0; WORD];
+            for (to, from) in bytes.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            u64::from_le_bytes(bytes)
+        });
+        let mut at = self.head;
+        for value in std::iter::once(frame.len() as u64).chain(chunks) {
+            if let Some(slot) = slot(self.memory, at) {
+                slot.store(value, Ordering::Relaxed);
+            }
+            at = at.wrapping_add(1);
+        }
+        self.head = at;
+        head.store(at, Ordering::Release);
+        Ok(true)
+    }
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    memory: &'a [AtomicU64],
+    tail: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins with what is written from now on.
+    #[must_use]
+    pub fn new(memory: &'a [AtomicU64]) -> Self {
+        let mut reader = Self { memory, tail: 0 };
+        let head = word(memory, HEAD).map_or(0, |w| w.load(Ordering::Acquire));
+        reader.move_to(head);
+        reader
+    }
+
+    fn move_to(&mut self, tail: u64) {
+        self.tail = tail;
+        if let Some(word) = word(self.memory, TAIL) {
+            word.store(tail, Ordering::Release);
+        }
+    }
+
+    /// Reads a frame into `out`, whose former content is gone; false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The writer's position or a length makes no sense. What was in the ring is
+    /// skipped.
+    pub fn pop(&mut self, out: &mut Vec<u8>) -> Result<bool, Garbage> {
+        out.clear();
+        let Some(head) = word(self.memory, HEAD) else {
+            return Ok(false);
+        };
+        let head = head.load(Ordering::Acquire);
+        let there = head.wrapping_sub(self.tail);
+        if there == 0 {
+            return Ok(false);
+        }
+        let length = slot(self.memory, self.tail).map_or(0, |w| w.load(Ordering::Relaxed));
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let fits = (1..=MOST).contains(&length) && words(length) as u64 <= there;
+        if there > capacity(self.memory) || !fits {
+            self.move_to(head);
+            return Err(Garbage);
+        }
+        let first = self.tail.wrapping_add(1);
+        for n in 0..length.div_ceil(WORD) as u64 {
+            let value = slot(self.memory, first.wrapping_add(n));
+            let value = value.map_or(0, |w| w.load(Ordering::Relaxed));
+            out.extend(value.to_le_bytes());
+        }
+        out.truncate(length);
+        self.move_to(self.tail.wrapping_add(words(length) as u64));
+        Ok(true)
+    }
+}
+
+/// The ring from member `from` to member `to` of `members`: each pair has two, all of
+/// one size. `None` if there is no such pair, or its ring would be too small.
+#[must_use]
+pub fn between(
+    memory: &[AtomicU64],
+    members: usize,
+    from: usize,
+    to: usize,
+) -> Option<&[AtomicU64]> {
+    if from >= members || to >= members || from == to {
+        return None;
+    }
+    // Whole cache lines, so that no two rings share one.
+    let size = memory.len() / (members * members) / WORD * WORD;
+    let start = (from * members + to) * size;
+    let ring = memory.get(start..start + size)?;
+    (size >= LEAST_WORDS).then_some(ring)
+}
+
+#[cfg(test)]
+mod tests;
