@@ -21,12 +21,15 @@ mod stop;
 mod supervise;
 mod switch;
 
+use crate::calls::Monitor;
 use crate::cli::{Cli, Verb};
+use crate::create;
 use crate::driver::{Device, Driver};
 use crate::error::Result;
 use crate::journal::Machine;
 use crate::linux::Sysfs;
-use crate::state::StateDir;
+use crate::state::{CellRecord, Lock, StateDir};
+use cellvisor_abi::call::CellStatus;
 use cellvisor_planner::host::Host;
 
 /// What verbs work with.
@@ -42,6 +45,25 @@ impl Context<'_> {
         Device::open(&self.cli.device)
     }
 
+    /// Waits for a cell's lock, and looks at the cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Absent`](crate::error::Kind::Absent) if there is no such cell, or no
+    /// driver.
+    fn hold(&self, name: &str) -> Result<Held> {
+        let lock = self.state.lock_cell(name)?;
+        let record = self.state.cell(name)?;
+        let driver = self.driver()?;
+        let status = create::status(Monitor(&driver), &record)?;
+        Ok(Held {
+            _lock: lock,
+            driver,
+            record,
+            status,
+        })
+    }
+
     /// The machine behind an open driver.
     fn machine<'d>(&'d self, driver: &'d dyn Driver) -> Machine<'d> {
         Machine {
@@ -55,6 +77,15 @@ impl Context<'_> {
     fn host(&self) -> Result<Host> {
         Ok(Host::live()?)
     }
+}
+
+/// A cell that nobody else changes as long as this lives.
+struct Held {
+    _lock: Lock,
+    driver: Device,
+    record: CellRecord,
+    /// What the monitor says of it, once the lock is held.
+    status: CellStatus,
 }
 
 /// Does what the command line says.

@@ -7,7 +7,6 @@
 use super::{Context, cells, planning, start};
 use crate::calls::Monitor;
 use crate::cli;
-use crate::create;
 use crate::driver::{Device, Driver};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Reader};
@@ -41,8 +40,7 @@ pub(super) fn run(context: &Context<'_>, options: &cli::Run) -> Result<()> {
         };
         cells::create(context, &create)?;
     }
-    let driver = context.driver()?;
-    let cell = started(context, &driver, &name)?;
+    let (driver, cell) = started(context, &name)?;
     // Nobody listens where no service manager started this.
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
     let Some(state) = follow(context, &driver, &name, cell)? else {
@@ -66,14 +64,12 @@ fn only_slice(context: &Context<'_>, options: &cli::Run) -> Result<String> {
 }
 
 /// Starts the cell unless it runs.
-fn started(context: &Context<'_>, driver: &Device, name: &str) -> Result<CellId> {
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let status = create::status(Monitor(driver), &record)?;
-    if status.state != State::Running {
-        start::start_cell(context, driver, &record)?;
+fn started(context: &Context<'_>, name: &str) -> Result<(Device, CellId)> {
+    let held = context.hold(name)?;
+    if held.status.state != State::Running {
+        start::start_cell(context, &held.driver, &held.record)?;
     }
-    Ok(status.cell)
+    Ok((held.driver, held.status.cell))
 }
 
 /// Prints what the cell says until it ends: its state then. `None` if this program

@@ -1,16 +1,14 @@
 //! `stop`, `kill` and `restart`: a cell is asked to power off, or its power is cut.
 
 use super::cells::say_unless_json;
-use super::{Context, start};
+use super::{Context, Held, start};
 use crate::calls::Monitor;
 use crate::cli;
-use crate::create;
-use crate::driver::Driver;
 use crate::error::Result;
 use crate::output;
 use crate::sentences;
 use crate::state::CellRecord;
-use cellvisor_abi::call::{CellId, State};
+use cellvisor_abi::call::{CellId, State, StopReason};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,13 +32,12 @@ impl End {
     /// What to tell of an end that is not the one that was wished for.
     fn complaint(self, name: &str) -> Option<String> {
         match self {
-            Self::Cut => None,
+            Self::Cut | Self::Itself(State::Stopped(StopReason::PowerOff)) => None,
             Self::Itself(state) => {
-                let powered_off = sentences::state_word(state) == "powered-off";
-                (!powered_off).then(|| {
-                    let state = sentences::state(state);
-                    format!("cell \"{name}\" did not power off in order: {state}")
-                })
+                let state = sentences::state(state);
+                Some(format!(
+                    "cell \"{name}\" did not power off in order: {state}"
+                ))
             }
             Self::Deaf => Some(format!(
                 "nothing in cell \"{name}\" listens to its power button, so its power was cut"
@@ -55,24 +52,17 @@ impl End {
 
 /// `stop`.
 pub(super) fn stop(context: &Context<'_>, options: &cli::Stop) -> Result<()> {
-    let name = &options.name;
     // Not the machine's lock: a runaway cell need not wait for a slow create.
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let driver = context.driver()?;
-    let cell = create::status(Monitor(&driver), &record)?.cell;
-    end(context, &driver, &record, cell, options.timeout)?;
-    say_unless_json(context, format!("cell \"{name}\" is stopped"));
+    let held = context.hold(&options.name)?;
+    end(context, &held, options.timeout)?;
+    say_unless_json(context, format!("cell \"{}\" is stopped", options.name));
     Ok(())
 }
 
 /// `kill`.
 pub(super) fn kill(context: &Context<'_>, name: &str) -> Result<()> {
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let driver = context.driver()?;
-    let monitor = Monitor(&driver);
-    monitor.stop(name, create::status(monitor, &record)?.cell)?;
+    let held = context.hold(name)?;
+    Monitor(&held.driver).stop(name, held.status.cell)?;
     say_unless_json(context, format!("cell \"{name}\" is stopped"));
     Ok(())
 }
@@ -80,36 +70,28 @@ pub(super) fn kill(context: &Context<'_>, name: &str) -> Result<()> {
 /// `restart`.
 pub(super) fn restart(context: &Context<'_>, options: &cli::Stop) -> Result<()> {
     let name = &options.name;
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let driver = context.driver()?;
-    let status = create::status(Monitor(&driver), &record)?;
-    start::look(context, &record)?;
-    if status.state == State::Running {
-        end(context, &driver, &record, status.cell, options.timeout)?;
+    let held = context.hold(name)?;
+    start::look(context, &held.record)?;
+    if held.status.state == State::Running {
+        end(context, &held, options.timeout)?;
     }
-    start::start_cell(context, &driver, &record)?;
+    start::start_cell(context, &held.driver, &held.record)?;
     say_unless_json(context, format!("cell \"{name}\" is started again"));
     Ok(())
 }
 
-/// Ends a running cell, whose lock the caller holds, and tells if it was not in
-/// order. That it is being stopped is noted first, so that no supervisor takes it
-/// for a reset or a failure.
-fn end(
-    context: &Context<'_>,
-    driver: &dyn Driver,
-    record: &CellRecord,
-    cell: CellId,
-    timeout: Option<f64>,
-) -> Result<()> {
+/// Ends a running cell, and tells if it was not in order. That it is being stopped
+/// is noted first, so that no supervisor takes it for a reset or a failure.
+fn end(context: &Context<'_>, held: &Held, timeout: Option<f64>) -> Result<()> {
+    let record = &held.record;
     context.state.save_cell(&CellRecord {
         stopping: true,
         ..record.clone()
     })?;
     let default = Duration::from_secs(record.policy.stop_timeout.into());
     let patience = timeout.map_or(default, Duration::from_secs_f64);
-    let end = press_or_cut(Monitor(driver), &record.name, cell, patience)?;
+    let monitor = Monitor(&held.driver);
+    let end = press_or_cut(monitor, &record.name, held.status.cell, patience)?;
     if let Some(complaint) = end.complaint(&record.name) {
         output::warn(complaint);
     }
@@ -149,7 +131,6 @@ fn press_or_cut(monitor: Monitor<'_>, name: &str, cell: CellId, patience: Durati
 mod tests {
     use super::*;
     use crate::fake::Fake;
-    use cellvisor_abi::call::StopReason;
     use cellvisor_abi::status::CallStatus;
 
     const CELL: CellId = CellId(1);

@@ -8,7 +8,7 @@
 use super::{Context, start};
 use crate::calls::Monitor;
 use crate::create;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::sentences;
 use crate::state::{CellRecord, Policy};
 use cellvisor_abi::call::{State, StopReason};
@@ -173,14 +173,13 @@ fn wishes(record: &CellRecord) -> Policy {
 
 /// Starts the cell again if nobody did anything with it meanwhile.
 fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
-    let _cell = context.state.lock_cell(name)?;
-    let Some(record) = context.state.find_cell(name)? else {
-        return Ok(());
+    let held = match context.hold(name) {
+        Ok(held) => held,
+        Err(gone) if gone.code() == Kind::Absent as u8 => return Ok(()),
+        Err(why) => return Err(why),
     };
-    let driver = context.driver()?;
-    let same = create::status(Monitor(&driver), &record)?.state == state;
-    if same && !record.stopping {
-        start::start_cell(context, &driver, &record)?;
+    if held.status.state == state && !held.record.stopping {
+        start::start_cell(context, &held.driver, &held.record)?;
     }
     Ok(())
 }

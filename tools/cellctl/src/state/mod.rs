@@ -18,6 +18,7 @@ mod records;
 
 pub(crate) use cellvisor_planner::plan::PortRange;
 pub(crate) use files::Files;
+pub(crate) use lock::Lock;
 pub(crate) use records::{
     CellFunction, CellJournal, CellRecord, LinkRecord, MonitorRecord, Payload, Policy, Window,
 };

@@ -5,7 +5,6 @@ mod elf;
 use super::Context;
 use crate::calls::Monitor;
 use crate::cli;
-use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::output::{self, say, size};
@@ -30,15 +29,12 @@ const FIRST_LINE: &[u8] = b"OSRELEASE=";
 /// `dump`.
 pub(super) fn dump(context: &Context<'_>, options: &cli::Dump) -> Result<()> {
     let (name, out) = (&options.name, &options.out);
-    let _cell = context.state.lock_cell(name)?;
-    let record = context.state.cell(name)?;
-    let driver = context.driver()?;
-    let monitor = Monitor(&driver);
-    let status = create::status(monitor, &record)?;
-    allowed(&record, &status)?;
-    monitor.show(name, status.cell)?;
+    let held = context.hold(name)?;
+    let (driver, record, status) = (&held.driver, &held.record, &held.status);
+    allowed(record, status)?;
+    Monitor(driver).show(name, status.cell)?;
     let memory = driver.map(&record.memory)?;
-    let description = description(&memory, &record);
+    let description = description(&memory, record);
     if description.is_none() {
         output::warn(format!(
             "no Linux kernel describes itself in the memory of cell \"{name}\": tools that read cores \
@@ -67,13 +63,13 @@ pub(super) fn dump(context: &Context<'_>, options: &cli::Dump) -> Result<()> {
         .mode(0o600)
         .open(out);
     let file = file.map_err(failed)?;
-    let written = write(&file, &memory, &record, &notes);
+    let written = write(&file, &memory, record, &notes);
     if let Err(e) = written {
         // What is not whole is no core.
         let _ = std::fs::remove_file(out);
         return Err(failed(e));
     }
-    tell(context, &record, out)
+    tell(context, record, out)
 }
 
 /// Refuses what the monitor would refuse, with the remedy.
