@@ -38,6 +38,9 @@ struct cv_range {
 /* The vector by which the monitor tells of events. */
 #define CV_EVENT_VECTOR X86_PLATFORM_IPI_VECTOR
 
+/* main.c */
+bool cv_may_manage(struct file *file);
+
 /* events.c */
 void cv_events_init(void);
 void cv_events_exit(void);

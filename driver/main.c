@@ -128,7 +128,20 @@ static long do_disable(void __user *arg)
 	return result;
 }
 
-static long do_call(void __user *arg)
+/* True for hypercalls that change nothing and show nothing of a cell's inside. */
+static bool code_looks(u32 code)
+{
+	static const u32 codes[] = { CV_CODES_LOOK };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(codes); i++) {
+		if (codes[i] == code)
+			return true;
+	}
+	return false;
+}
+
+static long do_call(struct file *file, void __user *arg)
 {
 	struct cv_call call;
 	u64 result;
@@ -136,6 +149,8 @@ static long do_call(void __user *arg)
 
 	if (copy_from_user(&call, arg, sizeof(call)))
 		return -EFAULT;
+	if (!cv_may_manage(file) && !code_looks(call.code))
+		return -EPERM;
 	if (call.request_len > CV_CALL_BUFFER || call.capacity > CV_CALL_BUFFER ||
 	    call.code == CV_CODE_LEAVE)
 		return -EINVAL;
@@ -158,9 +173,11 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	void __user *user = (void __user *)arg;
 	long result;
 
-	switch (request) {
-	case CV_IOC_INFO:
+	if (request == CV_IOC_INFO)
 		return do_info(user);
+	if (!cv_may_manage(file) && request != CV_IOC_CALL)
+		return -EPERM;
+	switch (request) {
 	case CV_IOC_PIN:
 		return do_pin(user);
 	case CV_IOC_UNPIN:
@@ -177,7 +194,7 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 		result = do_disable(user);
 		break;
 	case CV_IOC_CALL:
-		result = do_call(user);
+		result = do_call(file, user);
 		break;
 	default:
 		result = -ENOTTY;
@@ -186,9 +203,19 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	return result;
 }
 
+/*
+ * Whoever has the device open for writing proved on opening it that it may change
+ * this machine. Whoever has it open for reading may look at cells and wait for
+ * events; who that is, the device's mode says.
+ */
+bool cv_may_manage(struct file *file)
+{
+	return file->f_mode & FMODE_WRITE;
+}
+
 static int cv_open(struct inode *inode, struct file *file)
 {
-	if (!capable(CAP_SYS_ADMIN))
+	if (cv_may_manage(file) && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	cv_events_open(file);
 	return 0;

@@ -282,6 +282,8 @@ int cv_mmap(struct file *file, struct vm_area_struct *vma)
 	struct cv_range *range;
 	int err;
 
+	if (!cv_may_manage(file))
+		return -EPERM;
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (phys >> PAGE_SHIFT != vma->vm_pgoff)

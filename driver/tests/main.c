@@ -76,6 +76,34 @@ struct cv_info info(void)
 	return info;
 }
 
+/* Whoever has the device open for reading: looks, and no more. */
+static void test_looking(void)
+{
+	struct cv_enable change = {};
+	struct cv_call call = { .code = CV_CODE_CELLS_END };
+	struct cv_pin pin = { .id = 1 };
+	char buffer[8];
+	__u32 looking[] = { CV_CODES_LOOK };
+	void *memory;
+
+	device = open("/dev/cellvisor", O_RDONLY);
+	check("open for reading", device >= 0, 1);
+	check("a reader's INFO", info().abi_version, CV_ABI_VERSION);
+	call.code = looking[0];
+	check("a reader's look while off", ask(CV_IOC_CALL, &call), -ENODEV);
+	call.code = CV_CODE_CELLS_END;
+	check("a reader's CALL that changes", ask(CV_IOC_CALL, &call), -EPERM);
+	call.code = CV_CODE_WATCH;
+	check("a reader's CALL of Watch", ask(CV_IOC_CALL, &call), -EPERM);
+	check("a reader's ENABLE", ask(CV_IOC_ENABLE, &change), -EPERM);
+	check("a reader's DISABLE", ask(CV_IOC_DISABLE, &change), -EPERM);
+	check("a reader's PIN", ask(CV_IOC_PIN, &pin), -EPERM);
+	check("a reader's UNPIN", ask(CV_IOC_UNPIN, (void *)1), -EPERM);
+	check("a reader's read", read(device, buffer, sizeof(buffer)), sizeof(buffer));
+	memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, device, 0);
+	check("a reader's mmap", memory == MAP_FAILED && errno == EPERM, 1);
+}
+
 static void test_off(void)
 {
 	struct cv_enable leave = {};
@@ -100,10 +128,13 @@ static void test_off(void)
 		if (setuid(65534))
 			_exit(1);
 		other = open("/dev/cellvisor", O_RDWR);
-		_exit(other >= 0 || errno != EPERM);
+		check("open without CAP_SYS_ADMIN", other < 0 && errno == EPERM, 1);
+		test_looking();
+		fflush(stdout);
+		_exit(failed);
 	}
 	wait(&other);
-	check("open without CAP_SYS_ADMIN", other, 0);
+	check("all without CAP_SYS_ADMIN", other, 0);
 }
 
 int main(int argc, char **argv)

@@ -112,6 +112,14 @@ fn generate(paths: &Paths) -> Result<String> {
         abi::call::Code::CellsEnd as u32,
         abi::call::Code::Watch as u32
     )?;
+    let looks = abi::call::Code::LOOKS
+        .iter()
+        .map(|code| (*code as u32).to_string());
+    writeln!(
+        text,
+        "#define CV_CODES_LOOK \\\n\t{}",
+        looks.collect::<Vec<_>>().join(", ")
+    )?;
     codes(&mut text, "ENTER", abi::status::EnterStatus::ALL, |code| {
         code.code()
     })?;

@@ -78,6 +78,17 @@ pub enum Code {
 }
 
 impl Code {
+    /// Calls that change nothing and show nothing of a cell's inside. The driver
+    /// passes them on for whoever may open the device for reading.
+    pub const LOOKS: &[Self] = &[
+        Self::Info,
+        Self::CellStatus,
+        Self::CellList,
+        Self::Stats,
+        Self::CellCpus,
+        Self::CellFunction,
+    ];
+
     /// The call with this number.
     #[must_use]
     pub const fn from_code(code: u64) -> Option<Self> {

@@ -1,9 +1,11 @@
 //! What the tools ask of the driver through `/dev/cellvisor`.
 //!
 //! Every structure is `repr(C)` without padding and stands in the driver's
-//! header, which `cargo xtask header` writes from this file's constants. All
-//! need `CAP_SYS_ADMIN`. Errors of the call itself are errno values; what the
-//! monitor said is in the structure.
+//! header, which `cargo xtask header` writes from this file's constants. Opening the
+//! device for writing needs `CAP_SYS_ADMIN`. Who has it open for reading has `INFO`,
+//! `CALL` of [`crate::call::Code::LOOKS`], `poll` and `read`; the rest is `EPERM`.
+//! Errors of the call itself are errno values; what the monitor said is in the
+//! structure.
 //!
 //! | request | what it does |
 //! | --- | --- |
