@@ -110,6 +110,28 @@ pub(crate) enum Verb {
     },
 }
 
+impl Verb {
+    /// True for what changes cells or reads what is inside of them.
+    pub(crate) const fn manages(&self) -> bool {
+        matches!(
+            self,
+            Self::Enable(_)
+                | Self::Disable(_)
+                | Self::Create(_)
+                | Self::Start(_)
+                | Self::Run(_)
+                | Self::Stop(_)
+                | Self::Kill(_)
+                | Self::Restart(_)
+                | Self::Destroy(_)
+                | Self::Apply(_)
+                | Self::Dump(_)
+                | Self::Console(_)
+                | Self::Log(_)
+        )
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Enable {
     /// The monitor's image.

@@ -51,6 +51,15 @@ pub(crate) trait Driver {
     fn map(&self, memory: &[Memory]) -> Result<GuestMemoryMmap>;
 }
 
+/// What the device is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// States, counters and events: whoever may read the device.
+    Look,
+    /// Everything: root.
+    Manage,
+}
+
 /// The real driver.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -63,12 +72,8 @@ impl Device {
     /// # Errors
     ///
     /// [`Kind::Absent`] if the driver is not loaded.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(|error| cannot_open(path, &error))?;
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
+        let file = open(path, access)?;
         let device = Self { file };
         let version = device.info()?.abi_version;
         if version == ABI_VERSION {
@@ -82,8 +87,34 @@ impl Device {
     }
 }
 
+/// Refuses who may only look, before anything else is asked of them. A driver that
+/// is not there is none of this one's business.
+///
+/// # Errors
+///
+/// This user may not change cells.
+pub(crate) fn may_manage(path: &Path) -> Result<()> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open(path, Access::Manage).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(path: &Path, access: Access) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(access == Access::Manage)
+        .open(path)
+        .map_err(|error| {
+            let may_look = access == Access::Manage && File::open(path).is_ok();
+            cannot_open(path, may_look, &error)
+        })
+}
+
 /// Why the device cannot be opened, told by the error's kind.
-fn cannot_open(path: &Path, error: &io::Error) -> Error {
+fn cannot_open(path: &Path, may_look: bool, error: &io::Error) -> Error {
     let what = format!("cannot open {}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => Error::new(
@@ -92,9 +123,16 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
             "load it: modprobe cellvisor (or insmod cellvisor.ko)",
         )
         .kind(Kind::Absent),
-        io::ErrorKind::PermissionDenied => {
-            Error::new(what, "only root may use it", "run this as root")
-        }
+        io::ErrorKind::PermissionDenied if may_look => Error::new(
+            format!("{what} for changes"),
+            "this user may look at cells, and not change them",
+            "run this as root; for cells that are services: systemctl start cell@NAME",
+        ),
+        io::ErrorKind::PermissionDenied => Error::new(
+            what,
+            "only root may use it, and its group may look",
+            "run this as root, or join the group to look: adduser USER cellvisor",
+        ),
         _ => Error::new(what, error.to_string(), "see `dmesg | grep cellvisor`"),
     }
 }
@@ -254,13 +292,22 @@ mod tests {
 
     #[test]
     fn missing_device_names_driver_and_remedy() {
-        let error = Device::open(Path::new("/nonexistent/cellvisor")).expect_err("no such file");
+        let error = Device::open(Path::new("/nonexistent/cellvisor"), Access::Look)
+            .expect_err("no such file");
         assert_eq!(
             error.to_string(),
             "cannot open /nonexistent/cellvisor: cellvisor's driver is not loaded\n  \
              help: load it: modprobe cellvisor (or insmod cellvisor.ko)"
         );
         assert_eq!(error.code(), Kind::Absent as u8);
+    }
+
+    #[test]
+    fn who_may_not_is_told_what_would_be_allowed() {
+        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        let told = |may_look| cannot_open(Path::new("/dev/x"), may_look, &denied).to_string();
+        assert!(told(true).contains("for changes: this user may look at cells"));
+        assert!(told(false).contains("adduser USER cellvisor"));
     }
 
     #[test]

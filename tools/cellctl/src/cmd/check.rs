@@ -2,7 +2,7 @@
 
 use super::{Context, planning};
 use crate::cli;
-use crate::driver::{Device, Driver};
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::facts::{self, Fact, Verdict};
 use crate::output::{self, BAD, GOOD, WARN, say};
@@ -45,7 +45,7 @@ pub(super) fn check(context: &Context<'_>, options: &cli::Check) -> Result<()> {
 
 /// Whether the driver is there, of our version, and what it says.
 fn driver(context: &Context<'_>) -> Fact {
-    let state = Device::open(&context.cli.device).and_then(|d| d.info());
+    let state = context.looking_driver().and_then(|d| d.info());
     match state {
         Ok(info) if info.enabled != 0 => Fact::good("driver", "loaded; the monitor is on"),
         Ok(_) => Fact::good("driver", "loaded; the monitor is off"),

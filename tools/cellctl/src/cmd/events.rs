@@ -38,7 +38,7 @@ struct Dated<'a> {
 
 /// `events`.
 pub(super) fn events(context: &Context<'_>, options: &cli::Events) -> Result<()> {
-    let driver = context.driver()?;
+    let driver = context.looking_driver()?;
     power::require_on(&driver, "cannot tell what happens to cells")?;
     let monitor = Monitor(&driver);
     let mut before = match options.new {

@@ -55,7 +55,7 @@ fn answer(request: &mut impl Read, text: impl FnOnce() -> Result<String>) -> Res
 }
 
 fn text(context: &Context<'_>) -> Result<String> {
-    let seen = match context.driver() {
+    let seen = match context.looking_driver() {
         Ok(driver) => look(context, &driver)?,
         Err(Error::One(failure)) if failure.kind == Kind::Absent => None,
         Err(error) => return Err(error),

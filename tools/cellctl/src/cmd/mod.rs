@@ -24,7 +24,7 @@ mod switch;
 use crate::calls::Monitor;
 use crate::cli::{Cli, Verb};
 use crate::create;
-use crate::driver::{Device, Driver};
+use crate::driver::{self, Access, Device, Driver};
 use crate::error::Result;
 use crate::journal::Machine;
 use crate::linux::Sysfs;
@@ -40,9 +40,14 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Opens the driver.
+    /// Opens the driver to change something.
     fn driver(&self) -> Result<Device> {
-        Device::open(&self.cli.device)
+        Device::open(&self.cli.device, Access::Manage)
+    }
+
+    /// Opens the driver to look, as users may who are not root.
+    fn looking_driver(&self) -> Result<Device> {
+        Device::open(&self.cli.device, Access::Look)
     }
 
     /// Waits for a cell's lock, and looks at the cell.
@@ -96,6 +101,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         linux: Sysfs::new("/"),
     };
     let context = &context;
+    if cli.verb.manages() {
+        driver::may_manage(&cli.device)?;
+    }
     match &cli.verb {
         Verb::Enable(options) => switch::enable(context, options),
         Verb::Disable(options) => switch::disable(context, options),

@@ -134,7 +134,7 @@ fn linux_cpus(record: Option<&CellRecord>) -> Vec<u32> {
 
 /// `list`.
 pub(super) fn list(context: &Context<'_>) -> Result<()> {
-    let driver = context.driver()?;
+    let driver = context.looking_driver()?;
     let cells = cells(context, &driver)?;
     if context.cli.json {
         return output::json(&cells);
@@ -179,7 +179,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
 
 /// `status`.
 pub(super) fn status(context: &Context<'_>, name: Option<&str>) -> Result<()> {
-    let driver = context.driver()?;
+    let driver = context.looking_driver()?;
     let Some(name) = name else {
         return monitor_status(context, &driver);
     };

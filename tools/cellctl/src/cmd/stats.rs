@@ -28,7 +28,7 @@ struct CpuStats {
 
 /// `stats`.
 pub(super) fn stats(context: &Context<'_>, options: &cli::Stats) -> Result<()> {
-    let driver = context.driver()?;
+    let driver = context.looking_driver()?;
     power::require_on(&driver, "cannot read the counters")?;
     let owner = match options.name.as_deref() {
         None => None,

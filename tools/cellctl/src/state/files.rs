@@ -5,9 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// A folder with this bit gives its group to what is made in it. Whoever set it on
+/// the state's folder (a tmpfiles.d of the packages) meant that group to look.
+const SET_GROUP: u32 = 0o2000;
+
 /// Reads and writes the records, or in tests stands for that.
 pub(crate) trait Files {
-    /// Makes a folder, for its owner alone; does nothing if it is so.
+    /// Makes a folder, for its owner alone, or finds one that is, or one that its
+    /// group may look into.
     fn make(&self, dir: &Path) -> io::Result<()>;
     /// All of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
@@ -26,15 +31,20 @@ pub(super) struct Disk;
 
 impl Files for Disk {
     fn make(&self, dir: &Path) -> io::Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        // In a folder that hands its group on, that group may look as well.
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(dir);
         made?;
         // One of an older cellctl let everybody open its locks.
         let now = fs::metadata(dir)?;
         if now.uid() != rustix::process::geteuid().as_raw() {
             return Err(io::Error::other("it belongs to another user"));
         }
-        if now.mode() & 0o077 != 0 {
-            fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        let wanted = match now.mode() & SET_GROUP {
+            0 => 0o700,
+            _ => SET_GROUP | 0o750,
+        };
+        if now.mode() & 0o7777 != wanted {
+            fs::set_permissions(dir, Permissions::from_mode(wanted))?;
         }
         Ok(())
     }
@@ -49,9 +59,13 @@ impl Files for Disk {
             .create(true)
             .truncate(true)
             .write(true)
-            .mode(0o600)
+            .mode(0o640)
             .open(&next)?;
-        let written = file.write_all(bytes).and_then(|()| fs::rename(&next, path));
+        // Whatever this user's mask is: the folder decides who gets here.
+        let written = file
+            .set_permissions(Permissions::from_mode(0o640))
+            .and_then(|()| file.write_all(bytes))
+            .and_then(|()| fs::rename(&next, path));
         if written.is_err() {
             let _ = fs::remove_file(&next);
         }

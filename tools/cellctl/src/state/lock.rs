@@ -116,6 +116,7 @@ fn holder_of(locks: &str, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn state() -> (tempfile::TempDir, StateDir) {
         let dir = tempfile::tempdir().expect("temporary folder");
@@ -132,6 +133,22 @@ mod tests {
         assert_eq!(mode(state.path().to_owned()), 0o700);
         assert_eq!(mode(state.path().join("cells")), 0o700);
         assert_eq!(mode(state.path().join("cells/a.lock")), 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_hands_its_group_on_lets_that_group_look_and_no_more() {
+        let (_dir, state) = state();
+        fs::create_dir(state.path()).expect("as tmpfiles.d does");
+        let group = |mode| fs::set_permissions(state.path(), fs::Permissions::from_mode(mode));
+        group(0o2777).expect("sets");
+        let _lock = state.lock_cell("a").expect("locks");
+        state.save_cell(&crate::fake::record("a")).expect("saves");
+        let mode = |path: &str| {
+            let path = state.path().join(path);
+            fs::metadata(path).expect("exists").mode() & 0o7777
+        };
+        assert_eq!((mode(""), mode("cells")), (0o2750, 0o2750));
+        assert_eq!((mode("cells/a.lock"), mode("cells/a.json")), (0o600, 0o640));
     }
 
     #[test]

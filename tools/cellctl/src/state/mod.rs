@@ -10,7 +10,9 @@
 //! | `cells/NAME.supervisor` | locked by the supervisor for as long as it lives |
 //!
 //! A file is replaced as a whole, so it is never half written. Nobody but its
-//! owner can look into the folder: who can open a lock can hold it.
+//! owner can look into the folder, unless it is one that hands its group on
+//! (set-group-ID): then that group can read records. Locks are the owner's in
+//! either: who can open a lock can hold it.
 
 mod files;
 mod lock;
@@ -98,7 +100,7 @@ impl StateDir {
         self.dir.join("links")
     }
 
-    /// Makes the folders, for their owner alone.
+    /// Makes the folders.
     fn make(&self) -> Result<()> {
         for dir in [&self.dir, &self.cells_dir(), &self.links_dir()] {
             self.files
