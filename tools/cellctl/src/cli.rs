@@ -304,6 +304,12 @@ pub(crate) struct Console {
     /// Type this text first; \n and \r stand for line feed and return.
     #[arg(long, value_name = "TEXT")]
     pub(crate) send: Option<String>,
+    /// Look on: take no input, and leave typing to others.
+    #[arg(long, conflicts_with_all = ["send", "pty"])]
+    pub(crate) read_only: bool,
+    /// Make a pseudo-terminal and print its path, for screen, cu or minicom.
+    #[arg(long, conflicts_with_all = ["send", "expect", "no_follow"])]
+    pub(crate) pty: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod input;
 mod matcher;
+mod pty;
 
 use super::{Context, supervise};
 use crate::calls::Monitor;
@@ -11,9 +12,12 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{self, Reader, warn};
 use crate::power;
 use crate::sentences;
+use crate::state::Lock;
 use cellvisor_abi::call::{CellId, State};
 use input::{Input, Typed};
 use matcher::Matcher;
+use pty::Pty;
+use std::io::{IsTerminal, stdin};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,15 +47,29 @@ pub(super) fn console(context: &Context<'_>, options: &cli::Console) -> Result<(
         at: from,
         matcher: options.expect.as_deref().map(Matcher::new),
         waiting: options.send.as_deref().map(unescape).unwrap_or_default(),
+        keyboard: None,
+        pty: None,
     };
     if options.no_follow {
         return session.print().map(drop);
     }
+    if options.pty {
+        session.take_keyboard()?;
+        let pty = Pty::open()?;
+        match context.cli.json {
+            true => output::json(&serde_json::json!({ "pty": pty.path }))?,
+            false => output::say(&pty.path),
+        }
+        session.pty = Some(pty);
+    }
     // A script that waits for a text must not lose its own input to the cell.
     let scripted = options.expect.is_some() || options.limit.is_some() || options.send.is_some();
-    let mut input = if scripted {
+    let mut input = if scripted || options.read_only || options.pty {
         Input::none()
     } else {
+        if stdin().is_terminal() {
+            session.take_keyboard()?;
+        }
         Input::open(&options.name)?
     };
     match session.follow(&mut input) {
@@ -72,6 +90,10 @@ struct Session<'a> {
     matcher: Option<Matcher>,
     /// Typed, and not yet taken by the cell.
     waiting: Vec<u8>,
+    /// Held by whoever types, as long as they are there.
+    keyboard: Option<Lock>,
+    /// Stands for standard input and output.
+    pty: Option<Pty>,
 }
 
 impl Session<'_> {
@@ -96,7 +118,11 @@ impl Session<'_> {
                     return self.cell_ended(sentences::state(state));
                 }
             }
-            match input.read(TURN)? {
+            let typed = match &self.pty {
+                Some(pty) => pty.read(TURN)?,
+                None => input.read(TURN)?,
+            };
+            match typed {
                 Typed::Bytes(bytes) => self.waiting.extend(bytes),
                 Typed::Leave => return Ok(()),
             }
@@ -115,12 +141,23 @@ impl Session<'_> {
             if bytes.is_empty() {
                 return Ok(false);
             }
-            let reader = output::bytes(&bytes);
+            let reader = match &self.pty {
+                Some(pty) => pty.write(&bytes).map(|()| Reader::There)?,
+                None => output::bytes(&bytes),
+            };
             let found = self.matcher.as_mut().is_some_and(|m| m.feed(&bytes));
             if found || reader == Reader::Gone {
                 return Ok(true);
             }
         }
+    }
+
+    /// Becomes the only one who types.
+    fn take_keyboard(&mut self) -> Result<()> {
+        if self.keyboard.is_none() {
+            self.keyboard = Some(self.context.state.lock_keyboard(&self.options.name)?);
+        }
+        Ok(())
     }
 
     /// Types what the cell has room for.
@@ -131,7 +168,9 @@ impl Session<'_> {
         let Some(piece) = piece.filter(|p| !p.is_empty()) else {
             return Ok(());
         };
-        let taken = self.monitor.console_write(self.cell, piece)? as usize;
+        let piece = piece.to_vec();
+        self.take_keyboard()?;
+        let taken = self.monitor.console_write(self.cell, &piece)? as usize;
         self.waiting.drain(..taken.min(self.waiting.len()));
         Ok(())
     }

@@ -45,6 +45,23 @@ impl StateDir {
         Ok(file.try_lock().is_ok().then_some(Lock(file)))
     }
 
+    /// Becomes the only one who types on the cell's console.
+    ///
+    /// # Errors
+    ///
+    /// Somebody does already.
+    pub(crate) fn lock_keyboard(&self, name: &str) -> Result<Lock> {
+        let (file, _) = self.open_lock(&format!("cells/{name}.keyboard"))?;
+        if file.try_lock().is_ok() {
+            return Ok(Lock(file));
+        }
+        Err(Error::new(
+            format!("cannot type on the console of cell \"{name}\""),
+            format!("{} does", holder(&file)),
+            "look on: cellctl console --read-only; or end that one",
+        ))
+    }
+
     /// Becomes the cell's supervisor for as long as the lock is held; `None` if
     /// there is one.
     pub(crate) fn supervise(&self, name: &str) -> Result<Option<Lock>> {
@@ -158,6 +175,17 @@ mod tests {
         let _a = state.lock_cell("a").expect("locks");
         assert!(state.try_lock_cell("a").expect("opens").is_none());
         assert!(state.try_lock_cell("b").expect("opens").is_some());
+    }
+
+    #[test]
+    fn one_types_at_a_time() {
+        let (_dir, state) = state();
+        let first = state.lock_keyboard("a").expect("types");
+        let refused = state.lock_keyboard("a").expect_err("another one does");
+        let here = format!("(PID {}) does", std::process::id());
+        assert!(refused.to_string().contains(&here), "{refused}");
+        drop(first);
+        assert!(state.lock_keyboard("a").is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `cells/NAME.json` | [`CellRecord`] |
 //! | `cells/NAME.lock` | held by whoever changes the cell |
 //! | `links/NAME.json` | [`LinkRecord`] |
+//! | `cells/NAME.keyboard` | held by whoever types on the cell's console |
 //! | `cells/NAME.supervisor` | locked by the supervisor for as long as it lives |
 //!
 //! A file is replaced as a whole, so it is never half written. Nobody but its
