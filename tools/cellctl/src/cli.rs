@@ -74,6 +74,8 @@ pub(crate) enum Verb {
     Status(MaybeName),
     /// Show exits by CPU and reason.
     Stats(Stats),
+    /// Watch cells: CPUs, memory, exits a second, refused accesses.
+    Top(Top),
     /// Print what the monitor counts, in Prometheus' text format.
     Metrics(Metrics),
     /// Write what a cell that ended left in its memory to a file, as an ELF core.
@@ -255,6 +257,16 @@ pub(crate) struct Stats {
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) interval: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Look so many seconds apart.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(crate) interval: f64,
+    /// End after so many looks.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
 }
 
 #[derive(Debug, Args)]

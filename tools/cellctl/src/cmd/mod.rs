@@ -20,6 +20,7 @@ mod stats;
 mod stop;
 mod supervise;
 mod switch;
+mod top;
 
 use crate::calls::Monitor;
 use crate::cli::{Cli, Verb};
@@ -120,6 +121,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),
+        Verb::Top(options) => top::top(context, options),
         Verb::Metrics(options) => metrics::metrics(context, options),
         Verb::Dump(options) => dump::dump(context, options),
         Verb::Events(options) => events::events(context, options),

@@ -359,7 +359,7 @@ fn monitor_status(context: &Context<'_>, driver: &dyn Driver) -> Result<()> {
 }
 
 /// Numbers as `2-5,7`.
-fn numbers(all: &[u32]) -> String {
+pub(super) fn numbers(all: &[u32]) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for n in all {
         match runs.last_mut() {

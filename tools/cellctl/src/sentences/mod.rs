@@ -69,15 +69,7 @@ pub(crate) fn reason(reason: &FailReason) -> String {
 
 /// Refused accesses by kind, those that happened.
 pub(crate) fn denied(denied: &Denied) -> String {
-    let kinds = [
-        ("MSR", denied.msr),
-        ("port", denied.port),
-        ("configuration space", denied.config),
-        ("interrupt", denied.ipi),
-        ("DMA", denied.dma),
-        ("device memory", denied.mmio),
-    ];
-    let seen: Vec<_> = kinds
+    let seen: Vec<_> = kinds(denied)
         .iter()
         .filter(|(_, n)| *n > 0)
         .map(|(kind, n)| format!("{kind} {n}"))
@@ -87,6 +79,22 @@ pub(crate) fn denied(denied: &Denied) -> String {
     } else {
         seen.join(", ")
     }
+}
+
+/// Refused accesses of all kinds.
+pub(crate) fn refused(denied: &Denied) -> u64 {
+    kinds(denied).iter().map(|(_, count)| count).sum()
+}
+
+fn kinds(denied: &Denied) -> [(&'static str, u64); 6] {
+    [
+        ("MSR", denied.msr),
+        ("port", denied.port),
+        ("configuration space", denied.config),
+        ("interrupt", denied.ipi),
+        ("DMA", denied.dma),
+        ("device memory", denied.mmio),
+    ]
 }
 
 /// How much of the monitor's pool is in use.
