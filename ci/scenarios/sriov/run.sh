@@ -49,14 +49,14 @@ for cell in net0 net1; do
 done
 sleep 0.5
 for cell in net0 net1; do
-    exits $cell > /run/before-$cell
+    exits_at $cell before
 done
 pf_traffic &
 traffic=$!
 for cell in net0 net1; do
     eval "end=\$end_$cell"
     within "$cell ends its transfers" 150 ended "$end"
-    exits $cell > /run/after-$cell
+    exits_at $cell after
 done
 touch /run/enough
 wait $traffic
@@ -65,7 +65,7 @@ tell net1 10 'cat /io.log'
 
 step exits
 for cell in net0 net1; do
-    only_quiet_between $cell 20000
+    only_quiet_between $cell 80 128 30
 done
 
 step interrupts
