@@ -39,6 +39,11 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0x174, 0x176),
     // DEBUGCTL: branch tracing off.
     rule(0x1d9, 0x1d9, Emulate(Constant(0)), Emulate(ZeroOnly)),
+    // Fixed-range MTRRs, which MTRRCAP does not announce and MTRR_DEF_TYPE leaves off:
+    // Linux 5.10 reads them all the same for each CPU that it starts.
+    constant(0x250, 0x250, 0),
+    constant(0x258, 0x259, 0),
+    constant(0x268, 0x26f, 0),
     // PAT, MTRR_DEF_TYPE
     direct(0x277, 0x277),
     constant(0x2ff, 0x2ff, MTRR_DEF_TYPE),

@@ -30,6 +30,9 @@ const CELL: &str = "
     10a         ARCH_CAPABILITIES               arch-caps       gp
     174-176     SYSENTER_CS, _ESP, _EIP         hw              hw
     1d9         DEBUGCTL                        =0              zero
+    250         MTRR_FIX64K_00000               =0              drop
+    258-259     MTRR_FIX16K_80000, _A0000       =0              drop
+    268-26f     MTRR_FIX4K_C0000 to _F8000      =0              drop
     277         PAT                             hw              hw
     2ff         MTRR_DEF_TYPE                   =806            drop
     6a0-6a8     U_CET, S_CET, shadow stacks     hw              hw
