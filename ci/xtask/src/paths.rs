@@ -2,6 +2,7 @@
 //! packages.
 
 use anyhow::{Context, Result};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The folders that every command works in.
@@ -68,6 +69,19 @@ impl Paths {
 pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("cannot create the folder {}", dir.display()))
+}
+
+/// Waits until no other run of this program has locked the file, which is made if it
+/// is not there, and keeps the others away as long as what is returned lives.
+///
+/// # Errors
+///
+/// The file cannot be made, or its file system knows no locks.
+pub(crate) fn lock_file(path: &Path) -> Result<File> {
+    let what = || format!("cannot lock {}", path.display());
+    let file = File::create(path).with_context(what)?;
+    file.lock().with_context(what)?;
+    Ok(file)
 }
 
 /// Writes a file only if its content changes, so that `make` and `cargo` do

@@ -1,6 +1,6 @@
 //! The Linux module, built out of tree for each kernel.
 
-use crate::paths::{Paths, make_dir, read, write_if_changed};
+use crate::paths::{Paths, lock_file, make_dir, read, write_if_changed};
 use crate::setup::kernels::Files;
 use crate::sh::Cmd;
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,11 @@ pub(crate) fn build(paths: &Paths, kernel: &Files) -> Result<PathBuf> {
     if !kernel.headers.exists() {
         bail!("no headers of {}: it boots in cells only", kernel.release);
     }
-    let dir = paths.target.join("driver").join(&kernel.release);
+    let drivers = paths.target.join("driver");
+    let dir = drivers.join(&kernel.release);
+    make_dir(&drivers)?;
+    // Two runs of `make` in one folder break each other's files.
+    let _lock = lock_file(&drivers.join(format!("{}.lock", kernel.release)))?;
     copy_sources(&paths.repo("driver"), &dir)?;
     let mut kdir = std::ffi::OsString::from("KDIR=");
     kdir.push(&kernel.headers);

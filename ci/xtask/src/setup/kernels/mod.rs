@@ -7,11 +7,10 @@ mod tree;
 
 pub(crate) use table::{Kernel, Need};
 
-use crate::paths::{Paths, make_dir, read_text};
+use crate::paths::{Paths, lock_file, make_dir, read_text};
 use crate::ui::{Step, Ui};
 use anyhow::{Context, Result, anyhow};
 use source::Source;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use table::Role;
 
@@ -74,10 +73,8 @@ pub(crate) fn ensure(paths: &Paths, ui: &Ui, kernel: Kernel, refresh: bool) -> R
         return Ok(());
     }
     // Another run, or another check of this one, may be at it.
-    let lock = paths.cache.join("kernels/lock");
     make_dir(&paths.cache.join("kernels"))?;
-    let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
-    lock.lock().context("cannot lock the kernels' cache")?;
+    let _lock = lock_file(&paths.cache.join("kernels/lock"))?;
     let have = files(paths, kernel).ok();
     if have.is_some() && !refresh {
         return Ok(());
