@@ -21,6 +21,7 @@ pub mod iommu;
 pub mod kvmclock;
 pub mod life;
 pub mod link;
+pub mod mce;
 pub mod msr;
 pub mod mtrr;
 pub mod outer;

@@ -130,7 +130,28 @@ exception_common:
     jne 4f
     add rsp, 16
     iretq
-4:  mov rdi, [rsp]
+# #MC while the monitor runs or waits: the CPU goes on if it can (RIPV). The banks keep
+# the error for whoever has the CPU next; MCIP is cleared, or another #MC would shut
+# the machine down.
+4:  cmp dword ptr [rsp], 18
+    jne 6f
+    push rax
+    push rcx
+    push rdx
+    mov ecx, {mcg_status}
+    rdmsr
+    test al, 1
+    jz 5f
+    mov eax, 0          # keeps the flags
+    mov edx, 0
+    wrmsr
+5:  pop rdx
+    pop rcx
+    pop rax
+    jz 6f
+    add rsp, 16
+    iretq
+6:  mov rdi, [rsp]
     mov rsi, [rsp + 8]
     mov rdx, [rsp + 16]
     mov rcx, cr2

@@ -30,6 +30,7 @@ core::arch::global_asm!(
     enter = sym enter::enter,
     fatal = sym cpu::exceptions::fatal,
     stack_size = const mem::STACK_SIZE,
+    mcg_status = const cellvisor_core::mce::MCG_STATUS.0,
     no_memory = const EnterStatus::NoMemory.code(),
     code_selector = const cpu::gdt::CODE,
     data_selector = const cpu::gdt::DATA,

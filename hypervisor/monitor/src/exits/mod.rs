@@ -10,10 +10,21 @@ pub(crate) mod port;
 
 use crate::cell::cpu::Cpu;
 use crate::cell::functions;
-use crate::cpu::msr::try_xsetbv;
+use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
 use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::exit::Exit;
+use cellvisor_core::mce;
 use cellvisor_core::vcpu::{Event, RSP};
+
+/// Takes a machine check that a cell's CPU has told of; true if it is another CPU's.
+fn machine_check_is_elsewhere() -> bool {
+    let read = |index| try_rdmsr(index).unwrap_or(0);
+    let banks = mce::banks(read(mce::MCG_CAP)).map(read);
+    let elsewhere = mce::is_elsewhere(read(mce::MCG_STATUS), banks);
+    // SAFETY: the check is over; a second one would else shut the machine down.
+    unsafe { try_wrmsr(mce::MCG_STATUS, 0) };
+    elsewhere
+}
 
 impl Cpu<'_> {
     /// Carries out what an exit asks for.
@@ -113,6 +124,7 @@ impl Cpu<'_> {
             DEBUG => self.vcpu.inject(Event::Debug),
             ALIGNMENT_CHECK => self.vcpu.inject(Event::AlignmentCheck),
             _ if self.is_root() => self.vcpu.inject(Event::MachineCheck),
+            _ if machine_check_is_elsewhere() => {}
             _ => self.fail(FailReason::MachineCheck),
         }
     }
