@@ -214,7 +214,9 @@ impl Lane {
         match self.row().emulator {
             Emulator::Qemu(binary, cpu) => {
                 let binary = binary.find(paths, scenario.machine.igb)?;
-                qemu::power(&binary, cpu, scenario, image, dir)
+                let mut power = qemu::power(&binary, cpu, scenario, image, dir)?;
+                power.command.args(qemu::panel(dir));
+                Ok(power)
             }
             Emulator::Outer(cpu, module) => {
                 let binary = patched(paths)?;

@@ -65,6 +65,16 @@ pub(super) const PLAIN: &[&str] = &[
     "-no-reboot",
 ];
 
+/// Where the emulator takes commands, in the run's folder.
+pub(super) const PANEL: &str = "panel";
+
+/// Lets it take commands there.
+pub(super) fn panel(dir: &Path) -> [String; 2] {
+    let path = dir.join(PANEL);
+    let socket = format!("unix:{},server=on,wait=off", path.display());
+    ["-monitor".to_owned(), socket]
+}
+
 /// The emulator with all its arguments.
 pub(super) fn power(
     binary: &Path,

@@ -12,6 +12,7 @@ use crate::sh;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -142,6 +143,7 @@ fn play(
                 watch.line(&line);
                 tail.push(&line);
                 sort_out(&line, dir)?;
+                operate(&line, dir)?;
                 let steps = judge.records.len();
                 match judge.line(&line, time)? {
                     Verdict::Going if judge.records.len() > steps => {
@@ -258,6 +260,24 @@ fn reader(child: &mut Child, console: Console, dir: &Path) -> Result<Receiver<St
         }
     });
     Ok(lines)
+}
+
+/// The root asks for something that only a machine can do: `machine: COMMAND`, in the
+/// words of QEMU's monitor.
+fn operate(line: &str, dir: &Path) -> Result<()> {
+    let Some(command) = line.strip_prefix("machine: ") else {
+        return Ok(());
+    };
+    let mut panel = UnixStream::connect(dir.join(super::qemu::PANEL))
+        .context("the emulator takes no commands")?;
+    // Its answer to the second command tells that the first is done.
+    panel
+        .write_all(format!("{command}\ninfo status\n").as_bytes())
+        .with_context(|| format!("the emulator does not take `{command}`"))?;
+    let mut answer = BufReader::new(panel).split(b'\n').map_while(Result::ok);
+    let done = |line: Vec<u8>| String::from_utf8_lossy(&line).contains("VM status");
+    anyhow::ensure!(answer.any(done), "no answer to `{command}`");
+    Ok(())
 }
 
 /// Lines of a cell's console also go to a file of their own.
