@@ -6,6 +6,7 @@
 #define LSR (UART + 5)
 #define HAS_DATA 1
 #define TRAMPOLINE 0x10000UL
+#define LEVEL_3 0xa000UL
 #define LEVEL_2 0xb000UL
 #define ICR 0x830
 #define EOI 0x80b
@@ -45,6 +46,7 @@ uint64_t stack_tops[CPUS] = {
 static struct tss tss[CPUS] __attribute__((aligned(16)));
 static struct gate idt[256] __attribute__((aligned(16)));
 static uint64_t top_table[512] __attribute__((aligned(4096)));
+static uint64_t high_table[512] __attribute__((aligned(4096)));
 static volatile bool other_is_up;
 
 void *memset(void *at, int value, size_t size)
@@ -278,6 +280,17 @@ void map_top(uint64_t physical)
 		top_table[page] = (0xffe00000ULL + page * 4096) | 7;
 	top_table[511] = physical | 7;
 	level_2[2047] = (uint64_t)top_table | 7;
+	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
+}
+
+void map_high(uint64_t at)
+{
+	uint64_t *level_3 = (uint64_t *)LEVEL_3;
+	uint64_t start = at & ~0x3fffffffUL;
+
+	for (unsigned int page = 0; page < 512; page++)
+		high_table[page] = (start + page * 0x200000UL) | 0x83;
+	level_3[at >> 30 & 511] = (uint64_t)high_table | 3;
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
 }
 

@@ -53,6 +53,8 @@ uint32_t real_mode_outcome(void);
 void open_to_ring_3(void);
 /* Maps the last page below 4 GiB to the page at `physical`. */
 void map_top(uint64_t physical);
+/* Maps the GiB around `at`, which is above 4 GiB, to itself. */
+void map_high(uint64_t at);
 /* Puts `target` behind `vector`, on an interrupt stack of its own if `own`. */
 void set_gate(unsigned int vector, void *target, bool own);
 

@@ -51,7 +51,10 @@ pub(crate) fn root(
     for folder in ["lib/modules", "scenario", "etc", CELLS] {
         image.dir(folder)?;
     }
-    image.file("lib.sh", &read(&paths.repo("ci/root/lib.sh"))?, Mode::Plain)?;
+    for words in ["lib.sh", "attacks.sh"] {
+        let content = read(&paths.repo(&format!("ci/root/{words}")))?;
+        image.file(words, &content, Mode::Plain)?;
+    }
     image.file("bin/io", &read(&paths.repo(cell::IO))?, Mode::Run)?;
     add_modules(&mut image, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
