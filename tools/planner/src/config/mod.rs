@@ -125,6 +125,8 @@ pub struct PciWish {
     pub namespace_size: Option<u64>,
     /// What keeps its DMA in the slice.
     pub isolation: Isolation,
+    /// What clears it before its next owner gets it.
+    pub reset: Reset,
 }
 
 /// How a slice names a PCI function.
@@ -181,7 +183,7 @@ impl<'de> Deserialize<'de> for Mac {
     }
 }
 
-pub use raw::{Isolation, OnFailure, OnReboot, Policy};
+pub use raw::{Isolation, OnFailure, OnReboot, Policy, Reset};
 
 impl Slice {
     /// The place of a key such as `cpus.count` or `pci.0.sriov.vf`; of what is

@@ -162,6 +162,9 @@ pub struct Pci {
     /// What keeps the function's DMA inside the slice.
     #[serde(default)]
     pub isolation: Isolation,
+    /// What clears the function between two owners.
+    #[serde(default)]
+    pub reset: Reset,
 }
 
 /// A virtual function.
@@ -183,6 +186,19 @@ pub enum Isolation {
     Iommu,
     /// Nothing: the function can reach all memory, and so can whoever drives
     /// it. `cellctl list` shows such cells.
+    None,
+}
+
+/// What clears a function before its next owner gets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// Its own reset: function-level (PCI Express or advanced features), or a
+    /// trip to D3hot that loses its state. A function without is refused.
+    #[default]
+    Function,
+    /// Nothing, if it has no reset: its next owner gets it as the last one left it,
+    /// and may find data of that one in it, or be harmed by what was begun.
     None,
 }
 

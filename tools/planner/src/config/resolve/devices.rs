@@ -104,6 +104,7 @@ impl Read {
             namespace: raw.namespace,
             namespace_size: namespace_size?,
             isolation: raw.isolation,
+            reset: raw.reset,
         })
     }
 

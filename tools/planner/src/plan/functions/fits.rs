@@ -1,11 +1,10 @@
 //! Whether a function can work in a cell at all.
 
 use super::Wish;
-use crate::config::{Isolation, Which};
+use crate::config::{Isolation, Reset, Which};
 use crate::host::{Bar, Function};
 use crate::pci::Address;
 use crate::plan::pool::Pool;
-use crate::report::Finding;
 
 /// Looks at isolation, windows, and
 /// what else the slice asks of it.
@@ -25,18 +24,7 @@ pub(super) fn fits(
     reserved(pool, wish, function.address, &message, key);
     windows(pool, wish, address, bars, &message, key);
     suits(pool, wish, function);
-    if function.reset.is_empty()
-        && wish.key != "console.pci"
-        && matches!(wish.pci.which, Which::Address(_))
-    {
-        let place = wish.slice.place(&format!("{}.{key}", wish.key));
-        pool.report.push(
-            Finding::warning(format!("{address} cannot be reset"))
-                .at(place)
-                .because("the next owner gets it as the last one left it")
-                .help("give it only to cells that may see each other's data"),
-        );
-    }
+    resets(pool, wish, function, &message, key);
     (pool.errors == before).then_some(())
 }
 
@@ -48,6 +36,22 @@ fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &s
             "turn VT-d or AMD-Vi on in the firmware's setup, or write `isolation = \"none\"`";
         wish.wrong(pool, key, message.to_owned(), cause, help);
     }
+}
+
+/// Whether the function can be cleared between two owners. Every virtual function
+/// can (PCI Express, "Function Level Reset").
+fn resets(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function, message: &str, key: &str) {
+    /// Resets of one function alone, as Linux names them, that the monitor uses.
+    const OWN: [&str; 3] = ["flr", "af_flr", "pm"];
+    let is_vf = matches!(wish.pci.which, Which::Vf { .. }) || function.pf.is_some();
+    let has_own = function.reset.iter().any(|r| OWN.contains(&r.as_str()));
+    if is_vf || has_own || wish.pci.reset == Reset::None {
+        return;
+    }
+    let cause = "it has no reset of its own: its next owner would get it as this slice leaves it";
+    let help = "name another function; or write `reset = \"none\"` if all who get it may see \
+                each other's data";
+    wish.wrong(pool, key, message.to_owned(), cause, help);
 }
 
 /// Whether the firmware leaves the function alone. In a cell it could not reach

@@ -7,7 +7,7 @@ pub(super) use groups::{check_groups, check_macs, check_namespaces};
 
 use super::AssignedFunction;
 use super::pool::{Owner, Pool};
-use crate::config::{Console, Isolation, PciWish, Slice, Which};
+use crate::config::{Console, Isolation, PciWish, Reset, Slice, Which};
 use crate::host::{Function, Sriov};
 use crate::pci::Address;
 use crate::words::count;
@@ -65,6 +65,8 @@ fn wishes<'s>(slice: &'s Slice, pool: &Pool<'_>) -> Vec<Wish<'s>> {
                 namespace: None,
                 namespace_size: None,
                 isolation,
+                // What it holds is the text of a console.
+                reset: Reset::None,
             },
         });
     }
