@@ -4,11 +4,11 @@
 //! Machines have 16 CPUs, 4 functions per CPU and a slice for every 4 CPUs;
 //! the largest has 1,024 CPUs in 64 nodes, 4,096 functions and 256 slices.
 
+use cellvisor_abi::Bdf;
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::host::{
     Bar, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space, Sriov, VERSION, Window,
 };
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::report::Report;
 use cellvisor_planner::{check, draw, plan};
 use std::fmt::Write;
@@ -129,7 +129,7 @@ fn function(segment: u16, device: u8, node: u32, start: u64) -> Function {
         wide: true,
     };
     Function {
-        address: Address::new(segment, 1 + device, 0),
+        address: Bdf::new(segment, 1 + device, 0),
         vendor: 0x8086,
         device: 0x1572,
         class: 0x02_0000,

@@ -13,7 +13,6 @@ pub mod config;
 pub mod draw;
 pub mod host;
 pub mod list;
-pub mod pci;
 pub mod plan;
 pub mod report;
 pub mod size;

@@ -12,7 +12,7 @@ const SHIFTS: Shifts = Shifts {
     package: 4,
 };
 
-fn address(text: &str) -> cellvisor_planner::pci::Address {
+fn address(text: &str) -> cellvisor_abi::Bdf {
     text.parse().expect("an address")
 }
 

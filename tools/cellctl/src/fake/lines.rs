@@ -5,8 +5,8 @@ use super::pci::CARD;
 use crate::error::Result;
 use crate::functions::{Around, Needed};
 use crate::pci::{Line, Lines, Pci, Pin};
+use cellvisor_abi::Bdf;
 use cellvisor_planner::host::IoApic;
-use cellvisor_planner::pci::Address;
 
 /// The I/O APIC.
 pub(crate) const IO_APIC: IoApic = IoApic {
@@ -36,18 +36,18 @@ pub(crate) fn line(users: &[&str]) -> Line {
 }
 
 impl Lines for Fake {
-    fn pin(&self, function: Address) -> Result<Option<Pin>> {
+    fn pin(&self, function: Bdf) -> Result<Option<Pin>> {
         let pin = self.now.borrow().functions.pin;
         Ok(pin.filter(|_| function == CARD))
     }
 
-    fn enabled(&self, function: Address) -> Result<u64> {
+    fn enabled(&self, function: Bdf) -> Result<u64> {
         let now = self.now.borrow();
         let enabled = now.functions.enabled.contains(&function);
         Ok(u64::from(enabled))
     }
 
-    fn set_enabled(&self, function: Address, on: bool) -> Result<()> {
+    fn set_enabled(&self, function: Bdf, on: bool) -> Result<()> {
         let driver = self.binding(function)?.expect("exists").driver;
         assert_eq!(driver, None, "Linux refuses it to others");
         self.change("enable")?;
@@ -59,7 +59,7 @@ impl Lines for Fake {
         Ok(())
     }
 
-    fn line(&self, function: Address) -> Result<Option<Line>> {
+    fn line(&self, function: Bdf) -> Result<Option<Line>> {
         assert_eq!(self.enabled(function)?, 1, "Linux routes it then");
         Ok(self.now.borrow().functions.line.clone())
     }

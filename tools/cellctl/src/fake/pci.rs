@@ -8,19 +8,19 @@ use super::{Fake, record};
 use crate::error::{Error, Result};
 use crate::pci::{Acs, Admin, Binding, Line, Pci, Pin, Port, Vfs};
 use crate::state::{CellFunction, CellRecord};
+use cellvisor_abi::Bdf;
 use cellvisor_abi::plan::Function;
 use cellvisor_planner::config::{Isolation, Mac};
 use cellvisor_planner::host::{Bar, Space};
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::AssignedFunction;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) const NIC: Address = Address::from_number(0x0100);
-pub(crate) const DISK: Address = Address::from_number(0x0200);
-pub(crate) const CARD: Address = Address::from_number(0x0300);
+pub(crate) const NIC: Bdf = Bdf::from_number(0x0100);
+pub(crate) const DISK: Bdf = Bdf::from_number(0x0200);
+pub(crate) const CARD: Bdf = Bdf::from_number(0x0300);
 
 /// The port above them all.
-pub(crate) const PORT: Address = Address::from_number(0x0008);
+pub(crate) const PORT: Bdf = Bdf::from_number(0x0008);
 
 /// Controller ids: that of the disk's PF; VF *n* has *n* + 1.
 const PRIMARY: u16 = 0;
@@ -36,8 +36,8 @@ const BLOCK: u8 = 9;
 /// All that steps change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Functions {
-    pub(crate) bindings: BTreeMap<Address, Binding>,
-    pub(crate) vfs: BTreeMap<Address, (u16, bool)>,
+    pub(crate) bindings: BTreeMap<Bdf, Binding>,
+    pub(crate) vfs: BTreeMap<Bdf, (u16, bool)>,
     pub(crate) link: bool,
     pub(crate) ports: BTreeMap<u16, Port>,
     /// What the primary controller has, and what it will have after a reset.
@@ -57,7 +57,7 @@ pub(crate) struct Functions {
     /// How the port keeps its peers apart.
     pub(crate) acs: u16,
     /// Functions that are enabled without a driver.
-    pub(crate) enabled: BTreeSet<Address>,
+    pub(crate) enabled: BTreeSet<Bdf>,
     /// The line of the function without VFs.
     pub(crate) line: Option<Line>,
     /// The card's interrupt pin.
@@ -94,14 +94,14 @@ impl Default for Functions {
 }
 
 /// VF `number` of a PF.
-pub(crate) fn vf(pf: Address, number: u16) -> Address {
+pub(crate) fn vf(pf: Bdf, number: u16) -> Bdf {
     pf.offset(0x80 + u32::from(number)).expect("on the bus")
 }
 
 /// The record of a cell that has this VF of both PFs, with a namespace.
 pub(crate) fn record_with_vfs(name: &str, number: u16, namespace: u32) -> CellRecord {
     let mut record = record(name);
-    let function = |pf: Address| AssignedFunction {
+    let function = |pf: Bdf| AssignedFunction {
         address: vf(pf, number),
         pf: Some(pf),
         vf: Some(number),
@@ -123,7 +123,7 @@ pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
     CellFunction {
         plan: Function {
             bdf: function.address,
-            guest: Address::from_number(8),
+            guest: Bdf::from_number(8),
             pf: function.pf,
             bar_sizes: [0; 6],
             unprotected: false,
@@ -136,16 +136,16 @@ pub(crate) fn planned(function: &AssignedFunction) -> CellFunction {
 }
 
 impl Pci for Fake {
-    fn class(&self, function: Address) -> Result<u32> {
+    fn class(&self, function: Bdf) -> Result<u32> {
         Ok(if function == DISK { 0x0108 } else { 0x0200 })
     }
 
-    fn vfs(&self, pf: Address) -> Result<Vfs> {
+    fn vfs(&self, pf: Bdf) -> Result<Vfs> {
         let (number, autoprobe) = self.now.borrow().functions.vfs[&pf];
         Ok(Vfs { number, autoprobe })
     }
 
-    fn set_vfs(&self, pf: Address, number: u16) -> Result<()> {
+    fn set_vfs(&self, pf: Bdf, number: u16) -> Result<()> {
         self.change("VFs")?;
         let mut now = self.now.borrow_mut();
         let now = &mut now.functions;
@@ -172,19 +172,19 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()> {
+    fn set_autoprobe(&self, pf: Bdf, on: bool) -> Result<()> {
         self.change("autoprobe")?;
         let mut now = self.now.borrow_mut();
         now.functions.vfs.get_mut(&pf).expect("a PF").1 = on;
         Ok(())
     }
 
-    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>> {
+    fn vf(&self, pf: Bdf, number: u16) -> Result<Option<Bdf>> {
         let exists = number < self.now.borrow().functions.vfs[&pf].0;
         Ok(exists.then(|| vf(pf, number)))
     }
 
-    fn bars(&self, function: Address) -> Result<Vec<Bar>> {
+    fn bars(&self, function: Bdf) -> Result<Vec<Bar>> {
         let bar = |index, space, start, size| Bar {
             index,
             space,
@@ -201,11 +201,11 @@ impl Pci for Fake {
         })
     }
 
-    fn binding(&self, function: Address) -> Result<Option<Binding>> {
+    fn binding(&self, function: Bdf) -> Result<Option<Binding>> {
         Ok(self.now.borrow().functions.bindings.get(&function).cloned())
     }
 
-    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()> {
+    fn set_wanted(&self, function: Bdf, driver: Option<&str>) -> Result<()> {
         self.change("driver override")?;
         let mut now = self.now.borrow_mut();
         let binding = now.functions.bindings.get_mut(&function).expect("exists");
@@ -213,7 +213,7 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn unbind(&self, function: Address, driver: &str) -> Result<()> {
+    fn unbind(&self, function: Bdf, driver: &str) -> Result<()> {
         self.change("unbind")?;
         let mut now = self.now.borrow_mut();
         let binding = now.functions.bindings.get_mut(&function).expect("exists");
@@ -221,7 +221,7 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn bind(&self, function: Address, driver: &str) -> Result<()> {
+    fn bind(&self, function: Bdf, driver: &str) -> Result<()> {
         self.change("bind")?;
         let mut now = self.now.borrow_mut();
         let binding = now.functions.bindings.get_mut(&function).expect("exists");
@@ -230,7 +230,7 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn reset(&self, function: Address) -> Result<()> {
+    fn reset(&self, function: Bdf) -> Result<()> {
         self.change("reset")?;
         let mut now = self.now.borrow_mut();
         assert!((function, now.functions.vfs[&DISK].0) == (DISK, 0));
@@ -238,38 +238,38 @@ impl Pci for Fake {
         Ok(())
     }
 
-    fn acs(&self, function: Address) -> Result<Option<Acs>> {
+    fn acs(&self, function: Bdf) -> Result<Option<Acs>> {
         let on = self.now.borrow().functions.acs;
         Ok((function == PORT).then_some(Acs { can: 0xff, on }))
     }
 
-    fn set_acs(&self, _: Address, on: u16) -> Result<()> {
+    fn set_acs(&self, _: Bdf, on: u16) -> Result<()> {
         self.change("ACS")?;
         self.now.borrow_mut().functions.acs = on;
         Ok(())
     }
 
-    fn link(&self, function: Address) -> Result<Option<bool>> {
+    fn link(&self, function: Bdf) -> Result<Option<bool>> {
         Ok((function == NIC).then_some(self.now.borrow().functions.link))
     }
 
-    fn set_link(&self, _: Address, up: bool) -> Result<()> {
+    fn set_link(&self, _: Bdf, up: bool) -> Result<()> {
         self.change("link")?;
         self.now.borrow_mut().functions.link = up;
         Ok(())
     }
 
-    fn port(&self, _: Address, vf: u16) -> Result<Port> {
+    fn port(&self, _: Bdf, vf: u16) -> Result<Port> {
         Ok(self.now.borrow().functions.ports[&vf])
     }
 
-    fn set_port(&self, _: Address, vf: u16, port: Port) -> Result<()> {
+    fn set_port(&self, _: Bdf, vf: u16, port: Port) -> Result<()> {
         self.change("port")?;
         self.now.borrow_mut().functions.ports.insert(vf, port);
         Ok(())
     }
 
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32> {
+    fn admin(&self, controller: Bdf, command: &Admin, data: &mut [u8]) -> Result<u32> {
         assert_eq!(controller, DISK);
         if command.opcode != 6 {
             self.change("NVMe")?;
@@ -278,11 +278,11 @@ impl Pci for Fake {
         self.command(command, data).ok_or_else(refused)
     }
 
-    fn namespace_in_use(&self, _: Address, namespace: u32) -> Result<bool> {
+    fn namespace_in_use(&self, _: Bdf, namespace: u32) -> Result<bool> {
         Ok(self.now.borrow().functions.mounted == namespace)
     }
 
-    fn user_of_disks(&self, function: Address) -> Option<String> {
+    fn user_of_disks(&self, function: Bdf) -> Option<String> {
         let user = self.now.borrow().functions.user.clone();
         user.filter(|_| function == CARD)
     }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::journal::Step;
 use crate::pci::{Binding, Pci};
 use crate::state::CellJournal;
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 /// The only driver that may have a cell's function: there is none of that name.
@@ -26,7 +26,7 @@ pub(super) fn is_held(binding: &Binding) -> bool {
 }
 
 /// Takes a function off its driver, and lets no other have it.
-pub(super) fn take(journal: &mut CellJournal<'_>, function: Address) -> Result<()> {
+pub(super) fn take(journal: &mut CellJournal<'_>, function: Bdf) -> Result<()> {
     let pci = journal.machine().pci;
     if let Some(user) = pci.user_of_disks(function) {
         return Err(Error::new(
@@ -54,7 +54,7 @@ pub(super) fn take(journal: &mut CellJournal<'_>, function: Address) -> Result<(
 }
 
 /// Gives a function back to the driver that it had.
-pub(super) fn undo(pci: &dyn Pci, function: Address, before: &Before) -> Result<()> {
+pub(super) fn undo(pci: &dyn Pci, function: Bdf, before: &Before) -> Result<()> {
     let Some(now) = pci.binding(function)? else {
         return Ok(());
     };

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::journal::Step;
 use crate::pci::{Line, Pci, Pin};
 use crate::state::{CellJournal, CellRecord};
+use cellvisor_abi::Bdf;
 use cellvisor_abi::plan::{WIRE_GSIS, Wire};
 use cellvisor_planner::host::IoApic;
-use cellvisor_planner::pci::Address;
 
 /// Chips' names: one whose interrupts a unit remaps, and one whose are not.
 const REMAPPED: &str = "IR-IO-APIC";
@@ -50,7 +50,7 @@ pub(super) fn take(
 }
 
 /// Has Linux route the function's interrupt.
-fn enable(journal: &mut CellJournal<'_>, function: Address) -> Result<()> {
+fn enable(journal: &mut CellJournal<'_>, function: Bdf) -> Result<()> {
     let pci = journal.machine().pci;
     let before = pci.enabled(function)?;
     let step = Step::Enabled { function, before };
@@ -63,7 +63,7 @@ fn enable(journal: &mut CellJournal<'_>, function: Address) -> Result<()> {
 }
 
 /// Takes back what [`enable`] did.
-pub(super) fn undo(pci: &dyn Pci, function: Address, before: u64) -> Result<()> {
+pub(super) fn undo(pci: &dyn Pci, function: Bdf, before: u64) -> Result<()> {
     let binding = pci.binding(function)?;
     if binding.is_some_and(|b| b.driver.is_none()) && pci.enabled(function)? > before {
         return pci.set_enabled(function, false);

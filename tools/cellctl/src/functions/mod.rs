@@ -20,9 +20,9 @@ use crate::error::{Error, Result};
 use crate::journal::{Entry, Machine, Step};
 use crate::pci::{Pci, Port};
 use crate::state::{CellJournal, CellRecord, PortRange};
+use cellvisor_abi::Bdf;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_planner::host::{Bar, IoApic, Space};
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{AssignedFunction, CellAssignment};
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ const NETWORK: u32 = 0x02;
 const NVME: u32 = 0x0108;
 
 /// VFs that are needed of each PF.
-pub(crate) type Needed = BTreeMap<Address, u16>;
+pub(crate) type Needed = BTreeMap<Bdf, u16>;
 
 /// What functions are taken by, beside the cell's own record.
 #[derive(Clone, Copy)]
@@ -119,7 +119,7 @@ pub(crate) fn undo(machine: Machine<'_>, step: &Step) -> Result<()> {
 }
 
 /// What a PF was before the first of the cells that have VFs of it.
-fn inherited(others: &[CellRecord], pf: Address) -> Option<PfBefore> {
+fn inherited(others: &[CellRecord], pf: Bdf) -> Option<PfBefore> {
     let steps = others.iter().flat_map(|c| &c.steps);
     steps
         .map(|Entry { step, .. }| step)
@@ -133,7 +133,7 @@ fn inherited(others: &[CellRecord], pf: Address) -> Option<PfBefore> {
 fn port(
     journal: &mut CellJournal<'_>,
     function: &AssignedFunction,
-    pf: Address,
+    pf: Bdf,
     vf: u16,
 ) -> Result<()> {
     if function.mac.is_none() && function.vlan.is_none() {
@@ -156,7 +156,7 @@ fn port(
 }
 
 /// The card may count its VFs otherwise than it said before they existed.
-fn check_address(pci: &dyn Pci, function: &AssignedFunction, pf: Address, vf: u16) -> Result<()> {
+fn check_address(pci: &dyn Pci, function: &AssignedFunction, pf: Bdf, vf: u16) -> Result<()> {
     let found = pci.vf(pf, vf)?;
     if found == Some(function.address) {
         return Ok(());
@@ -170,7 +170,7 @@ fn check_address(pci: &dyn Pci, function: &AssignedFunction, pf: Address, vf: u1
 }
 
 /// The refusal of a BAR.
-fn bad_bar(function: Address, bar: &Bar, why: &str) -> Error {
+fn bad_bar(function: Bdf, bar: &Bar, why: &str) -> Error {
     Error::new(
         format!("cannot give {function} to a cell"),
         format!(
@@ -182,7 +182,7 @@ fn bad_bar(function: Address, bar: &Bar, why: &str) -> Error {
 }
 
 /// Binary logarithms of the sizes of six BARs.
-fn bar_sizes(function: Address, bars: &[Bar]) -> Result<[u8; 6]> {
+fn bar_sizes(function: Bdf, bars: &[Bar]) -> Result<[u8; 6]> {
     let mut sizes = [0; 6];
     for bar in bars {
         if !bar.size.is_power_of_two() {
@@ -203,7 +203,7 @@ fn bar_sizes(function: Address, bars: &[Bar]) -> Result<[u8; 6]> {
 }
 
 /// The I/O ports among the BARs.
-fn ports(function: Address, bars: &[Bar]) -> Result<Vec<PortRange>> {
+fn ports(function: Bdf, bars: &[Bar]) -> Result<Vec<PortRange>> {
     let io = bars.iter().filter(|b| b.space == Space::Io);
     io.map(|bar| {
         let first = u16::try_from(bar.start).ok();

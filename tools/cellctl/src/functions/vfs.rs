@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::journal::Step;
 use crate::pci::Pci;
 use crate::state::CellJournal;
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 /// A PF before cells had VFs of it.
@@ -24,7 +24,7 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    fn read(pci: &dyn Pci, pf: Address) -> Result<Self> {
+    fn read(pci: &dyn Pci, pf: Bdf) -> Result<Self> {
         let vfs = pci.vfs(pf)?;
         Ok(Self {
             vfs: vfs.number,
@@ -42,7 +42,7 @@ impl Before {
 /// what it was before other cells.
 pub(super) fn take(
     journal: &mut CellJournal<'_>,
-    pf: Address,
+    pf: Bdf,
     number: u16,
     inherited: Option<Before>,
 ) -> Result<()> {
@@ -63,7 +63,7 @@ pub(super) fn take(
     })
 }
 
-fn set_up(pci: &dyn Pci, pf: Address, now: &Before, number: u16) -> Result<()> {
+fn set_up(pci: &dyn Pci, pf: Bdf, now: &Before, number: u16) -> Result<()> {
     if now.vfs < number {
         if now.vfs > 0 {
             pci.set_vfs(pf, 0)?;
@@ -82,7 +82,7 @@ fn set_up(pci: &dyn Pci, pf: Address, now: &Before, number: u16) -> Result<()> {
 }
 
 /// The first VF that somebody uses, and who.
-fn user(pci: &dyn Pci, pf: Address, vfs: u16) -> Result<Option<(Address, String)>> {
+fn user(pci: &dyn Pci, pf: Bdf, vfs: u16) -> Result<Option<(Bdf, String)>> {
     for vf in 0..vfs {
         let Some(address) = pci.vf(pf, vf)? else {
             continue;
@@ -99,7 +99,7 @@ fn user(pci: &dyn Pci, pf: Address, vfs: u16) -> Result<Option<(Address, String)
 }
 
 /// The number of VFs changes by way of none at all, which nobody may notice.
-fn refuse_users(pci: &dyn Pci, pf: Address, vfs: u16, number: u16) -> Result<()> {
+fn refuse_users(pci: &dyn Pci, pf: Bdf, vfs: u16, number: u16) -> Result<()> {
     let Some((address, who)) = user(pci, pf, vfs)? else {
         return Ok(());
     };
@@ -115,7 +115,7 @@ fn refuse_users(pci: &dyn Pci, pf: Address, vfs: u16, number: u16) -> Result<()>
 
 /// Brings a PF back to what it was, unless other cells have VFs of it: the last
 /// of them does it.
-pub(super) fn undo(pci: &dyn Pci, pf: Address, before: &Before) -> Result<()> {
+pub(super) fn undo(pci: &dyn Pci, pf: Bdf, before: &Before) -> Result<()> {
     let now = Before::read(pci, pf)?;
     for vf in 0..now.vfs {
         let address = pci.vf(pf, vf)?;

@@ -3,8 +3,8 @@
 use crate::functions::{self, Fresh, Namespace, PfBefore, Secondary};
 use crate::linux::Node;
 use crate::pci::Port;
+use cellvisor_abi::Bdf;
 use cellvisor_abi::call::CellId;
-use cellvisor_planner::pci::Address;
 use serde::{Deserialize, Serialize};
 
 /// One change of the machine.
@@ -47,14 +47,14 @@ pub(crate) enum Step {
     /// Virtual functions were made, and their physical function made ready.
     Vfs {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// What it was before the first cell had one of them.
         before: PfBefore,
     },
     /// MAC address or VLAN of a network card's VF were set.
     Port {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// The number of the virtual one.
         vf: u16,
         /// What they were.
@@ -63,7 +63,7 @@ pub(crate) enum Step {
     /// An NVMe controller's VF got resources, and was brought online.
     Secondary {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// The number of the virtual one.
         vf: u16,
         /// What it was.
@@ -72,35 +72,35 @@ pub(crate) enum Step {
     /// A namespace was made for a cell.
     NewNamespace {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// The namespace, and those before it.
         fresh: Fresh,
     },
     /// An NVMe controller's VF got a namespace.
     Namespace {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// What was attached to what.
         before: Namespace,
     },
     /// Linux's driver let go of a function.
     Driver {
         /// The function.
-        function: Address,
+        function: Bdf,
         /// The driver that it had.
         before: functions::Driver,
     },
     /// Linux enabled a function without driver, which routes its interrupt.
     Enabled {
         /// The function.
-        function: Address,
+        function: Bdf,
         /// How many had it enabled.
         before: u64,
     },
     /// A port or device was told to keep apart what is behind it.
     Acs {
         /// The port or the device's function.
-        function: Address,
+        function: Bdf,
         /// What it was told before.
         before: u16,
     },

@@ -3,8 +3,8 @@
 use super::sysfs::{read, write};
 use crate::error::{Error, Result};
 use crate::linux::{Sysfs, read_number};
+use cellvisor_abi::Bdf;
 use cellvisor_planner::host::live;
-use cellvisor_planner::pci::Address;
 use std::fs;
 
 /// Where configuration space tells the interrupt pin, and the capabilities of
@@ -18,15 +18,15 @@ const NONE: [u32; 2] = [0, 255];
 /// What Linux can be asked for about lines, or in tests a stand-in.
 pub(crate) trait Lines {
     /// The interrupt pin of a function, if its driver may need it.
-    fn pin(&self, function: Address) -> Result<Option<Pin>>;
+    fn pin(&self, function: Bdf) -> Result<Option<Pin>>;
     /// How many have enabled a function.
-    fn enabled(&self, function: Address) -> Result<u64>;
+    fn enabled(&self, function: Bdf) -> Result<u64>;
     /// Enables a function without driver, so that Linux routes its interrupt; or
     /// takes that back.
-    fn set_enabled(&self, function: Address, on: bool) -> Result<()>;
+    fn set_enabled(&self, function: Bdf, on: bool) -> Result<()>;
     /// Where the interrupt of an enabled function arrives; `None` if Linux has
     /// not routed it.
-    fn line(&self, function: Address) -> Result<Option<Line>>;
+    fn line(&self, function: Bdf) -> Result<Option<Line>>;
 }
 
 /// What an interrupt pin is to its function.
@@ -53,7 +53,7 @@ pub(crate) struct Line {
 }
 
 impl Lines for Sysfs {
-    fn pin(&self, function: Address) -> Result<Option<Pin>> {
+    fn pin(&self, function: Bdf) -> Result<Option<Pin>> {
         let path = self.function(function, "config");
         let config =
             fs::read(&path).map_err(|e| Error::file("cannot read", &path, &e, "run as root"))?;
@@ -67,16 +67,16 @@ impl Lines for Sysfs {
         })
     }
 
-    fn enabled(&self, function: Address) -> Result<u64> {
+    fn enabled(&self, function: Bdf) -> Result<u64> {
         read_number(&self.function(function, "enable"))
     }
 
-    fn set_enabled(&self, function: Address, on: bool) -> Result<()> {
+    fn set_enabled(&self, function: Bdf, on: bool) -> Result<()> {
         let path = self.function(function, "enable");
         write(&path, if on { "1" } else { "0" })
     }
 
-    fn line(&self, function: Address) -> Result<Option<Line>> {
+    fn line(&self, function: Bdf) -> Result<Option<Line>> {
         let irq = read_number(&self.function(function, "irq"))?;
         let irq = u32::try_from(irq).unwrap_or_default();
         let folder = self.path(&format!("sys/kernel/irq/{irq}"));
@@ -99,7 +99,7 @@ impl Lines for Sysfs {
 mod tests {
     use super::*;
 
-    const CARD: Address = Address::from_number(0x0028);
+    const CARD: Bdf = Bdf::from_number(0x0028);
 
     /// A machine with one function that has this configuration space, routed to
     /// interrupt 22.

@@ -8,56 +8,56 @@ mod sysfs;
 mod users;
 
 use crate::error::Result;
+use cellvisor_abi::Bdf;
 use cellvisor_planner::host::Bar;
-use cellvisor_planner::pci::Address;
 pub(crate) use lines::{Line, Lines, Pin};
 use serde::{Deserialize, Serialize};
 
 /// What Linux and the functions can be asked for, or in tests a stand-in.
 pub(crate) trait Pci: Lines {
     /// Base class and subclass of a function.
-    fn class(&self, function: Address) -> Result<u32>;
+    fn class(&self, function: Bdf) -> Result<u32>;
     /// The VFs of a PF.
-    fn vfs(&self, pf: Address) -> Result<Vfs>;
+    fn vfs(&self, pf: Bdf) -> Result<Vfs>;
     /// Makes this many VFs; Linux goes from one number to another by way of 0.
-    fn set_vfs(&self, pf: Address, number: u16) -> Result<()>;
+    fn set_vfs(&self, pf: Bdf, number: u16) -> Result<()>;
     /// Whether Linux looks for drivers of VFs that are made.
-    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()>;
+    fn set_autoprobe(&self, pf: Bdf, on: bool) -> Result<()>;
     /// Address of a VF; `None` if it does not exist.
-    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>>;
+    fn vf(&self, pf: Bdf, number: u16) -> Result<Option<Bdf>>;
     /// BARs of a function.
-    fn bars(&self, function: Address) -> Result<Vec<Bar>>;
+    fn bars(&self, function: Bdf) -> Result<Vec<Bar>>;
     /// Who drives a function; `None` if it does not exist.
-    fn binding(&self, function: Address) -> Result<Option<Binding>>;
+    fn binding(&self, function: Bdf) -> Result<Option<Binding>>;
     /// Lets only this driver have the function; `None`: whichever fits.
-    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()>;
+    fn set_wanted(&self, function: Bdf, driver: Option<&str>) -> Result<()>;
     /// Takes the driver off.
-    fn unbind(&self, function: Address, driver: &str) -> Result<()>;
+    fn unbind(&self, function: Bdf, driver: &str) -> Result<()>;
     /// Puts the driver on.
-    fn bind(&self, function: Address, driver: &str) -> Result<()>;
+    fn bind(&self, function: Bdf, driver: &str) -> Result<()>;
     /// Resets a function that keeps its driver, and waits until it works again.
-    fn reset(&self, function: Address) -> Result<()>;
+    fn reset(&self, function: Bdf) -> Result<()>;
     /// How a port or device keeps its peers apart; `None` if it cannot.
-    fn acs(&self, function: Address) -> Result<Option<Acs>>;
+    fn acs(&self, function: Bdf) -> Result<Option<Acs>>;
     /// Sets [`Acs::on`].
-    fn set_acs(&self, function: Address, on: u16) -> Result<()>;
+    fn set_acs(&self, function: Bdf, on: u16) -> Result<()>;
     /// Whether the network interface of a function is up; `None` without one.
-    fn link(&self, function: Address) -> Result<Option<bool>>;
+    fn link(&self, function: Bdf) -> Result<Option<bool>>;
     /// Turns the network interface of a function on or off.
-    fn set_link(&self, function: Address, up: bool) -> Result<()>;
+    fn set_link(&self, function: Bdf, up: bool) -> Result<()>;
     /// MAC address and VLAN of a network card's VF.
-    fn port(&self, pf: Address, vf: u16) -> Result<Port>;
+    fn port(&self, pf: Bdf, vf: u16) -> Result<Port>;
     /// Sets what differs from [`Pci::port`].
-    fn set_port(&self, pf: Address, vf: u16, port: Port) -> Result<()>;
+    fn set_port(&self, pf: Bdf, vf: u16, port: Port) -> Result<()>;
     /// Sends an admin command to an NVMe controller, and returns its answer
     /// beside the data.
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32>;
+    fn admin(&self, controller: Bdf, command: &Admin, data: &mut [u8]) -> Result<u32>;
     /// True if Linux uses this namespace of the controller, as a file system's
     /// for instance.
-    fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool>;
+    fn namespace_in_use(&self, controller: Bdf, namespace: u32) -> Result<bool>;
     /// Who of this Linux uses a disk of the function, as a sentence; `None` if
     /// nobody does or it has none.
-    fn user_of_disks(&self, function: Address) -> Option<String>;
+    fn user_of_disks(&self, function: Bdf) -> Option<String>;
 }
 
 /// The VFs of a PF.

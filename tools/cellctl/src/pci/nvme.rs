@@ -5,7 +5,7 @@ use super::sysfs::{names, read};
 use crate::error::{Error, Result};
 use crate::linux::{Sysfs, read_number};
 use crate::raw;
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 impl Sysfs {
     /// Folder of the controller that Linux's driver made of a function.
-    fn controller(&self, function: Address) -> Result<PathBuf> {
+    fn controller(&self, function: Bdf) -> Result<PathBuf> {
         let folder = self.function(function, "nvme");
         let name = names(&folder).into_iter().next().ok_or_else(|| {
             Error::new(
@@ -33,7 +33,7 @@ impl Sysfs {
     }
 
     /// Waits until a function works again after its reset, if it is a controller.
-    pub(super) fn works_again(&self, function: Address) -> Result<()> {
+    pub(super) fn works_again(&self, function: Bdf) -> Result<()> {
         let Ok(controller) = self.controller(function) else {
             return Ok(());
         };
@@ -53,7 +53,7 @@ impl Sysfs {
     /// Sends an admin command, and returns its answer.
     pub(super) fn nvme_admin(
         &self,
-        controller: Address,
+        controller: Bdf,
         command: &Admin,
         data: &mut [u8],
     ) -> Result<u32> {
@@ -79,7 +79,7 @@ impl Sysfs {
     }
 
     /// True if Linux uses this namespace of the controller.
-    pub(super) fn nvme_in_use(&self, controller: Address, namespace: u32) -> Result<bool> {
+    pub(super) fn nvme_in_use(&self, controller: Bdf, namespace: u32) -> Result<bool> {
         let folder = self.controller(controller)?;
         for name in names(&folder) {
             let id = read_number(&folder.join(&name).join("nsid"));

@@ -3,8 +3,8 @@
 use super::{Acs, Admin, Binding, Pci, Port, Vfs, netlink};
 use crate::error::{Error, Result};
 use crate::linux::{Sysfs, read_number};
+use cellvisor_abi::Bdf;
 use cellvisor_planner::host::{Bar, live};
-use cellvisor_planner::pci::Address;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,13 +20,13 @@ const NOBODY: &str = "(null)";
 
 impl Sysfs {
     /// A file of a function.
-    pub(super) fn function(&self, function: Address, file: &str) -> PathBuf {
+    pub(super) fn function(&self, function: Bdf, file: &str) -> PathBuf {
         self.path(&format!("sys/bus/pci/devices/{function}"))
             .join(file)
     }
 
     /// Name and index of a function's network interface.
-    fn interface(&self, function: Address) -> Result<Option<(String, u32)>> {
+    fn interface(&self, function: Bdf) -> Result<Option<(String, u32)>> {
         let folder = self.function(function, "net");
         let Some(name) = names(&folder).into_iter().next() else {
             return Ok(None);
@@ -38,7 +38,7 @@ impl Sysfs {
     }
 
     /// The interface of a PF, which must have one.
-    fn card(&self, pf: Address) -> Result<(String, u32)> {
+    fn card(&self, pf: Bdf) -> Result<(String, u32)> {
         self.interface(pf)?.ok_or_else(|| {
             Error::new(
                 format!("cannot set up the virtual functions of {pf}"),
@@ -50,7 +50,7 @@ impl Sysfs {
 }
 
 impl Pci for Sysfs {
-    fn class(&self, function: Address) -> Result<u32> {
+    fn class(&self, function: Bdf) -> Result<u32> {
         let path = self.function(function, "class");
         let text = read(&path)?;
         u32::from_str_radix(text.trim_start_matches("0x"), 16)
@@ -58,7 +58,7 @@ impl Pci for Sysfs {
             .map_err(|e| Error::internal(&format!("cannot read {}", path.display()), e))
     }
 
-    fn vfs(&self, pf: Address) -> Result<Vfs> {
+    fn vfs(&self, pf: Bdf) -> Result<Vfs> {
         let number = read_number(&self.function(pf, "sriov_numvfs"))?;
         Ok(Vfs {
             number: u16::try_from(number)
@@ -67,19 +67,19 @@ impl Pci for Sysfs {
         })
     }
 
-    fn set_vfs(&self, pf: Address, number: u16) -> Result<()> {
+    fn set_vfs(&self, pf: Bdf, number: u16) -> Result<()> {
         let what = format!("cannot make {number} virtual functions of {pf}");
         let help = "see the end of `dmesg`; the driver of the PF must be loaded, and must allow it";
         fs::write(self.function(pf, "sriov_numvfs"), number.to_string())
             .map_err(|e| Error::new(what, e.to_string(), help))
     }
 
-    fn set_autoprobe(&self, pf: Address, on: bool) -> Result<()> {
+    fn set_autoprobe(&self, pf: Bdf, on: bool) -> Result<()> {
         let path = self.function(pf, "sriov_drivers_autoprobe");
         write(&path, if on { "1" } else { "0" })
     }
 
-    fn vf(&self, pf: Address, number: u16) -> Result<Option<Address>> {
+    fn vf(&self, pf: Bdf, number: u16) -> Result<Option<Bdf>> {
         let link = fs::read_link(self.function(pf, &format!("virtfn{number}")));
         let target = link
             .ok()
@@ -87,11 +87,11 @@ impl Pci for Sysfs {
         Ok(target)
     }
 
-    fn bars(&self, function: Address) -> Result<Vec<Bar>> {
+    fn bars(&self, function: Bdf) -> Result<Vec<Bar>> {
         Ok(live::bars_of(&read(&self.function(function, "resource"))?))
     }
 
-    fn binding(&self, function: Address) -> Result<Option<Binding>> {
+    fn binding(&self, function: Bdf) -> Result<Option<Binding>> {
         if !self.function(function, "").is_dir() {
             return Ok(None);
         }
@@ -104,27 +104,27 @@ impl Pci for Sysfs {
         }))
     }
 
-    fn set_wanted(&self, function: Address, driver: Option<&str>) -> Result<()> {
+    fn set_wanted(&self, function: Bdf, driver: Option<&str>) -> Result<()> {
         let path = self.function(function, "driver_override");
         write(&path, &format!("{}\n", driver.unwrap_or_default()))
     }
 
-    fn unbind(&self, function: Address, driver: &str) -> Result<()> {
+    fn unbind(&self, function: Bdf, driver: &str) -> Result<()> {
         let path = self.path(&format!("sys/bus/pci/drivers/{driver}/unbind"));
         write(&path, &function.to_string())
     }
 
-    fn bind(&self, function: Address, driver: &str) -> Result<()> {
+    fn bind(&self, function: Bdf, driver: &str) -> Result<()> {
         let path = self.path(&format!("sys/bus/pci/drivers/{driver}/bind"));
         write(&path, &function.to_string())
     }
 
-    fn reset(&self, function: Address) -> Result<()> {
+    fn reset(&self, function: Bdf) -> Result<()> {
         write(&self.function(function, "reset"), "1")?;
         self.works_again(function)
     }
 
-    fn acs(&self, function: Address) -> Result<Option<Acs>> {
+    fn acs(&self, function: Bdf) -> Result<Option<Acs>> {
         let path = self.function(function, "config");
         let help = "run this as root";
         let config = fs::read(&path).map_err(|e| Error::file("cannot read", &path, &e, help))?;
@@ -138,7 +138,7 @@ impl Pci for Sysfs {
         Ok(found)
     }
 
-    fn set_acs(&self, function: Address, on: u16) -> Result<()> {
+    fn set_acs(&self, function: Bdf, on: u16) -> Result<()> {
         let path = self.function(function, "config");
         let failed = |e: io::Error| Error::file("cannot write", &path, &e, "run this as root");
         let config = fs::read(&path).map_err(failed)?;
@@ -150,7 +150,7 @@ impl Pci for Sysfs {
             .map_err(failed)
     }
 
-    fn link(&self, function: Address) -> Result<Option<bool>> {
+    fn link(&self, function: Bdf) -> Result<Option<bool>> {
         let Some((name, _)) = self.interface(function)? else {
             return Ok(None);
         };
@@ -161,7 +161,7 @@ impl Pci for Sysfs {
         Ok(Some(flags & 1 != 0))
     }
 
-    fn set_link(&self, function: Address, up: bool) -> Result<()> {
+    fn set_link(&self, function: Bdf, up: bool) -> Result<()> {
         let (name, index) = self.card(function)?;
         let state = if up { "up" } else { "down" };
         netlink::set_link(index, up).map_err(|e| {
@@ -170,7 +170,7 @@ impl Pci for Sysfs {
         })
     }
 
-    fn port(&self, pf: Address, vf: u16) -> Result<Port> {
+    fn port(&self, pf: Bdf, vf: u16) -> Result<Port> {
         let (name, index) = self.card(pf)?;
         netlink::port(index, vf).map_err(|e| {
             let help = "use a driver that can set up VFs";
@@ -179,7 +179,7 @@ impl Pci for Sysfs {
         })
     }
 
-    fn set_port(&self, pf: Address, vf: u16, port: Port) -> Result<()> {
+    fn set_port(&self, pf: Bdf, vf: u16, port: Port) -> Result<()> {
         let (name, index) = self.card(pf)?;
         let now = self.port(pf, vf)?;
         let failed = |what: &str, e: io::Error| {
@@ -200,15 +200,15 @@ impl Pci for Sysfs {
         Ok(())
     }
 
-    fn admin(&self, controller: Address, command: &Admin, data: &mut [u8]) -> Result<u32> {
+    fn admin(&self, controller: Bdf, command: &Admin, data: &mut [u8]) -> Result<u32> {
         self.nvme_admin(controller, command, data)
     }
 
-    fn namespace_in_use(&self, controller: Address, namespace: u32) -> Result<bool> {
+    fn namespace_in_use(&self, controller: Bdf, namespace: u32) -> Result<bool> {
         self.nvme_in_use(controller, namespace)
     }
 
-    fn user_of_disks(&self, function: Address) -> Option<String> {
+    fn user_of_disks(&self, function: Bdf) -> Option<String> {
         self.user_of(function)
     }
 }
@@ -242,8 +242,8 @@ mod tests {
     use cellvisor_planner::host::Space;
     use std::os::unix::fs::symlink;
 
-    const PF: Address = Address::from_number(0x0100);
-    const VF: Address = Address::from_number(0x0180);
+    const PF: Bdf = Bdf::from_number(0x0100);
+    const VF: Bdf = Bdf::from_number(0x0180);
 
     /// A PF with its VF 0, and a driver.
     fn machine() -> (tempfile::TempDir, Sysfs) {
@@ -296,7 +296,7 @@ mod tests {
             wanted: Some("cellvisor".into()),
         };
         assert_eq!(sysfs.binding(VF).expect("reads"), Some(held));
-        assert_eq!(sysfs.binding(Address::from_number(9)).expect("reads"), None);
+        assert_eq!(sysfs.binding(Bdf::from_number(9)).expect("reads"), None);
         assert_eq!(sysfs.link(PF).expect("reads"), None);
     }
 

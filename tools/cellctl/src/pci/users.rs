@@ -6,14 +6,14 @@
 use super::nvme::{busy, disk};
 use super::sysfs::names;
 use crate::linux::Sysfs;
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 impl Sysfs {
     /// Who uses a disk of the function, as a sentence; `None` if nobody does.
-    pub(super) fn user_of(&self, function: Address) -> Option<String> {
+    pub(super) fn user_of(&self, function: Bdf) -> Option<String> {
         let disks = self.disks(function);
         let swaps = fs::read_to_string(self.path("proc/swaps")).unwrap_or_default();
         disks.iter().find_map(|disk| {
@@ -27,7 +27,7 @@ impl Sysfs {
     }
 
     /// Disks and partitions of a function, by name.
-    fn disks(&self, function: Address) -> BTreeSet<String> {
+    fn disks(&self, function: Bdf) -> BTreeSet<String> {
         let class = self.path("sys/class/block");
         let address = function.to_string();
         // Behind several paths, a namespace's disk is no child of its controller.
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    const CONTROLLER: Address = Address::from_number(0x0010);
+    const CONTROLLER: Bdf = Bdf::from_number(0x0010);
     const AT: &str = "sys/devices/pci0000:00/0000:00:02.0";
 
     /// A controller with a disk and a partition, and another's disk.

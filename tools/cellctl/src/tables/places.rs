@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::state::CellFunction;
+use cellvisor_abi::Bdf;
 use cellvisor_abi::plan::{Function, MAX_FUNCTIONS};
 use cellvisor_planner::config::Isolation;
 use cellvisor_planner::host::Host;
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::plan::{AssignedFunction, CellAssignment};
 use std::collections::BTreeMap;
 
@@ -39,14 +39,14 @@ pub(crate) fn places(cell: &CellAssignment, host: &Host) -> Result<Vec<CellFunct
         let (device, second) = (*number % DEVICES + 1, *number / DEVICES);
         let devfn = device << 3 | second;
         *number += 1;
-        let guest = Address::new(root.segment, root.first_bus, devfn);
+        let guest = Bdf::new(root.segment, root.first_bus, devfn);
         found.push(described(function, guest, host));
     }
     Ok(found)
 }
 
 /// One function as the records tell of it.
-fn described(function: &AssignedFunction, guest: Address, host: &Host) -> CellFunction {
+fn described(function: &AssignedFunction, guest: Bdf, host: &Host) -> CellFunction {
     let whose = function.pf.unwrap_or(function.address);
     let what = host.function(whose).map_or("device", |f| f.what());
     let kind = match (function.pf, function.vf) {

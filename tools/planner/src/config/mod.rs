@@ -19,9 +19,9 @@ pub use raw::LinkKind;
 pub use reference::reference;
 pub use source::Source;
 
-use crate::pci::Address;
 use crate::report::{Finding, Place, Report};
 use crate::text;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ pub enum Console {
     /// A legacy UART: its first I/O port.
     UartPort(u16),
     /// A UART on PCI.
-    UartPci(Address),
+    UartPci(Bdf),
 }
 
 /// A PCI function that a slice wants.
@@ -134,11 +134,11 @@ pub struct PciWish {
 #[serde(rename_all = "kebab-case")]
 pub enum Which {
     /// By its address.
-    Address(Address),
+    Address(Bdf),
     /// A virtual function of a physical one; `None`: the first that is free.
     Vf {
         /// The physical function.
-        pf: Address,
+        pf: Bdf,
         /// Number of the virtual function, from 0.
         vf: Option<u16>,
     },

@@ -2,9 +2,9 @@
 
 use crate::config::Link;
 use crate::host::{Function, Host, Node};
-use crate::pci::Address;
 use crate::plan::{CellAssignment, MemoryShare, Plan};
 use crate::words::count;
+use cellvisor_abi::Bdf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of a thing in a picture.
@@ -27,8 +27,8 @@ pub(super) struct View<'a> {
     pub(super) cells: Vec<&'a CellAssignment>,
     left: BTreeMap<u32, u64>,
     cpus: BTreeMap<u32, usize>,
-    functions: BTreeMap<Address, usize>,
-    needed: BTreeSet<Address>,
+    functions: BTreeMap<Bdf, usize>,
+    needed: BTreeSet<Bdf>,
     offline: BTreeSet<u32>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> View<'a> {
     }
 
     /// Who has a function.
-    pub(super) fn function(&self, address: Address) -> Owner {
+    pub(super) fn function(&self, address: Bdf) -> Owner {
         match self.functions.get(&address) {
             Some(cell) => Owner::Cell(*cell),
             None if self.needed.contains(&address) => Owner::Root,

@@ -18,7 +18,7 @@ pub use memory::{Node, Pages, Range};
 pub use pci::{Bar, Bridge, Function, RootBus, Space, Sriov, Window};
 pub use platform::{Ecam, IoApic, Iommu, IommuKind, Region, Reserved, Root, Scope};
 
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -104,13 +104,13 @@ impl Host {
 
     /// The PCI function with this address.
     #[must_use]
-    pub fn function(&self, address: Address) -> Option<&Function> {
+    pub fn function(&self, address: Bdf) -> Option<&Function> {
         self.functions.iter().find(|f| f.address == address)
     }
 
     /// The root bus that this function is behind.
     #[must_use]
-    pub fn root_of(&self, address: Address) -> Option<&RootBus> {
+    pub fn root_of(&self, address: Bdf) -> Option<&RootBus> {
         self.roots.iter().find(|r| {
             r.segment == address.segment && (r.first_bus..=r.last_bus).contains(&address.bus())
         })
@@ -118,7 +118,7 @@ impl Host {
 
     /// The node next to a PCI function: its own word, else its root bus's.
     #[must_use]
-    pub fn node_of(&self, address: Address) -> Option<u32> {
+    pub fn node_of(&self, address: Bdf) -> Option<u32> {
         let own = self.function(address).and_then(|f| f.node);
         own.or_else(|| self.root_of(address).and_then(|r| r.node))
     }
@@ -155,7 +155,7 @@ impl Host {
 
     /// True if a DMA remapping unit watches this function.
     #[must_use]
-    pub fn has_iommu(&self, address: Address) -> bool {
+    pub fn has_iommu(&self, address: Bdf) -> bool {
         self.iommus.iter().any(|u| {
             u.segment == address.segment
                 && (u.all || u.scopes.iter().any(|s| self.in_scope(s, address)))
@@ -165,8 +165,8 @@ impl Host {
     /// Memory that the firmware wants this function to reach, or all functions
     /// behind a bridge above it.
     #[must_use]
-    pub fn reserved_for(&self, address: Address) -> Option<&Reserved> {
-        let named = |named: &Address| {
+    pub fn reserved_for(&self, address: Bdf) -> Option<&Reserved> {
+        let named = |named: &Bdf| {
             let scope = Scope {
                 address: *named,
                 bridge: true,
@@ -177,7 +177,7 @@ impl Host {
     }
 
     /// True if `scope` names the function or a bridge above it.
-    fn in_scope(&self, scope: &Scope, address: Address) -> bool {
+    fn in_scope(&self, scope: &Scope, address: Bdf) -> bool {
         let below = |bridge: &Bridge| {
             scope.bridge && (bridge.secondary..=bridge.subordinate).contains(&address.bus())
         };

@@ -1,6 +1,6 @@
 //! PCI functions, bridges and root buses.
 
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 /// Address spaces of windows and BARs.
@@ -114,7 +114,7 @@ pub struct Sriov {
 impl Sriov {
     /// Address of virtual function `vf`; `None` beyond the segment's last bus.
     #[must_use]
-    pub fn vf(&self, pf: Address, vf: u16) -> Option<Address> {
+    pub fn vf(&self, pf: Bdf, vf: u16) -> Option<Bdf> {
         pf.offset(u32::from(self.offset) + u32::from(self.stride) * u32::from(vf))
     }
 }
@@ -124,7 +124,7 @@ impl Sriov {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Function {
     /// Its address.
-    pub address: Address,
+    pub address: Bdf,
     /// Vendor id.
     pub vendor: u16,
     /// Device id.
@@ -160,7 +160,7 @@ pub struct Function {
     pub sriov: Option<Sriov>,
     /// For a virtual function: its physical function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pf: Option<Address>,
+    pub pf: Option<Bdf>,
     /// It is on a bus without PCI Express, or behind a bridge to such a bus.
     #[serde(default, skip_serializing_if = "is_false")]
     pub conventional: bool,

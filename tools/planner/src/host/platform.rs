@@ -1,7 +1,7 @@
 //! What the firmware and the running Linux say about the platform.
 
 use super::Range;
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 /// A named range of physical memory or of I/O ports.
@@ -81,7 +81,7 @@ pub struct Iommu {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Scope {
     /// The function or the bridge.
-    pub address: Address,
+    pub address: Bdf,
     /// It is a bridge and stands for what is behind it.
     #[serde(default)]
     pub bridge: bool,
@@ -94,7 +94,7 @@ pub struct Reserved {
     /// The memory.
     pub range: Range,
     /// The functions.
-    pub functions: Vec<Address>,
+    pub functions: Vec<Bdf>,
 }
 
 /// What the running Linux needs and what it was told.
@@ -109,21 +109,21 @@ pub struct Root {
     pub cmdline: String,
     /// Controllers that hold its root file system.
     #[serde(default)]
-    pub storage: Vec<Address>,
+    pub storage: Vec<Bdf>,
     /// Network functions that are up.
     #[serde(default)]
-    pub networks: Vec<Address>,
+    pub networks: Vec<Bdf>,
     /// I/O ports of its serial consoles.
     #[serde(default)]
     pub console_ports: Vec<u16>,
     /// PCI functions of its serial consoles.
     #[serde(default)]
-    pub consoles: Vec<Address>,
+    pub consoles: Vec<Bdf>,
 }
 
 impl Root {
     /// Functions that the running Linux cannot do without, and why.
-    pub fn needed(&self) -> impl Iterator<Item = (Address, &'static str)> {
+    pub fn needed(&self) -> impl Iterator<Item = (Bdf, &'static str)> {
         let storage = self.storage.iter();
         let consoles = self.consoles.iter();
         let only = match self.networks.as_slice() {

@@ -20,8 +20,8 @@ pub use pool::ROOT_MEMORY;
 
 use crate::config::{Console, Isolation, Link, Mac, Slice};
 use crate::host::Host;
-use crate::pci::Address;
 use crate::report::Report;
+use cellvisor_abi::Bdf;
 use pool::Pool;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,9 +100,9 @@ impl MemoryShare {
 #[serde(rename_all = "kebab-case")]
 pub struct AssignedFunction {
     /// Its address; a virtual function may still have to be created.
-    pub address: Address,
+    pub address: Bdf,
     /// For a virtual function: its physical function.
-    pub pf: Option<Address>,
+    pub pf: Option<Bdf>,
     /// For a virtual function: its number.
     pub vf: Option<u16>,
     /// MAC address that it shall have.

@@ -3,10 +3,10 @@
 use super::{AssignedCpu, CellAssignment, LeftNode, MemoryShare, Taken};
 use crate::config::Slice;
 use crate::host::{Cpu, Function, Host, Node, Range};
-use crate::pci::Address;
 use crate::report::{Finding, Place, Report};
 use crate::size::{GIB, MIB, about};
 use crate::words::count;
+use cellvisor_abi::Bdf;
 use std::collections::BTreeMap;
 
 /// Bytes that stay free for the root on its node, whatever the slices want:
@@ -101,13 +101,13 @@ pub(super) struct Pool<'a> {
     pub(super) cores: Vec<Core>,
     pub(super) memory: BTreeMap<u32, NodeMemory>,
     pub(super) cpu_owners: BTreeMap<u32, Owner>,
-    pub(super) function_owners: BTreeMap<Address, Owner>,
+    pub(super) function_owners: BTreeMap<Bdf, Owner>,
     pub(super) port_owners: BTreeMap<u16, Owner>,
     pub(super) ranges: Vec<(Range, Owner)>,
     /// Slices that got memory: name, node and bytes.
     pub(super) memory_owners: Vec<(String, u32, u64)>,
     cpus: BTreeMap<u32, &'a Cpu>,
-    functions: BTreeMap<Address, &'a Function>,
+    functions: BTreeMap<Bdf, &'a Function>,
 }
 
 impl<'a> Pool<'a> {
@@ -189,7 +189,7 @@ impl<'a> Pool<'a> {
         self.cpus.get(&linux).copied()
     }
 
-    pub(super) fn function(&self, address: Address) -> Option<&'a Function> {
+    pub(super) fn function(&self, address: Bdf) -> Option<&'a Function> {
         self.functions.get(&address).copied()
     }
 

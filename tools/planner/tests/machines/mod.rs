@@ -1,10 +1,10 @@
 //! Random machines and wishes.
 
+use cellvisor_abi::Bdf;
 use cellvisor_planner::host::{
     Bar, Bridge, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space, Sriov,
     VERSION, Window,
 };
-use cellvisor_planner::pci::Address;
 use cellvisor_planner::size::{GIB, MIB};
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -149,7 +149,7 @@ fn bar(start: u64, size: u64) -> Bar {
 
 fn function(bus: u8, devfn: u8, class: u32, start: u64, size: u64) -> Function {
     Function {
-        address: Address::new(0, bus, devfn),
+        address: Bdf::new(0, bus, devfn),
         vendor: 0x8086,
         device: 0x10c9,
         class,
@@ -200,7 +200,7 @@ pub(crate) fn wishes(host: &Host) -> impl Strategy<Value = Vec<Wish>> + use<> {
         0..memory.div_ceil(3),
         vf,
     );
-    let pfs: Vec<Address> = pfs(host);
+    let pfs: Vec<Bdf> = pfs(host);
     let wish = wish.prop_map(move |(cpus, list, node, split, mib, vf)| Wish {
         cpus,
         node: node.filter(|_| list.is_none()),
@@ -213,7 +213,7 @@ pub(crate) fn wishes(host: &Host) -> impl Strategy<Value = Vec<Wish>> + use<> {
 }
 
 /// Physical functions that have virtual ones.
-fn pfs(host: &Host) -> Vec<Address> {
+fn pfs(host: &Host) -> Vec<Bdf> {
     let pfs = host.functions.iter().filter(|f| f.sriov.is_some());
     pfs.map(|f| f.address).collect()
 }

@@ -3,7 +3,7 @@
 use super::Secondary;
 use crate::error::Result;
 use crate::pci::{Admin, Pci};
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 // Admin commands.
@@ -85,7 +85,7 @@ impl Flexible {
 #[derive(Clone, Copy)]
 pub(super) struct Controller<'a> {
     pub(super) pci: &'a dyn Pci,
-    pub(super) pf: Address,
+    pub(super) pf: Bdf,
 }
 
 /// How a namespace is divided into blocks.

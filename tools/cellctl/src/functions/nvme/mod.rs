@@ -15,7 +15,7 @@ use crate::journal::Step;
 use crate::pci::Pci;
 use crate::state::CellJournal;
 use admin::{ALLOCATE, Controller, Flexible, Resource};
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use serde::{Deserialize, Serialize};
 
 /// An admin queue and one for I/O.
@@ -39,7 +39,7 @@ pub(crate) struct Secondary {
 }
 
 /// The flexible resources that the primary controller `pf` has.
-pub(super) fn primary(pci: &dyn Pci, pf: Address) -> Result<Option<Primary>> {
+pub(super) fn primary(pci: &dyn Pci, pf: Bdf) -> Result<Option<Primary>> {
     let all = Controller { pci, pf }.capabilities()?;
     Ok(all.map(|(_, queues, interrupts)| Primary {
         queues: queues.primary,
@@ -48,7 +48,7 @@ pub(super) fn primary(pci: &dyn Pci, pf: Address) -> Result<Option<Primary>> {
 }
 
 /// Leaves enough for `number` secondary controllers.
-pub(super) fn make_room(pci: &dyn Pci, pf: Address, now: Primary, number: u16) -> Result<()> {
+pub(super) fn make_room(pci: &dyn Pci, pf: Bdf, now: Primary, number: u16) -> Result<()> {
     let Some((_, queues, interrupts)) = Controller { pci, pf }.capabilities()? else {
         return Ok(());
     };
@@ -69,7 +69,7 @@ pub(super) fn make_room(pci: &dyn Pci, pf: Address, now: Primary, number: u16) -
 
 /// Sets the flexible resources of a primary controller. They count from its
 /// next reset on, which has to come while it has no VFs.
-pub(super) fn set_primary(pci: &dyn Pci, pf: Address, wanted: Primary) -> Result<()> {
+pub(super) fn set_primary(pci: &dyn Pci, pf: Bdf, wanted: Primary) -> Result<()> {
     let controller = Controller { pci, pf };
     let Some((id, ..)) = controller.capabilities()? else {
         return Ok(());
@@ -80,12 +80,7 @@ pub(super) fn set_primary(pci: &dyn Pci, pf: Address, wanted: Primary) -> Result
 
 /// Brings the secondary controller of a VF online, with the namespace that is
 /// wanted.
-pub(super) fn take(
-    journal: &mut CellJournal<'_>,
-    pf: Address,
-    vf: u16,
-    wanted: Wanted,
-) -> Result<()> {
+pub(super) fn take(journal: &mut CellJournal<'_>, pf: Bdf, vf: u16, wanted: Wanted) -> Result<()> {
     let pci = journal.machine().pci;
     let controller = Controller { pci, pf };
     if let Some((_, queues, interrupts)) = controller.capabilities()?
@@ -126,7 +121,7 @@ pub(super) fn take(
 }
 
 /// The refusal of a VF that could not work.
-fn too_little(pf: Address, vf: u16, number: u16) -> Error {
+fn too_little(pf: Bdf, vf: u16, number: u16) -> Error {
     Error::new(
         format!("cannot bring VF {vf} of {pf} online"),
         format!("shared by {number} VFs, the controller's queues and interrupts are too few"),
@@ -135,7 +130,7 @@ fn too_little(pf: Address, vf: u16, number: u16) -> Error {
 }
 
 /// Brings a secondary controller back to what it was.
-pub(super) fn undo_secondary(pci: &dyn Pci, pf: Address, vf: u16, before: Secondary) -> Result<()> {
+pub(super) fn undo_secondary(pci: &dyn Pci, pf: Bdf, vf: u16, before: Secondary) -> Result<()> {
     let controller = Controller { pci, pf };
     if pci.vf(pf, vf)?.is_none() || controller.secondary(vf)? == Some(before) {
         return Ok(());

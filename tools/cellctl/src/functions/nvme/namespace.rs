@@ -8,7 +8,7 @@ use crate::journal::Step;
 use crate::output::size;
 use crate::pci::Pci;
 use crate::state::CellJournal;
-use cellvisor_planner::pci::Address;
+use cellvisor_abi::Bdf;
 use cellvisor_planner::plan::AssignedFunction;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ fn refused(at: Controller<'_>, bytes: u64, others: &[u32], why: impl Into<String
 }
 
 /// Deletes a namespace that was made for a cell, and no other.
-pub(in crate::functions) fn undo_make(pci: &dyn Pci, pf: Address, fresh: &Fresh) -> Result<()> {
+pub(in crate::functions) fn undo_make(pci: &dyn Pci, pf: Bdf, fresh: &Fresh) -> Result<()> {
     let at = Controller { pci, pf };
     let now = at.namespaces()?;
     if let Some(Made { namespace, mark }) = fresh.made {
@@ -229,11 +229,7 @@ fn refuse_cells(at: Controller<'_>, id: u16, namespace: u32, owners: &[u16]) -> 
 }
 
 /// Brings a namespace back to the controllers that had it.
-pub(in crate::functions) fn undo_take(
-    pci: &dyn Pci,
-    pf: Address,
-    before: &Namespace,
-) -> Result<()> {
+pub(in crate::functions) fn undo_take(pci: &dyn Pci, pf: Bdf, before: &Namespace) -> Result<()> {
     let at = Controller { pci, pf };
     let (id, namespace) = (before.controller, before.namespace);
     let now = at.owners(namespace)?;

@@ -2,7 +2,7 @@
 
 use super::Read;
 use crate::config::{Console, Mac, PciWish, Which, raw};
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 
 impl Read {
     pub(super) fn console(&mut self, raw: &raw::Console) -> Option<Console> {
@@ -47,7 +47,7 @@ impl Read {
         }
     }
 
-    fn address(&mut self, key: &str, text: &str) -> Option<Address> {
+    fn address(&mut self, key: &str, text: &str) -> Option<Bdf> {
         match text.parse() {
             Ok(address) => Some(address),
             Err(e) => {

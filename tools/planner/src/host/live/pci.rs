@@ -2,7 +2,7 @@
 
 use super::tree::{Tree, parse_number};
 use crate::host::{Bar, Bridge, Function, Host, RootBus, Space, Sriov, Window};
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 
 const DEVICES: &str = "sys/bus/pci/devices";
 
@@ -198,12 +198,12 @@ fn msix(config: &[u8]) -> u16 {
 /// bus reaches to the next one, or to where configuration space ends.
 pub(super) fn roots(tree: &Tree, host: &Host) -> Vec<RootBus> {
     let names = tree.names("sys/devices");
-    let mut starts: Vec<Address> = names
+    let mut starts: Vec<Bdf> = names
         .iter()
         .filter_map(|name| format!("{}:00.0", name.strip_prefix("pci")?).parse().ok())
         .collect();
     starts.sort();
-    let last = |start: &Address| {
+    let last = |start: &Bdf| {
         let next = starts
             .iter()
             .find(|s| s.segment == start.segment && s.bus() > start.bus());
@@ -212,7 +212,7 @@ pub(super) fn roots(tree: &Tree, host: &Host) -> Vec<RootBus> {
         });
         next.map_or(ecam.map_or(u8::MAX, |e| e.last_bus), |next| next.bus() - 1)
     };
-    let root = |start: &Address| RootBus {
+    let root = |start: &Bdf| RootBus {
         segment: start.segment,
         first_bus: start.bus(),
         last_bus: last(start),
@@ -227,7 +227,7 @@ pub(super) fn roots(tree: &Tree, host: &Host) -> Vec<RootBus> {
 }
 
 /// Ranges that carry the name of a root bus.
-fn windows(tree: &Tree, bus: Address) -> Vec<Window> {
+fn windows(tree: &Tree, bus: Bdf) -> Vec<Window> {
     use super::platform::{Levels, regions};
     let name = format!("PCI Bus {:04x}:{:02x}", bus.segment, bus.bus());
     let mut windows = Vec::new();

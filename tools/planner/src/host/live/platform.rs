@@ -2,7 +2,7 @@
 
 use super::tree::Tree;
 use crate::host::{Region, Root};
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 use std::collections::BTreeSet;
 
 /// How deep /proc/iomem and /proc/ioports are read.
@@ -76,7 +76,7 @@ pub(super) fn root(tree: &Tree) -> Root {
 }
 
 /// Controllers of all block devices that are mounted.
-fn storage(tree: &Tree) -> Vec<Address> {
+fn storage(tree: &Tree) -> Vec<Bdf> {
     let mounts = tree.text("proc/self/mountinfo").unwrap_or_default();
     let mut found = BTreeSet::new();
     for line in mounts.lines() {
@@ -99,7 +99,7 @@ fn storage(tree: &Tree) -> Vec<Address> {
 
 /// The controller of a block device, or those of the devices that it is made
 /// of.
-fn controllers(tree: &Tree, path: &str, found: &mut BTreeSet<Address>, depth: u8) {
+fn controllers(tree: &Tree, path: &str, found: &mut BTreeSet<Bdf>, depth: u8) {
     const DEEPEST: u8 = 8;
     found.extend(tree.function(path));
     if depth < DEEPEST {
@@ -111,7 +111,7 @@ fn controllers(tree: &Tree, path: &str, found: &mut BTreeSet<Address>, depth: u8
 }
 
 /// Functions of network interfaces that are up.
-fn networks(tree: &Tree) -> Vec<Address> {
+fn networks(tree: &Tree) -> Vec<Bdf> {
     const IFF_UP: u64 = 1;
     let folder = "sys/class/net";
     let up = |name: &String| {
@@ -119,7 +119,7 @@ fn networks(tree: &Tree) -> Vec<Address> {
         flags.is_some_and(|f| f & IFF_UP != 0)
     };
     let names = tree.names(folder);
-    let found: BTreeSet<Address> = names
+    let found: BTreeSet<Bdf> = names
         .iter()
         .filter(|name| up(name))
         .filter_map(|name| tree.function(&format!("{folder}/{name}/device")))

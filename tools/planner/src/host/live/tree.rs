@@ -1,7 +1,7 @@
 //! Small files that kernels write.
 
 use crate::list::List;
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -65,13 +65,13 @@ impl Tree {
     }
 
     /// The PCI function that a path leads through last, links followed.
-    pub(super) fn function(&self, path: &str) -> Option<Address> {
+    pub(super) fn function(&self, path: &str) -> Option<Bdf> {
         let path = fs::canonicalize(self.root.join(path)).ok()?;
         let mut parts = path.components().rev();
         parts.find_map(|part| {
             let text = part.as_os_str().to_str()?;
             // Other buses have names that only look alike, such as 00:00:0.0.
-            let address: Address = text.parse().ok()?;
+            let address: Bdf = text.parse().ok()?;
             (address.to_string() == text).then_some(address)
         })
     }

@@ -3,8 +3,8 @@
 use super::Wish;
 use crate::config::{Isolation, Reset, Which};
 use crate::host::{Bar, Function};
-use crate::pci::Address;
 use crate::plan::pool::Pool;
+use cellvisor_abi::Bdf;
 
 /// Looks at isolation, windows, and
 /// what else the slice asks of it.
@@ -12,7 +12,7 @@ pub(super) fn fits(
     pool: &mut Pool<'_>,
     wish: &Wish<'_>,
     function: &Function,
-    address: Address,
+    address: Bdf,
     bars: &[Bar],
     key: &str,
 ) -> Option<()> {
@@ -29,7 +29,7 @@ pub(super) fn fits(
 }
 
 /// Whether an IOMMU keeps the function's DMA in the cell.
-fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
+fn isolation(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, key: &str) {
     if wish.pci.isolation == Isolation::Iommu && !pool.host.has_iommu(address) {
         let cause = "no IOMMU watches it: its DMA could reach all memory";
         let help =
@@ -57,7 +57,7 @@ fn resets(pool: &mut Pool<'_>, wish: &Wish<'_>, function: &Function, message: &s
 /// Whether the firmware leaves the function alone. In a cell it could not reach
 /// the firmware's memory or, without an IOMMU, the firmware would go on to make
 /// it transfer while the cell drives it.
-fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &str, key: &str) {
+fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, key: &str) {
     if let Some(reserved) = pool.host.reserved_for(address) {
         let cause = format!(
             "the firmware wants it to reach {:#x}..{:#x} at all times (RMRR or IVMD)",
@@ -73,7 +73,7 @@ fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address, message: &st
 fn windows(
     pool: &mut Pool<'_>,
     wish: &Wish<'_>,
-    address: Address,
+    address: Bdf,
     bars: &[Bar],
     message: &str,
     key: &str,

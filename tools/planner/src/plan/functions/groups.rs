@@ -2,14 +2,14 @@
 
 use crate::config::{Isolation, Mac, Slice};
 use crate::host::{Function, Host};
-use crate::pci::Address;
 use crate::plan::pool::{Owner, Pool};
 use crate::plan::{AssignedFunction, CellAssignment};
+use cellvisor_abi::Bdf;
 use std::collections::BTreeMap;
 
 /// Functions whose DMA cannot be told apart.
 pub(in crate::plan) struct Group {
-    members: Vec<Address>,
+    members: Vec<Bdf>,
     /// It is one because of what is above its members.
     shared_bridge: bool,
     why: String,
@@ -18,7 +18,7 @@ pub(in crate::plan) struct Group {
 impl Group {
     /// Functions that must have the same owner as `function`, if it is of this
     /// group. A virtual function is kept apart from all others of its device.
-    fn partners(&self, function: &AssignedFunction) -> Vec<Address> {
+    fn partners(&self, function: &AssignedFunction) -> Vec<Bdf> {
         let Some(pf) = function.pf else {
             let mine = self.members.contains(&function.address);
             return if mine {
@@ -48,7 +48,7 @@ enum Key {
 }
 
 impl Key {
-    const fn device(at: Address) -> Self {
+    const fn device(at: Bdf) -> Self {
         Self::Device(at.segment, at.bus(), at.device())
     }
 }
@@ -68,7 +68,7 @@ impl<'h> Bridges<'h> {
     /// The bridge next to the root among those above a function that do not keep
     /// apart what is behind them: a switch without ACS, or a bridge to
     /// conventional PCI, which speaks for all behind it.
-    fn mixer(&self, address: Address) -> Option<Address> {
+    fn mixer(&self, address: Bdf) -> Option<Bdf> {
         let mut bus = address.bus();
         let mut found = None;
         while let Some(bridge) = self.0.get(&(address.segment, bus)) {
@@ -92,7 +92,7 @@ impl<'h> Bridges<'h> {
 /// worse to them than DMA.
 pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
     let bridges = Bridges::of(host);
-    let mut groups: BTreeMap<Key, (Vec<Address>, Option<Address>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Key, (Vec<Bdf>, Option<Bdf>)> = BTreeMap::new();
     for function in &host.functions {
         if function.is_bridge() || function.pf.is_some() {
             continue;
@@ -107,7 +107,7 @@ pub(in crate::plan) fn groups(host: &Host) -> Vec<Group> {
         }
     }
     let several = groups.into_iter().filter(|(_, (all, _))| all.len() > 1);
-    let group = |(key, (members, bridge)): (Key, (_, Option<Address>))| Group {
+    let group = |(key, (members, bridge)): (Key, (_, Option<Bdf>))| Group {
         members,
         shared_bridge: bridge.is_some(),
         why: match (key, bridge) {
@@ -129,7 +129,7 @@ pub(in crate::plan) fn check_groups(pool: &mut Pool<'_>, slices: &[(&Slice, &[As
             if function.isolation != Isolation::Iommu {
                 continue;
             }
-            let strange = |member: &Address| {
+            let strange = |member: &Bdf| {
                 let owner = pool.function_owners.get(member);
                 owner.and_then(Owner::name) != Some(slice.name.as_str())
             };
@@ -153,7 +153,7 @@ pub(in crate::plan) fn check_groups(pool: &mut Pool<'_>, slices: &[(&Slice, &[As
 
 /// Refuses a MAC address that two functions would have.
 pub(in crate::plan) fn check_macs(pool: &mut Pool<'_>, slices: &[(&Slice, &[AssignedFunction])]) {
-    let mut seen: BTreeMap<Mac, (String, Address)> = BTreeMap::new();
+    let mut seen: BTreeMap<Mac, (String, Bdf)> = BTreeMap::new();
     for (slice, functions) in slices {
         for (i, function) in functions.iter().enumerate() {
             let Some(mac) = function.mac else {
@@ -179,7 +179,7 @@ pub(in crate::plan) fn check_namespaces(
     cells: &[CellAssignment],
 ) {
     let id = |f: &AssignedFunction| Some((f.pf?, f.namespace?));
-    let mut seen: BTreeMap<(Address, u32), String> = BTreeMap::new();
+    let mut seen: BTreeMap<(Bdf, u32), String> = BTreeMap::new();
     for cell in cells {
         let ids = cell.functions.iter().filter_map(id);
         seen.extend(ids.map(|id| (id, cell.name.clone())));
@@ -243,7 +243,7 @@ mod tests {
             functions,
             ..Host::default()
         };
-        let text = |g: &Group| g.members.iter().map(Address::to_string).collect();
+        let text = |g: &Group| g.members.iter().map(Bdf::to_string).collect();
         groups(&host).iter().map(text).collect()
     }
 

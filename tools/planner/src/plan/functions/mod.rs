@@ -9,8 +9,8 @@ use super::AssignedFunction;
 use super::pool::{Owner, Pool};
 use crate::config::{Console, Isolation, PciWish, Reset, Slice, Which};
 use crate::host::{Function, Sriov};
-use crate::pci::Address;
 use crate::words::count;
+use cellvisor_abi::Bdf;
 use cellvisor_abi::plan::MAX_FUNCTIONS;
 use fits::fits;
 
@@ -123,7 +123,7 @@ pub(super) fn wish(
 }
 
 /// The function with this address.
-fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Address) -> Option<AssignedFunction> {
+fn by_address(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf) -> Option<AssignedFunction> {
     const KEY: &str = "address";
     let name = &wish.slice.name;
     let Some(function) = pool.function(address) else {
@@ -195,7 +195,7 @@ fn help_for(function: &Function, owner: &Owner) -> &'static str {
 }
 
 /// A VF of `pf` that a cell has already.
-fn vf_of(pool: &Pool<'_>, pf: Address) -> Option<(Address, Owner)> {
+fn vf_of(pool: &Pool<'_>, pf: Bdf) -> Option<(Bdf, Owner)> {
     let sriov = pool.function(pf)?.sriov.as_ref()?;
     (0..sriov.total_vfs).find_map(|vf| {
         let address = sriov.vf(pf, vf)?;
@@ -208,7 +208,7 @@ fn vf_of(pool: &Pool<'_>, pf: Address) -> Option<(Address, Owner)> {
 fn physical<'h>(
     pool: &mut Pool<'h>,
     wish: &Wish<'_>,
-    pf: Address,
+    pf: Bdf,
 ) -> Option<(&'h Function, &'h Sriov)> {
     const KEY: &str = "sriov.pf";
     let Some(function) = pool.function(pf) else {
@@ -247,12 +247,7 @@ fn physical<'h>(
 }
 
 /// The virtual function with this number.
-fn by_number(
-    pool: &mut Pool<'_>,
-    wish: &Wish<'_>,
-    pf: Address,
-    vf: u16,
-) -> Option<AssignedFunction> {
+fn by_number(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Bdf, vf: u16) -> Option<AssignedFunction> {
     const KEY: &str = "sriov.vf";
     let (function, sriov) = physical(pool, wish, pf)?;
     if vf >= sriov.total_vfs {
@@ -294,7 +289,7 @@ fn by_number(
 
 /// Linux can change the number of VFs only by way of none at all, which must
 /// not happen under a running cell.
-fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address, sriov: &Sriov, vf: u16) -> bool {
+fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Bdf, sriov: &Sriov, vf: u16) -> bool {
     if sriov.num_vfs == 0 || vf < sriov.num_vfs {
         return true;
     }
@@ -321,7 +316,7 @@ fn grows(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address, sriov: &Sriov, vf: u
 }
 
 /// True if the bridge above the PF forwards the VF's bus.
-fn reaches(pool: &Pool<'_>, pf: Address, vf: Address) -> bool {
+fn reaches(pool: &Pool<'_>, pf: Bdf, vf: Bdf) -> bool {
     let above = |f: &&Function| {
         f.address.segment == pf.segment
             && f.bridge
@@ -334,7 +329,7 @@ fn reaches(pool: &Pool<'_>, pf: Address, vf: Address) -> bool {
 }
 
 /// The first VF of `pf` that is free.
-fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address) -> Option<AssignedFunction> {
+fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Bdf) -> Option<AssignedFunction> {
     let (_, sriov) = physical(pool, wish, pf)?;
     let free = (0..sriov.total_vfs).find(|vf| {
         let address = sriov.vf(pf, *vf);
@@ -359,8 +354,8 @@ fn any_vf(pool: &mut Pool<'_>, wish: &Wish<'_>, pf: Address) -> Option<AssignedF
 fn assigned(
     pool: &Pool<'_>,
     wish: &Wish<'_>,
-    address: Address,
-    pf: Option<Address>,
+    address: Bdf,
+    pf: Option<Bdf>,
     vf: Option<u16>,
 ) -> AssignedFunction {
     let node = pool.host.node_of(address);

@@ -2,7 +2,7 @@
 
 use super::{Bytes, entries};
 use crate::host::{Host, Iommu, IommuKind, Range, Reserved, Scope};
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 
 const BLOCKS: usize = 48;
 const ENTRY_ALL: u8 = 1;
@@ -74,7 +74,7 @@ fn entry_length(entry: &[u8]) -> Option<usize> {
 /// A function by its requester id.
 fn scope(segment: u16, id: u16) -> Scope {
     Scope {
-        address: Address::from_number(u32::from(segment) << 16 | u32::from(id)),
+        address: Bdf::from_number(u32::from(segment) << 16 | u32::from(id)),
         bridge: false,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Bytes, entries, short_entries};
 use crate::host::{Host, Iommu, IommuKind, Range, Reserved, Scope};
-use crate::pci::Address;
+use cellvisor_abi::Bdf;
 
 const STRUCTURES: usize = 48;
 const HARDWARE_UNIT: u16 = 0;
@@ -75,7 +75,7 @@ fn scopes(entry: &[u8], first: usize, segment: u16, host: &Host) -> Vec<Scope> {
 }
 
 /// Follows a path of device and function numbers from bridge to bridge.
-fn path(scope: &[u8], segment: u16, host: &Host) -> Option<Address> {
+fn path(scope: &[u8], segment: u16, host: &Host) -> Option<Bdf> {
     let mut bus = scope.u8_at(5)?;
     let mut found = None;
     for hop in scope.get(6..)?.chunks_exact(2) {
@@ -83,7 +83,7 @@ fn path(scope: &[u8], segment: u16, host: &Host) -> Option<Address> {
             bus = host.function(bridge)?.bridge.as_ref()?.secondary;
         }
         let devfn = (hop.u8_at(0)? & 31) << 3 | hop.u8_at(1)? & 7;
-        found = Some(Address::new(segment, bus, devfn));
+        found = Some(Bdf::new(segment, bus, devfn));
     }
     found
 }

@@ -1,3 +1,0 @@
-//! Addresses of PCI functions.
-
-pub use cellvisor_abi::Bdf as Address;
