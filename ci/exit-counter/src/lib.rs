@@ -65,7 +65,7 @@ unsafe extern "C" {
     );
 }
 
-/// Bits beside the number of instructions in what a block's callback gets.
+/// Bits besides the number of instructions in what a block's callback gets.
 const MONITOR: usize = 1 << 32;
 const EXIT: usize = 1 << 33;
 

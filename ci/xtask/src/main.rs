@@ -63,7 +63,7 @@ enum Task {
     Mutants(mutants::Options),
     /// Measure.
     Bench(bench::Options),
-    /// Tell the size of the image and of its source.
+    /// Print the size of the image and of its source.
     Size,
     /// Set up, build, and play the main job.
     Demo(demo::Options),

@@ -139,7 +139,7 @@ pub struct Info {
     pub backend: Backend,
     /// CPUs under the monitor.
     pub cpus: u32,
-    /// Cells beside the root.
+    /// Cells other than the root.
     pub cells: u32,
     /// Pages of the pool, in all.
     pub pool_pages: u32,

@@ -58,7 +58,7 @@ pub struct Range {
 /// One entry of MCFG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ecam {
-    /// Host-physical address of bus 0 of the segment, as MCFG tells it.
+    /// Host-physical address of bus 0 of the segment, as MCFG says.
     pub base: u64,
     /// PCI segment group.
     pub segment: u16,
@@ -98,7 +98,7 @@ pub struct IoApic {
     pub source: Option<u16>,
 }
 
-/// A failure that the monitor plays when it is asked to.
+/// A failure that the monitor provokes when it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inject {
     /// The CPU with this index fails when all others are ready to enter.

@@ -16,7 +16,7 @@ pub const FRAME_HEADER: usize = 16;
 /// Why a frame or an item in it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// Shorter than its header, or than the length that its header tells.
+    /// Shorter than its header, or than the length that its header says.
     Short,
     /// The magic is not [`FRAME_MAGIC`].
     Magic,

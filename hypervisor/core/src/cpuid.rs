@@ -1,4 +1,4 @@
-//! What CPUID tells.
+//! What CPUID answers.
 //!
 //! A cell sees the features of its CPUs that belong to a CPU alone, under ids and
 //! a topology of its own; everything that reaches the platform, other cells or

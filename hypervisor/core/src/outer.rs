@@ -29,7 +29,7 @@ pub enum Outer {
     Other([u8; 12]),
 }
 
-/// Leaves with a signature: the first one, and where KVM is if it also plays
+/// Leaves with a signature: the first one, and where KVM is if it also poses as
 /// Hyper-V.
 const SIGNATURES: [u32; 2] = [0x4000_0000, 0x4000_0100];
 const TCG: &[u8; 12] = b"TCGTCGTCGTCG";

@@ -1,5 +1,5 @@
 //! What a guest-physical address means to who touches it. Found once, and all that
-//! follows is told by it.
+//! follows goes by it.
 
 use crate::addr::{Gpa, PAGE_SIZE};
 use crate::pci::Bdf;
@@ -70,7 +70,7 @@ pub fn of_root(touch: Touch, map: &impl Map) -> RootTarget {
     }
 }
 
-/// What a cell's guest is told to have.
+/// What a cell's guest knows that it has.
 pub trait CellMap {
     /// Page of its virtual I/O APIC, if it has one.
     fn ioapic(&self) -> Option<Gpa>;

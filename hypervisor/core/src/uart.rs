@@ -4,7 +4,7 @@
 //! what is sent to the cell's ring, and after each call hands
 //! [`Uart::interrupt`] to the cell's I/O APIC, which finds the edges.
 //!
-//! Spec: PC16550D, "Registers"; the tests play Linux's 8250 driver.
+//! Spec: PC16550D, "Registers"; the tests act as Linux's 8250 driver.
 
 use crate::ring::Fifo;
 

@@ -64,7 +64,7 @@ pub struct Table {
     pub limit: u16,
 }
 
-/// All of a CPU that a VM entry loads, beside the general registers.
+/// All of a CPU that a VM entry loads, besides the general registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuState {
     /// Instruction pointer.

@@ -20,7 +20,7 @@ use std::process::Command;
 /// Where the job is in the outer system.
 const JOB: &str = "/job";
 
-/// Memory of the outer machine beside that of the inner one, in MiB: Linux,
+/// Memory of the outer machine besides that of the inner one, in MiB: Linux,
 /// QEMU, and what they keep of the disks.
 const MEMORY_MIB: u32 = 1536;
 
@@ -28,7 +28,7 @@ const MEMORY_MIB: u32 = 1536;
 /// scenario says so, and the bytes of the disk that they go to.
 const SWAP: (u32, u64) = (4, 1 << 30);
 
-/// Room on the job's disk beside what is on it, in bytes.
+/// Room on the job's disk besides what is on it, in bytes.
 const SLACK: u64 = 64 << 20;
 
 /// The outer kernel's command line; its console is for those who look for what

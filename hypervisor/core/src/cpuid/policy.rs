@@ -74,7 +74,7 @@ impl Subleaf {
     }
 }
 
-/// What is changed of an answer beside the bits that are kept.
+/// What is changed of an answer besides the bits that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fix {
     /// Nothing.

@@ -135,7 +135,7 @@ fn what_makes_a_cell_fast_is_there() {
     assert_eq!(
         intel(4).lookup(6, 0, &cpu(0)),
         [4, 0, 0, 0],
-        "no power management beside ARAT"
+        "no power management besides ARAT"
     );
 }
 

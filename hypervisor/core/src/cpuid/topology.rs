@@ -6,7 +6,7 @@ use super::Regs;
 const THREADS: u32 = 1 << 8;
 const CORES: u32 = 2 << 8;
 
-/// Leaf 4 alone has the number of core ids beside that of sharers.
+/// Leaf 4 alone has the number of core ids besides that of sharers.
 const LEAF_CACHES: u32 = 4;
 
 /// Bits of an APIC id that tell the cell's CPUs apart.

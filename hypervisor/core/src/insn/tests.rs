@@ -198,7 +198,7 @@ fn every_operation_of_the_opcode_map() {
         regs
     };
     // AL is 0FH; the memory byte A5H.
-    let play = |bytes: &[u8]| {
+    let run = |bytes: &[u8]| {
         let insn = decode(bytes, CpuMode::Bits64, &regs(0x0f)).expect("decodes");
         assert_eq!(usize::from(insn.len), bytes.len());
         let (mut regs, mut rflags) = (regs(0x0f), 2);
@@ -245,7 +245,7 @@ fn every_operation_of_the_opcode_map() {
         ),
         (&[0xc6, 0x03, 0x77], 0x0f, memory(0x77), 0, "mov, imm"),
     ] {
-        assert_eq!(play(bytes), (al, written, flags), "{name}");
+        assert_eq!(run(bytes), (al, written, flags), "{name}");
     }
     // The same with four bytes: bit 0 of the opcode.
     for opcode in [

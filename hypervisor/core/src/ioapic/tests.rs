@@ -156,9 +156,9 @@ const WIRED: u32 = 0x00ff_0000;
 #[test]
 fn wired_pin_tells_how_it_is_programmed_and_sends_nothing() {
     let mut chip = IoApic::new(0, WIRED);
-    let told = wire(&mut chip, 0x31, 0x0100_0000);
-    assert!(told.iter().all(|change| change.masked), "{told:?}");
-    let told = wire(&mut chip, 0x30, 0xa021);
+    let changes = wire(&mut chip, 0x31, 0x0100_0000);
+    assert!(changes.iter().all(|change| change.masked), "{changes:?}");
+    let changes = wire(&mut chip, 0x30, 0xa021);
     let message = Message {
         pin: 16,
         kind: Kind::Fixed(0x21),
@@ -171,7 +171,7 @@ fn wired_pin_tells_how_it_is_programmed_and_sends_nothing() {
         masked: false,
         acknowledged: false,
     };
-    assert_eq!(told, [open]);
+    assert_eq!(changes, [open]);
     assert_eq!(chip.set_line(16, true), None, "no line here");
     assert_eq!(read(&mut chip, 0x30), 0xa021);
     chip.reset();
@@ -194,12 +194,12 @@ fn remote_irr_of_a_wired_pin_is_the_hardware_s() {
 fn edge_mode_and_the_eoi_register_acknowledge_a_wired_pin() {
     let mut chip = IoApic::new(0, WIRED);
     wire(&mut chip, 0x30, 0x8022);
-    let told = wire(&mut chip, 0x30, 0x1_0022);
-    assert!(told[0].acknowledged && told[0].masked);
+    let changes = wire(&mut chip, 0x30, 0x1_0022);
+    assert!(changes[0].acknowledged && changes[0].masked);
     assert!(!wire(&mut chip, 0x30, 0x8022)[0].acknowledged);
-    let mut told = Vec::new();
-    chip.write(EOI, 0x22, |out| told.push(change_of(out)));
-    assert!(matches!(told[..], [one] if one.acknowledged && !one.masked));
+    let mut changes = Vec::new();
+    chip.write(EOI, 0x22, |out| changes.push(change_of(out)));
+    assert!(matches!(changes[..], [one] if one.acknowledged && !one.masked));
     chip.write(EOI, 0x23, |_| unreachable!("another's vector"));
 }
 
@@ -211,12 +211,12 @@ proptest! {
     ) {
         let mut chip = IoApic::new(0, WIRED);
         for (register, value) in ops {
-            let told = wire(&mut chip, register, value);
+            let changes = wire(&mut chip, register, value);
             let entry = chip.entry((register - FIRST_ENTRY) / 2);
-            prop_assert_eq!(told.len(), 1);
-            prop_assert_eq!(told[0].masked, entry & MASKED != 0);
-            prop_assert_eq!(told[0].message.level, entry & LEVEL != 0);
-            prop_assert_eq!(told[0].acknowledged, entry & LEVEL == 0);
+            prop_assert_eq!(changes.len(), 1);
+            prop_assert_eq!(changes[0].masked, entry & MASKED != 0);
+            prop_assert_eq!(changes[0].message.level, entry & LEVEL != 0);
+            prop_assert_eq!(changes[0].acknowledged, entry & LEVEL == 0);
             prop_assert_eq!(entry & REMOTE_IRR, 0);
         }
     }

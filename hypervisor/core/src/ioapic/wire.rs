@@ -37,7 +37,7 @@ pub const fn vector(kind: Kind) -> Option<u8> {
 }
 
 /// The entry of a pin that sends nothing. `before` is what the root had there: if
-/// that was level-triggered it tells the polarity, else the line is active low as
+/// that was level-triggered it says which polarity, else the line is active low as
 /// those of PCI are.
 #[must_use]
 pub const fn idle(before: u64) -> u64 {

@@ -54,7 +54,7 @@ pub(super) const COMMON: &[Rule] = &[
     // PKRS
     direct(0x6e1, 0x6e1),
     // x2APIC. The ICR's last value shows a physical id, so that reads are
-    // played as well; SELF_IPI reaches nobody else. What does not exist, or
+    // emulated as well; SELF_IPI reaches nobody else. What does not exist, or
     // cannot be read, stays away from the hardware, which may note it for good.
     rule(0x802, 0x802, Emulate(X2apicId), Deny),
     direct(0x803, 0x803),

@@ -16,13 +16,13 @@ pub enum Action {
     /// It reaches the hardware, without an exit where the maps cover the MSR;
     /// elsewhere the monitor does it on the guest's behalf.
     Direct,
-    /// The monitor plays the MSR.
+    /// The monitor emulates the MSR.
     Emulate(Which),
     /// #GP.
     Deny,
 }
 
-/// What the monitor plays.
+/// How the monitor emulates an MSR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// A read gives this.
@@ -49,7 +49,7 @@ pub enum Which {
     MicrocodeRevision,
     /// IA32_XSS: bits of [`ROOT_XSS`] reach the hardware, others give #GP.
     Xss,
-    /// IA32_MISC_ENABLE: what a write leaves alone, [`misc_enable`] tells.
+    /// IA32_MISC_ENABLE: what a write leaves alone, [`misc_enable`] says.
     MiscEnable,
     /// An entry of the local vector table with a delivery mode, see [`lvt`].
     Lvt,
@@ -183,7 +183,7 @@ const fn read_only(first: u32, last: u32) -> Rule {
     rule(first, last, Action::Direct, Action::Deny)
 }
 
-/// One MSR of which both directions are played.
+/// One MSR of which both directions are emulated.
 const fn emulate(msr: u32, which: Which) -> Rule {
     rule(msr, msr, Action::Emulate(which), Action::Emulate(which))
 }

@@ -34,7 +34,7 @@ const fn typed(mem_type: MemType) -> Attr {
     }
 }
 
-/// One leaf: what it shall allow, at which level, its bits beside the address,
+/// One leaf: what it shall allow, at which level, its bits besides the address,
 /// and what these say when they are read back.
 type Leaf = (Attr, u8, u64, Attr);
 
@@ -53,7 +53,7 @@ fn assert_leaves<F: EntryFormat>(format: F, leaves: &[Leaf]) {
     }
 }
 
-/// Entries that point at tables, by level: their bits beside the address.
+/// Entries that point at tables, by level: their bits besides the address.
 fn assert_tables<F: EntryFormat>(format: F, tables: &[(u8, u64)]) {
     let hpa = Hpa(0x000f_ffff_ffff_f000);
     for (level, bits) in tables {

@@ -144,7 +144,7 @@ fn seen<F: EntryFormat>(tables: &Tables<F>, mem: &FakeMem, gpa: u64) -> Option<(
     tables.translate(mem, Gpa(gpa)).map(|m| (m.hpa, m.attr))
 }
 
-/// Plays the stores of a step one by one: a walker sees old or new, never a
+/// Carries out the stores of a step one by one: a walker sees old or new, never a
 /// third thing.
 fn assert_each_store_is_safe<F: EntryFormat>(
     tables: &Tables<F>,

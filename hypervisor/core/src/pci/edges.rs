@@ -7,7 +7,7 @@ fn access(offset: u16, size: u8) -> Access {
     Access::new(offset, size).expect("aligned")
 }
 
-/// A function with these registers beside its ids and class.
+/// A function with these registers besides its ids and class.
 fn probe(registers: &[(u16, u32)]) -> (Result<Function, ProbeError>, Device) {
     let mut all = std::vec![(0x00, 0x0001_8086), (0x08, 0x0200_0000)];
     all.extend(registers);

@@ -9,7 +9,7 @@ use super::registers::Spot;
 use super::{ABSENT, Access, Bar, Bdf};
 use heapless::Vec;
 
-/// What the monitor must be told to make a [`Function`].
+/// What the monitor must know to make a [`Function`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Where it is.

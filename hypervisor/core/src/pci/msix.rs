@@ -13,7 +13,7 @@ pub struct Place {
     pub offset: u32,
 }
 
-/// What the capability tells.
+/// What the capability says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Entries of the table, 1 to 2,048.

@@ -326,7 +326,7 @@ enum MsiRegister {
 }
 
 impl MsiRegister {
-    /// By the capability's length, which tells its form.
+    /// By the capability's length, which gives its form.
     const fn at(cap: Capability, inside: u8) -> Self {
         let wide = matches!(cap.len, 16 | 24);
         match (inside, wide) {

@@ -34,7 +34,7 @@ const fn kept(offset: u16) -> u32 {
 }
 
 /// True if the root may write this to the function of which `read` returns four
-/// bytes at a multiple of 4. `is_given` tells whether a cell has a function on one of
+/// bytes at a multiple of 4. `is_given` says whether a cell has a function on one of
 /// the buses from its first argument to its second.
 pub fn may_write(
     read: &mut dyn FnMut(u16) -> u32,
@@ -125,7 +125,7 @@ mod tests {
         assert!(may(bridge, 0x3c, 1, 5), "interrupt line");
         assert!(!may(bridge, 0x04, 2, 0x0503), "no bus mastering");
         assert!(!may(bridge, 0x04, 2, 0x0505), "no decoding");
-        assert!(may(bridge, 0x04, 2, 0x0107), "errors are not told");
+        assert!(may(bridge, 0x04, 2, 0x0107), "errors are not reported");
         assert!(may(bridge, 0x40, 4, 0) && may(bridge, 0x100, 4, 0));
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Caller<'a> {
     pub(super) lacks: Lacks,
 }
 
-/// A cell beside the root.
+/// A cell other than the root.
 pub(super) fn find(id: CellId) -> Result<&'static Cell, Refusal> {
     cell::get(id)
         .filter(|cell| cell.guest.is_some())

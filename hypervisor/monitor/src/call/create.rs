@@ -54,7 +54,7 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
         id.0,
         cpus.len()
     );
-    watch::tell();
+    watch::notify();
     Ok(id)
 }
 

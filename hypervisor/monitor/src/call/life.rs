@@ -143,7 +143,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };
-    watch::tell();
+    watch::notify();
     release(caller.window, owner);
     recheck_interrupts(caller);
     log!("cell={} destroyed", name.as_str());

@@ -206,7 +206,7 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             read_reply(buffer, |out| log::read(request.from, out))
         }
         Code::Watch => {
-            watch::by(request(buffer, len)?);
+            watch::set_vector(request(buffer, len)?);
             done(buffer, &())
         }
         Code::Leave => Err(CallStatus::UnknownCall.into()),

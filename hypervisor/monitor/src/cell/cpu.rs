@@ -71,8 +71,8 @@ impl Cpu<'_> {
     /// Steps over the instruction that exited. One that cannot be found any more
     /// was changed while it ran: the guest gets #UD.
     pub(crate) fn advance(&mut self) {
-        let told = self.vcpu.instruction_len();
-        match told.or_else(|| code::instruction_len(self)) {
+        let known = self.vcpu.instruction_len();
+        match known.or_else(|| code::instruction_len(self)) {
             Some(len) => self.vcpu.advance_by(len),
             None => self.vcpu.inject(Event::InvalidOpcode),
         }

@@ -28,7 +28,7 @@ pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
     }
 }
 
-/// Sends to each CPU of `cell` that `ipi` means. What it means beside them is
+/// Sends to each CPU of `cell` that `ipi` means. What else it means is
 /// counted and dropped. How many it meant.
 fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
     let own = sender.map_or(NO_ID, CpuShared::virtual_id);

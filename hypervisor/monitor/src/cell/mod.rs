@@ -125,7 +125,7 @@ pub(crate) struct Life {
     pub(crate) quiet: bool,
 }
 
-/// What only a cell beside the root has.
+/// What only a cell other than the root has.
 pub(crate) struct Guest {
     /// Plan indexes of its CPUs, by virtual APIC id.
     pub(crate) cpus: heapless::Vec<PlanIndex, MAX_CELL_CPUS>,
@@ -147,7 +147,7 @@ pub(crate) struct Guest {
     pub(crate) config_address: AtomicU32,
     /// State of its first CPU at the next start.
     pub(crate) boot: Mutex<Option<plan::Boot>>,
-    /// Pages of the pool that belong to it beside tables.
+    /// Pages of the pool that belong to it besides tables.
     pub(crate) pages: u32,
     /// Links that it shares.
     pub(crate) links: Links,
@@ -185,12 +185,12 @@ pub(crate) fn get(id: CellId) -> Option<&'static Cell> {
     unsafe { cell.as_ref() }
 }
 
-/// All cells beside the root.
+/// All cells other than the root.
 pub(crate) fn all() -> impl Iterator<Item = &'static Cell> {
     (1..MAX_CELLS as u32).filter_map(|id| get(CellId(id)))
 }
 
-/// True if there are cells beside the root. Unlike [`all`], anybody may ask.
+/// True if there are cells other than the root. Unlike [`all`], anybody may ask.
 pub(crate) fn any() -> bool {
     let slots = CELLS.iter().skip(1);
     slots
@@ -313,7 +313,7 @@ impl Cell {
             return false;
         };
         life.state = next;
-        watch::tell();
+        watch::notify();
         true
     }
 
@@ -348,7 +348,7 @@ impl Cell {
             };
             life.state = next;
             life.failure = Some(failure);
-            watch::tell();
+            watch::notify();
         }
         self.log_of(Some(cpu), format_args!("failed: {}", Reason(&reason)));
         self.log_of(

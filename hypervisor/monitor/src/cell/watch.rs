@@ -14,13 +14,13 @@ static VECTOR: Mutex<u8> = Mutex::new(0);
 const FIXED: u32 = 1 << 14;
 
 /// The root wants this vector from now on.
-pub(crate) fn by(vector: u8) {
+pub(crate) fn set_vector(vector: u8) {
     *VECTOR.lock() = vector;
 }
 
-/// Tells the root, on a CPU that runs it.
+/// Interrupts the root, on a CPU that runs it.
 #[inline(never)]
-pub(crate) fn tell() {
+pub(crate) fn notify() {
     let vector = VECTOR.lock();
     let runs =
         |cpu: &&CpuShared| cpu.owner() == CellId::ROOT && cpu.activity() == Activity::Running;

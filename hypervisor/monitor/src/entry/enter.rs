@@ -203,7 +203,7 @@ fn check_own(area: Area) -> Result<(), EnterError> {
     Ok(())
 }
 
-/// The failure that this CPU is to play.
+/// The failure that is provoked on this CPU.
 fn injected(own: &CpuShared) -> Option<Inject> {
     let inject = machine::plan()?.inject?;
     let (Inject::FailCpu(index) | Inject::LateCpu(index)) = inject;

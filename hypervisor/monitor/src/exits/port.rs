@@ -29,7 +29,7 @@ enum Device {
     Reset,
     /// Events, for the ACPI event device.
     Events,
-    /// Where a kernel tells that it panicked.
+    /// Where a kernel reports that it panicked.
     Panic,
     /// Configuration address.
     ConfigAddress,

@@ -26,7 +26,7 @@ const STACKS: Hva = Hva(BASE + 3 * GIB);
 /// From one such stack to the next.
 const STACK_STRIDE: u64 = PAGE_SIZE + mem::STACK_SIZE as u64;
 
-/// Bits of an entry beside the address.
+/// Bits of an entry besides the address.
 #[derive(Clone, Copy)]
 struct Flags(u64);
 

@@ -70,7 +70,7 @@ impl Step {
 /// `diff`: what `apply` would do.
 pub(super) fn diff(context: &Context<'_>, files: &[PathBuf]) -> Result<()> {
     let slices = wanted(context, files)?;
-    tell(context, &steps(context, &slices)?)
+    report(context, &steps(context, &slices)?)
 }
 
 /// `apply`. Slices come one after the other; where one cannot, those before it stay.
@@ -102,11 +102,11 @@ pub(super) fn apply(context: &Context<'_>, options: &cli::Apply) -> Result<()> {
     if !idle.is_empty() {
         start::start(context, &idle)?;
     }
-    tell(context, &steps)
+    report(context, &steps)
 }
 
-/// Tells what is done, or would be.
-fn tell(context: &Context<'_>, steps: &[Step]) -> Result<()> {
+/// Prints what is done, or would be.
+fn report(context: &Context<'_>, steps: &[Step]) -> Result<()> {
     if context.cli.json {
         return output::json(&steps);
     }

@@ -126,7 +126,7 @@ mod tests {
             .collect()
     }
 
-    fn told(before: &[CellStatus], now: &[CellStatus]) -> Vec<String> {
+    fn lines(before: &[CellStatus], now: &[CellStatus]) -> Vec<String> {
         let events = changes(before, now);
         events.iter().map(|event| sentence(event, "T")).collect()
     }
@@ -134,18 +134,18 @@ mod tests {
     #[test]
     fn each_change_is_told_and_nothing_else() {
         let begin = look(&[(1, "a", State::Running), (2, "b", State::Loadable)]);
-        assert_eq!(told(&[], &begin), ["T a running", "T b loadable"]);
-        assert_eq!(told(&begin, &begin), [""; 0]);
+        assert_eq!(lines(&[], &begin), ["T a running", "T b loadable"]);
+        assert_eq!(lines(&begin, &begin), [""; 0]);
         let panicked = State::Stopped(StopReason::Panic);
         let end = look(&[(1, "a", panicked), (2, "b", State::Loadable)]);
-        assert_eq!(told(&begin, &end), ["T a panicked"]);
+        assert_eq!(lines(&begin, &end), ["T a panicked"]);
     }
 
     #[test]
     fn a_number_that_is_used_again_is_another_cell() {
         let before = look(&[(1, "a", State::Running)]);
         let after = look(&[(1, "b", State::Running)]);
-        assert_eq!(told(&before, &after), ["T a destroyed", "T b running"]);
+        assert_eq!(lines(&before, &after), ["T a destroyed", "T b running"]);
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let before = look(&[(1, "a", State::Running)]);
         let mut after = before.clone();
         after.iter_mut().for_each(|status| status.starts += 1);
-        assert_eq!(told(&before, &after), ["T a running"]);
+        assert_eq!(lines(&before, &after), ["T a running"]);
     }
 
     #[test]
@@ -166,6 +166,6 @@ mod tests {
                 regs: Registers::default(),
             });
         }
-        assert_eq!(told(&[], &failed), ["T a failed: it took a triple fault"]);
+        assert_eq!(lines(&[], &failed), ["T a failed: it took a triple fault"]);
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
         return Err(Error::new(
             "cannot divide the machine",
             format!(
-                "\"{}\" has no whole core and free memory beside the root's",
+                "\"{}\" has no whole core and free memory besides the root's",
                 host.name
             ),
             "free memory or bring CPUs online; `cellctl host` shows what there is",
@@ -160,7 +160,7 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
 pub(super) fn check(context: &Context<'_>, files: &[PathBuf], saved: Option<&Path>) -> Result<()> {
     let ground = ground(context, files, saved)?;
     let (slices, report) = config::read(files);
-    told(
+    print_report(
         context,
         all_of(&ground, files, (&slices, report)),
         files.len(),
@@ -169,7 +169,7 @@ pub(super) fn check(context: &Context<'_>, files: &[PathBuf], saved: Option<&Pat
 
 /// Prints a report; one with errors is the command's error. Programs get the
 /// findings alone, on standard output, as an array.
-fn told(context: &Context<'_>, report: Report, files: usize) -> Result<()> {
+fn print_report(context: &Context<'_>, report: Report, files: usize) -> Result<()> {
     if context.cli.json {
         output::json(&report)?;
         if !report.has_errors() {

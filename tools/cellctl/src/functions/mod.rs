@@ -33,7 +33,7 @@ const NVME: u32 = 0x0108;
 /// VFs that are needed of each PF.
 pub(crate) type Needed = BTreeMap<Bdf, u16>;
 
-/// What functions are taken by, beside the cell's own record.
+/// What functions are taken by, besides the cell's own record.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     /// VFs that must be there.

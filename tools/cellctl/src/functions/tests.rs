@@ -218,7 +218,7 @@ fn namespace_that_cannot_be_made_is_refused_before_anything_changes() {
             "only 40 GiB of the controller are in no namespace",
         ),
         (GIB, |f| f.unallocated = Some(GIB - 1), "only 1023 MiB of"),
-        (GIB, |f| f.unallocated = Some(0), "no capacity beside its"),
+        (GIB, |f| f.unallocated = Some(0), "no capacity besides its"),
     ];
     for (bytes, change, why) in cases {
         let (_dir, state) = state();

@@ -50,7 +50,7 @@ pub(crate) trait Pci: Lines {
     /// Sets what differs from [`Pci::port`].
     fn set_port(&self, pf: Bdf, vf: u16, port: Port) -> Result<()>;
     /// Sends an admin command to an NVMe controller, and returns its answer
-    /// beside the data.
+    /// besides the data.
     fn admin(&self, controller: Bdf, command: &Admin, data: &mut [u8]) -> Result<u32>;
     /// True if Linux uses this namespace of the controller, as a file system's
     /// for instance.

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// CPU seconds after which a mutant is taken for one that never ends, beside
+/// CPU seconds after which a mutant is taken for one that never ends, besides
 /// eight times what its tests take without it.
 const CPU_LIMIT: u64 = 2;
 /// Memory that it may have, in bytes.

@@ -13,7 +13,7 @@ const POSTED: u64 = 1 << 15;
 const FIRST_VECTOR: u8 = 16;
 
 /// The root's entry as it may stand in the unit's table: as it is, or blocked.
-/// `is_roots` tells if a destination means CPUs of the root alone, `cells` are
+/// `is_roots` says whether a destination means CPUs of the root alone, `cells` are
 /// the requester ids of functions that cells own.
 #[must_use]
 pub fn root_entry(

@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Plays the steps. The unit may have cached any state of the entry until it
+    /// Carries out the steps. The unit may have cached any state of the entry until it
     /// was told to forget it and a wait was over; each must be `old`, `new`, or
     /// not present.
     fn assert_safe<C: Cached>(steps: &[Step], old: (u64, u64), new: (u64, u64)) {

@@ -61,7 +61,7 @@ pub const FAULT_OVERFLOW: u32 = 1 << 0;
 /// FSTS: the queue has stopped: a bad descriptor, or a time-out.
 pub const QUEUE_ERRORS: u32 = 7 << 4;
 
-/// Value for GCMD that switches `bits` on and leaves the rest as GSTS tells.
+/// Value for GCMD that switches `bits` on and leaves the rest as GSTS says.
 #[must_use]
 pub const fn switch_on(status: u32, bits: u32) -> u32 {
     status & PERSISTENT | bits

@@ -39,14 +39,14 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    /// As `read` tells them, four bytes at a multiple of 4.
+    /// As `read` gives them, four bytes at a multiple of 4.
     pub fn new(mut read: impl FnMut(u64) -> u32) -> Self {
         let mut words = [0; WORDS];
         for (offset, word) in (0u64..).step_by(4).zip(&mut words) {
             *word = read(offset);
         }
         let mut shadow = Self { words };
-        // Faults are told to the monitor alone, and there are no interrupts
+        // Faults are reported to the monitor alone, and there are no interrupts
         // of their kind.
         shadow.set(FSTS, 0);
         shadow
@@ -221,7 +221,7 @@ mod tests {
         let command = u64::from(QUEUE | INTERRUPTS | TRANSLATION);
         assert_eq!(shadow.write(GCMD, 4, command), Effect::Refused);
         assert!(!shadow.has(TRANSLATION) && shadow.has(INTERRUPTS));
-        assert_eq!(shadow.read(FSTS, 4), 0, "no faults are told");
+        assert_eq!(shadow.read(FSTS, 4), 0, "no faults are reported");
         assert_eq!(shadow.write(0x08, 8, 0), Effect::Refused, "read-only");
         assert_eq!(shadow.write(0x1000, 4, 1), Effect::Refused);
         assert_eq!(shadow.write(0x38, 4, 1 << 31), Effect::Done);

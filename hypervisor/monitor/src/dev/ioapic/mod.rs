@@ -2,7 +2,7 @@
 //!
 //! An interrupt of such a pin goes straight to the cell's CPU, and its EOI
 //! straight back. While a cell has a pin, the chip's registers are the monitor's,
-//! and the root's accesses are played.
+//! and the root's accesses are emulated.
 //!
 //! Locks: whoever holds [`CHIPS`] may ask for those of the units and of the
 //! ownership maps, and for no others.

@@ -22,7 +22,7 @@ use heapless::Vec;
 
 /// Domain of the root; cells have their ids plus one. 0 is not to be used.
 const ROOT_DOMAIN: u16 = 1;
-/// What the root's functions reach beside RAM: firmware's reserved memory and
+/// What the root's functions reach besides RAM: firmware's reserved memory and
 /// devices below 4 GiB.
 pub(crate) const LOW_END: Hpa = Hpa(1 << 32);
 /// Entries of a root table: one for each bus.

@@ -3,7 +3,7 @@
 //! The monitor drives the units: each function's DMA goes through tables of its
 //! owner, the root's through an identity map without the memory of others.
 //! Linux keeps believing that it drives their interrupt remapping, through
-//! registers that the monitor plays (`cellvisor_core::iommu::vtd::Shadow`).
+//! registers that the monitor emulates (`cellvisor_core::iommu::vtd::Shadow`).
 //!
 //! Source: Intel Virtualization Technology for Directed I/O, revision 4, "DMA
 //! Remapping", "Interrupt Remapping".

@@ -335,7 +335,7 @@ impl Device {
         }
     }
 
-    /// What is told of it.
+    /// What a status call answers about it.
     pub(crate) fn status(&self, window: &mut Window) -> FunctionStatus {
         let vectors = match &self.msix {
             Some(msix) => msix.vectors(),

@@ -81,7 +81,7 @@ impl Functions {
         settled
     }
 
-    /// What is told of the function at this place.
+    /// What a status call answers about the function at this place.
     pub(crate) fn status(&self, window: &mut Window, index: usize) -> Option<FunctionStatus> {
         Some(self.all().get(index)?.status(window))
     }

@@ -31,7 +31,7 @@ pub(super) const NESTED_FAULT: u64 = 0x400;
 /// write the low half only.
 const FAILED: u32 = 0xffff_ff00;
 
-/// Decodes the exit that just happened; `delivering` tells that it interrupted
+/// Decodes the exit that just happened; `delivering` says that it interrupted
 /// the delivery of an event. NMI, INIT, IRET and #DB are the caller's.
 pub(super) fn decode(vmcb: &Vmcb, delivering: bool) -> Exit {
     let code = vmcb.read(EXIT_CODE);

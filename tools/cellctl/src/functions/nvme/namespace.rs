@@ -98,7 +98,7 @@ fn format_with_room(at: Controller<'_>, bytes: u64, others: &[u32]) -> Result<Fo
     };
     if free < u128::from(bytes) {
         let why = match u64::try_from(free).unwrap_or(u64::MAX) {
-            0 => "the controller tells of no capacity beside its namespaces".into(),
+            0 => "the controller tells of no capacity besides its namespaces".into(),
             free => format!("only {} of the controller are in no namespace", size(free)),
         };
         let help = "ask for less, or delete a namespace that nobody needs: nvme delete-ns";
@@ -110,7 +110,7 @@ fn format_with_room(at: Controller<'_>, bytes: u64, others: &[u32]) -> Result<Fo
     }
 }
 
-/// The refusal of a new namespace beside the `others`.
+/// The refusal of a new namespace besides the `others`.
 fn refused(at: Controller<'_>, bytes: u64, others: &[u32], why: impl Into<String>) -> Error {
     let names: Vec<_> = others.iter().map(u32::to_string).collect();
     let names = match names.as_slice() {
