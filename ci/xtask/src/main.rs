@@ -3,6 +3,7 @@
 mod bench;
 mod boot;
 mod build;
+mod deb;
 mod demo;
 mod emulators;
 mod header;
@@ -47,6 +48,8 @@ enum Task {
     },
     /// Build the monitor, the driver for all roots' kernels, and cellctl.
     Build,
+    /// Build Debian packages.
+    Deb,
     /// Write the driver's header from the abi crate.
     Header {
         /// Only compare, and fail on a difference.
@@ -95,6 +98,10 @@ fn run(task: &Task) -> Result<()> {
             let here = |kernel: &Kernel| kernels::files(&paths, *kernel).is_ok();
             let roots: Vec<Kernel> = Kernel::roots().filter(here).collect();
             build::all(&paths, &ui, &roots).map(drop)
+        }
+        Task::Deb => {
+            setup::ensure(&paths, &ui, false)?;
+            deb::main(&paths, &ui)
         }
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),
