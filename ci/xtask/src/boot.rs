@@ -228,7 +228,11 @@ fn list(paths: &Paths) -> Result<()> {
     for name in scenario::names(paths)? {
         let scenario = scenario::load(paths, &name)?;
         let lanes: Vec<&str> = scenario.lanes.iter().map(|lane| lane.name()).collect();
-        rows.push(vec![name, lanes.join(" "), scenario.about]);
+        let mut about = scenario.about;
+        if scenario.large {
+            about.push_str(" (large: not in the standard test)");
+        }
+        rows.push(vec![name, lanes.join(" "), about]);
     }
     println!("scenarios:\n{}\n\nlanes:", report::table(&rows));
     let lanes = Lane::all().map(|lane| {

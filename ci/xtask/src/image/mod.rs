@@ -3,16 +3,19 @@
 
 mod archive;
 mod cell;
+pub(crate) mod debian;
 pub(crate) mod ext4;
 mod frames;
 mod modules;
 pub(crate) mod outer;
 
 use crate::build::{Parts, crs_check, module, program};
+use crate::deb;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::{Scenario, judge};
 use crate::setup::kernels;
 use crate::sh::{Cmd, find_program, libraries};
+use crate::ui::Ui;
 use anyhow::{Context, Result};
 use archive::{Archive, Mode};
 use std::collections::BTreeSet;
@@ -33,6 +36,9 @@ pub(crate) struct RootImage {
     pub(crate) initramfs: PathBuf,
     /// Disks of the NVMe controller, if there is one.
     pub(crate) disks: Vec<PathBuf>,
+    /// Disks of a root that is on disks: its system, which is not to be changed, and
+    /// the scenario.
+    pub(crate) system: Option<[PathBuf; 2]>,
 }
 
 /// Makes the root image of a scenario in `dir`.
@@ -46,6 +52,9 @@ pub(crate) fn root(
     parts: &Parts,
     dir: &Path,
 ) -> Result<RootImage> {
+    if scenario.root.debian {
+        return on_disks(paths, scenario, dir);
+    }
     let kernel = kernels::files(paths, scenario.root.kernel)?;
     let mut image = base(paths, "ci/root/root-init")?;
     for folder in ["lib/modules", "scenario", "etc", CELLS] {
@@ -90,6 +99,20 @@ pub(crate) fn root(
         kernel,
         initramfs,
         disks,
+        system: None,
+    })
+}
+
+/// A root system that is Debian, with our packages on the scenario's disk.
+fn on_disks(paths: &Paths, scenario: &Scenario, dir: &Path) -> Result<RootImage> {
+    let system = debian::ensure(paths, &Ui::new(false).silent())?;
+    let packages = deb::build(paths, deb::VERSION)?;
+    let job = debian::job(paths, scenario, &packages, dir)?;
+    Ok(RootImage {
+        kernel: kernels::files(paths, debian::KERNEL)?,
+        initramfs: system.initramfs,
+        disks: Vec::new(),
+        system: Some([system.disk, job]),
     })
 }
 

@@ -50,7 +50,9 @@ pub(super) fn power(
     let memory = scenario.machine.memory_mib + MEMORY_MIB;
     let mut command = Command::new(binary);
     command.args(FIRMWARE.iter().flat_map(|dir| ["-L", dir]));
-    command.args(qemu::PLAIN).args(["-machine", "q35"]);
+    command
+        .args(qemu::PLAIN)
+        .args([qemu::NO_REBOOT, "-machine", "q35"]);
     command.args(["-accel", cpu.accelerator, "-cpu", cpu.model]);
     command.args(["-smp", &scenario.machine.cpus.to_string()]);
     command.args(["-m", &format!("{memory}M")]);

@@ -55,15 +55,11 @@ const NVME: &[&str] = &[
     "nvme-ns,bus=nvme,drive=d3,nsid=3,shared=off",
 ];
 
-/// Words of every machine: nothing that is not asked for, and an end instead of
-/// a reset.
-pub(super) const PLAIN: &[&str] = &[
-    "-nodefaults",
-    "-no-user-config",
-    "-display",
-    "none",
-    "-no-reboot",
-];
+/// Words of every machine: nothing that is not asked for.
+pub(super) const PLAIN: &[&str] = &["-nodefaults", "-no-user-config", "-display", "none"];
+
+/// An end instead of a reset.
+pub(super) const NO_REBOOT: &str = "-no-reboot";
 
 /// Where the emulator takes commands, in the run's folder.
 pub(super) const PANEL: &str = "panel";
@@ -85,6 +81,9 @@ pub(super) fn power(
 ) -> Result<Power> {
     let machine = &scenario.machine;
     let mut words: Vec<String> = PLAIN.iter().map(|word| (*word).to_owned()).collect();
+    if image.system.is_none() {
+        words.push(NO_REBOOT.to_owned());
+    }
     words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
     words.extend(processor(cpu, machine));
     words.extend(topology(machine));
@@ -96,6 +95,11 @@ pub(super) fn power(
         words.extend(uart_pci(dir));
     }
     words.extend(devices(machine, &image.disks));
+    if let Some([system, job]) = &image.system {
+        // What is written to the system is gone afterwards.
+        words.extend(disk("system", system, ",snapshot=on"));
+        words.extend(disk("job", job, ""));
+    }
     if let Some(plugin) = &machine.plugin {
         words.extend(["-plugin".to_owned(), plugin.clone()]);
     }
@@ -193,6 +197,13 @@ fn pair(dir: &Path) -> Vec<String> {
         ]
     };
     [end("near", "server=on,wait=off"), end("far", "server=off")].concat()
+}
+
+/// A disk of a root that has its system on one.
+fn disk(id: &str, file: &Path, more: &str) -> [String; 4] {
+    let drive = format!("file={},if=none,id={id},format=raw{more}", file.display());
+    let device = format!("virtio-blk-pci,drive={id}");
+    ["-drive".to_owned(), drive, "-device".to_owned(), device]
 }
 
 fn devices(machine: &Machine, disks: &[PathBuf]) -> Vec<String> {

@@ -38,6 +38,9 @@ pub(crate) struct Scenario {
     /// being asked for it by name: it takes minutes there.
     #[serde(default)]
     pub(crate) nested: Vec<Lane>,
+    /// It takes minutes: `test` plays it only if it is asked for by name.
+    #[serde(default)]
+    pub(crate) large: bool,
     /// Why `test` leaves it out as yet; `boot` plays it all the same.
     pub(crate) not_yet: Option<String>,
     /// False for a bare Linux: no monitor, driver or tools are built.
@@ -124,6 +127,9 @@ impl Default for Machine {
 pub(crate) struct Root {
     /// Its kernel.
     pub(crate) kernel: Kernel,
+    /// It is Debian with systemd, on a disk, with our packages beside it, and may
+    /// restart. Its kernel is that of Debian's release.
+    pub(crate) debian: bool,
     /// Modules to load before the script.
     pub(crate) modules: Vec<String>,
     /// C programs for its `/bin`, by their paths in the repository.
@@ -143,6 +149,7 @@ impl Default for Root {
     fn default() -> Self {
         Self {
             kernel: Kernel::STANDARD,
+            debian: false,
             modules: Vec::new(),
             programs: Vec::new(),
             provoke: Vec::new(),

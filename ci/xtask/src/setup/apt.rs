@@ -27,7 +27,9 @@ const RELEASE_PACKAGES: &[&str] = &[
     "e2fsprogs",      // cells' disks
     "acpica-tools",   // checks of ACPI tables
     "makedumpfile",   // reads dumps of cells
-    "shellcheck",     // scripts
+    "lintian",
+    "mmdebstrap", // packages, and the Debian that they are tried in
+    "shellcheck", // scripts
     "bochs",
     "bochs-term",
     "bochsbios",

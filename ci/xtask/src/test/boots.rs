@@ -3,6 +3,7 @@
 use super::pool::Load;
 use super::{Check, Verdict};
 use crate::build::{self, Parts};
+use crate::image::debian;
 use crate::lane::run::{self, Outcome, Watch};
 use crate::lane::{self, Lane};
 use crate::paths::Paths;
@@ -73,7 +74,7 @@ pub(super) fn all(paths: &Paths, jobs: u32, detailed: bool) -> Result<Vec<Check>
             let name = format!("boot-{}-{}", lane.name(), scenario.name);
             checks.push(Check {
                 load: load(lane, &scenario),
-                apart: lane.is_outer() && !scenario.nested.contains(&lane),
+                apart: scenario.large || lane.is_outer() && !scenario.nested.contains(&lane),
                 patched: lane::wants_patched(lane, &scenario.machine),
                 ..Check::host(name.clone(), move |paths, ui| {
                     let show = |outcome: &Outcome| {
@@ -114,6 +115,11 @@ fn boot(
         && let Err(why) = lane::nesting()
     {
         return Ok(Verdict::Skipped(format!("{why:#}")));
+    }
+    if scenario.root.debian
+        && let Some(why) = debian::lacking()?
+    {
+        return Ok(Verdict::Skipped(why));
     }
     if let Some(why) = &scenario.not_yet {
         return Ok(Verdict::Skipped(why.clone()));

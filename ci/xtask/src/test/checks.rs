@@ -2,7 +2,7 @@
 //! the patched QEMU by itself.
 
 use super::pool::Load;
-use super::{Check, Verdict, passed, tools, unit};
+use super::{Check, Verdict, packages, passed, tools, unit};
 use crate::build::{self, cargo, monitor};
 use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
@@ -62,6 +62,11 @@ pub(super) fn all() -> Vec<Check> {
         }),
         Check::host("scripts", |paths, _| tools::scripts(paths)),
         Check::host("dependencies", |paths, _| tools::dependencies(paths)),
+        Check::host("packages-lint", |paths, _| packages::lint(paths)),
+        Check {
+            apart: true,
+            ..Check::host("packages-life", packages::life)
+        },
         Check::host("cellctl-static", |paths, _| {
             let _alone = build::alone();
             build::cellctl::build(paths).and_then(|_| passed())

@@ -4,6 +4,7 @@
 mod boots;
 mod checks;
 mod kernels;
+mod packages;
 mod pool;
 mod skips;
 mod tools;

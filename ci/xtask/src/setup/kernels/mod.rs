@@ -62,6 +62,23 @@ fn dir(paths: &Paths, kernel: Kernel) -> PathBuf {
     paths.cache.join("kernels").join(kernel.name())
 }
 
+/// The packages of a kernel of this system's suites and of its headers, for a system
+/// to install.
+///
+/// # Errors
+///
+/// The mirror does not have them any more.
+pub(crate) fn packages(paths: &Paths, kernel: Kernel) -> Result<Vec<PathBuf>> {
+    let release = files(paths, kernel)?.release;
+    let suite = kernel.suites().first().context("a kernel of no suite")?;
+    let source = Source::open(paths, suite)?;
+    let debs = paths.cache.join("debs");
+    let mut names = image_packages(&source, &release, true)?;
+    names.extend(header_packages(&source, &release)?);
+    let fetched = names.iter().map(|name| source.download(paths, &debs, name));
+    fetched.collect()
+}
+
 /// Fetches a kernel that is not in the cache; with `refresh`, also one that
 /// is older than the newest.
 ///

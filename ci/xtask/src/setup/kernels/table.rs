@@ -76,6 +76,9 @@ impl Kernel {
     /// The one that roots run unless a scenario says otherwise.
     pub(crate) const STANDARD: Self = Self(&TABLE[2]);
 
+    /// The one of Debian's release, whose headers want its own compiler.
+    pub(crate) const OF_THE_RELEASE: Self = Self(&TABLE[1]);
+
     /// All of them, oldest first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(Self)
@@ -134,6 +137,7 @@ mod tests {
             assert_eq!(Kernel::try_from(kernel.name().to_owned()), Ok(kernel));
         }
         assert_eq!(Kernel::STANDARD.name(), "6.12");
+        assert_eq!(Kernel::OF_THE_RELEASE.suites(), [CODENAME]);
         let wrong = Kernel::try_from("6.13".to_owned());
         assert!(
             wrong
