@@ -65,7 +65,7 @@ tell net1 10 'cat /io.log'
 
 step exits
 for cell in net0 net1; do
-    only_quiet_between $cell 80 128 30
+    only_quiet_between $cell 150 128 30
 done
 
 step interrupts
