@@ -74,8 +74,9 @@ fn ecam(index: usize, e: &Ecam) -> Result<(), Error> {
 fn memory(index: usize, shared: &Shared<'_>) -> Result<(), Error> {
     let good = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     let named = !shared.name.is_empty() && shared.name.bytes().all(good);
+    let plain = shared.note.bytes().all(|b| matches!(b, b' '..=b'~'));
     match shared.base.checked_add(shared.size) {
-        Some(_) if named && shared.size > 0 && index < MAX_SHARED => Ok(()),
+        Some(_) if named && plain && shared.size > 0 && index < MAX_SHARED => Ok(()),
         _ => Err(Error::Shared(index)),
     }
 }

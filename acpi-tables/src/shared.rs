@@ -1,7 +1,8 @@
 //! Memory that a cell shares with others, told by a device of its own.
 //!
 //! No driver claims it: a kernel lists the device with its range, its unique id is
-//! the name of what is shared, and its string says what the cell may do there.
+//! the name of what is shared, and its string says what the cell may do there, and
+//! which of its members the cell is.
 //! Programs find both below `/sys/bus/acpi/devices` and in `/proc/iomem`, and map the
 //! range.
 
@@ -28,18 +29,24 @@ pub struct Shared<'a> {
     pub size: u64,
     /// The cell may write there.
     pub writable: bool,
+    /// What programs want to know beside, in printable ASCII; may be empty.
+    pub note: &'a str,
 }
 
 /// The device that tells of it.
 pub(crate) fn device(index: u32, shared: &Shared<'_>) -> Vec<u8> {
-    let what = match shared.writable {
-        true => "shared memory, read and written",
-        false => "shared memory, read only",
+    let how = match shared.writable {
+        true => "read and written",
+        false => "read only",
+    };
+    let what = match shared.note {
+        "" => format!("shared memory, {how}"),
+        note => format!("shared memory, {how}, {note}"),
     };
     let mut items = Vec::new();
     name("_HID", &HARDWARE_ID, &mut items);
     name("_UID", &shared.name.to_owned(), &mut items);
-    name("_STR", &BufferData::new(unicode(what)), &mut items);
+    name("_STR", &BufferData::new(unicode(&what)), &mut items);
     name(
         "_CRS",
         &ResourceTemplate::new(vec![&Raw(range(shared))]),

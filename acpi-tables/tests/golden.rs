@@ -230,6 +230,7 @@ fn shared_memory_has_a_device_with_its_name_and_its_range() {
             base: 0x1_4000_0000,
             size: 0x20_0000,
             writable: true,
+            note: "member 1 of 2",
         }],
         ..CellAcpi::new(1)
     };
@@ -248,9 +249,12 @@ fn shared_memory_has_a_device_with_its_name_and_its_range() {
             .collect::<Vec<u8>>()
     };
     assert_eq!(count(&table, &range(0b011)), 1);
-    assert_eq!(count(&table, b"w\0r\0i\0t\0t\0e\0n\0\0\0"), 1);
+    let utf16 = |text: &str| text.bytes().flat_map(|b| [b, 0]).collect::<Vec<u8>>();
+    let told = "shared memory, read and written, member 1 of 2\0";
+    assert_eq!(count(&table, &utf16(told)), 1);
     let read_only = Shared {
         writable: false,
+        note: "",
         ..cell.shared[0]
     };
     let table = dsdt(&CellAcpi {
@@ -258,5 +262,5 @@ fn shared_memory_has_a_device_with_its_name_and_its_range() {
         ..cell
     });
     assert_eq!(count(&table, &range(0b010)), 1);
-    assert_eq!(count(&table, b"w\0r\0i\0t\0t\0e\0n\0"), 0);
+    assert_eq!(count(&table, &utf16("shared memory, read only\0")), 1);
 }

@@ -242,6 +242,7 @@ fn shared_memory_without_name_or_place_is_refused() {
         base: 0x1_0000_0000,
         size: 0x1000,
         writable: true,
+        note: "a note",
     };
     let fails = |shared: &[Shared<'_>]| {
         let cell = CellAcpi {
@@ -258,6 +259,10 @@ fn shared_memory_without_name_or_place_is_refused() {
             ..GOOD
         },
         Shared { size: 0, ..GOOD },
+        Shared {
+            note: "two\nlines",
+            ..GOOD
+        },
         Shared {
             base: u64::MAX,
             ..GOOD

@@ -117,12 +117,14 @@ pub(crate) fn server() -> CellAcpi<'static> {
                 base: 0x20_0000_0000,
                 size: 0x40_0000,
                 writable: true,
+                note: "member 1 of 2, address 10.1.2.1/24",
             },
             Shared {
                 name: "watch",
                 base: 0x20_4000_0000,
                 size: 0x20_0000,
                 writable: false,
+                note: "",
             },
         ],
         ..CellAcpi::new(300)

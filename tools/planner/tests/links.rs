@@ -1,6 +1,6 @@
 //! Links between slices of several files, and between slices and running cells.
 
-use cellvisor_planner::config::{self, Slice};
+use cellvisor_planner::config::{self, Link, Slice};
 use cellvisor_planner::draw::{self, Style};
 use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{self, MemoryShare, Plan, Taken};
@@ -89,6 +89,30 @@ fn pictures_show_links_with_their_cells() {
     );
     assert!(draw::svg(&host(), &plan).contains("shared: 4MiB, a and b write"));
     assert!(!draw::svg(&host(), &planned_without()).contains("memory that cells share"));
+}
+
+#[test]
+fn members_have_addresses_in_their_order() {
+    let network = format!("{SHARED}addresses = \"10.1.2.0/24\"\n");
+    let (slices, report) = read(&[("a", file("a", &[&network]))]);
+    assert!(report.is_empty(), "{report}");
+    let link = &slices[0].links[0].link;
+    let told = [
+        "member 1 of 2, address 10.1.2.1/24",
+        "member 2 of 2, address 10.1.2.2/24",
+        "",
+    ];
+    assert_eq!(["a", "b", "c"].map(|name| link.note(name)), told);
+    let who = link.who();
+    assert!(
+        who.ends_with("; network: a 10.1.2.1/24, b 10.1.2.2/24"),
+        "{who}"
+    );
+    let kept = serde_json::to_string(link).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<Link>(&kept).expect("the same"),
+        *link
+    );
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
         }
         row("command line", record.payload.cmdline.clone());
         for window in &record.windows {
-            row("link", link::window(window));
+            row("link", link::window(window, &record.assignment));
         }
         for held in &record.functions {
             row("function", function::described(held));

@@ -19,6 +19,7 @@ fn link(name: &str, members: &[&str], readers: &[&str]) -> Link {
         size: 4 * MIB,
         members: names(members),
         readers: names(readers),
+        addresses: None,
     }
 }
 

@@ -107,6 +107,10 @@ pub(crate) struct LinkRecord {
     pub(crate) version: u32,
     /// What it is.
     pub(crate) link: Link,
+    /// What programs on the root are told of it, as those in a cell by the cell's
+    /// tables.
+    #[serde(default)]
+    pub(crate) root: String,
     /// Its memory, in the order of host-physical addresses.
     pub(crate) memory: Vec<Range>,
     /// What to undo.
@@ -115,9 +119,10 @@ pub(crate) struct LinkRecord {
 
 impl LinkRecord {
     /// A link of which nothing is done yet.
-    pub(crate) const fn new(link: Link) -> Self {
+    pub(crate) fn new(link: Link) -> Self {
         Self {
             version: VERSION,
+            root: link.note("root"),
             link,
             memory: Vec::new(),
             steps: Vec::new(),

@@ -27,8 +27,15 @@ pub(crate) fn devices(cell: &CellAssignment) -> Devices {
     }
 }
 
-fn shared(window: &Window) -> Shared<'_> {
+/// What programs in a cell are told of a link.
+fn note(cell: &CellAssignment, window: &Window) -> String {
+    let link = cell.links.iter().find(|link| link.name == window.link);
+    link.map_or_else(String::new, |link| link.note(&cell.name))
+}
+
+fn shared<'a>((window, note): (&'a Window, &'a String)) -> Shared<'a> {
     Shared {
+        note,
         name: &window.link,
         base: window.start(),
         size: window.size(),
@@ -48,7 +55,8 @@ pub(crate) fn build(
         Console::UartPort(port) => Some(port),
         Console::Virtual | Console::UartPci(_) => None,
     };
-    let shared: Vec<Shared<'_>> = windows.iter().map(shared).collect();
+    let notes: Vec<String> = windows.iter().map(|window| note(cell, window)).collect();
+    let shared: Vec<Shared<'_>> = windows.iter().zip(&notes).map(shared).collect();
     acpi_tables::build(&CellAcpi {
         devices: devices(cell),
         uarts: uart.as_slice(),

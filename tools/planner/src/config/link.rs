@@ -3,6 +3,7 @@
 use super::raw::LinkKind;
 use super::{Slice, Source};
 use crate::report::{Finding, Place, Report};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,9 @@ pub struct Link {
     pub members: Vec<String>,
     /// Who only reads it.
     pub readers: Vec<String>,
+    /// Addresses of a network over it, one for each that writes, in their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Ipv4Net>,
 }
 
 impl Link {
@@ -36,6 +40,33 @@ impl Link {
     #[must_use]
     pub fn is_written_by(&self, name: &str) -> bool {
         self.members.iter().any(|member| member == name)
+    }
+
+    /// Place of the cell of this name among those that write, from 0.
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.members.iter().position(|member| member == name)
+    }
+
+    /// The address that this one has on the network over it, with the network's bits.
+    #[must_use]
+    pub fn address_of(&self, name: &str) -> Option<Ipv4Net> {
+        let network = self.addresses?;
+        let address = network.hosts().nth(self.place_of(name)?)?;
+        Ipv4Net::new(address, network.prefix_len()).ok()
+    }
+
+    /// What a program in a member is told of its place: empty for one that only reads.
+    #[must_use]
+    pub fn note(&self, name: &str) -> String {
+        let Some(place) = self.place_of(name) else {
+            return String::new();
+        };
+        let place = format!("member {} of {}", place + 1, self.members.len());
+        match self.address_of(name) {
+            Some(address) => format!("{place}, address {address}"),
+            None => place,
+        }
     }
 
     /// True if this Linux is a member.
@@ -54,9 +85,18 @@ impl Link {
         self.all().filter(|name| *name != ROOT)
     }
 
-    /// Who writes and who reads, in words.
+    /// Who writes and who reads, in words, and who has which address.
     #[must_use]
     pub fn who(&self) -> String {
+        let address = |name: &String| Some(format!("{name} {}", self.address_of(name)?));
+        let addresses: Vec<String> = self.members.iter().filter_map(address).collect();
+        match addresses.is_empty() {
+            true => self.trust(),
+            false => format!("{}; network: {}", self.trust(), addresses.join(", ")),
+        }
+    }
+
+    fn trust(&self) -> String {
         let writers = join(&self.members);
         match (self.members.len(), self.readers.is_empty()) {
             (_, true) => format!("{writers} write to it and trust each other to"),

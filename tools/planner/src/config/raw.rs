@@ -279,6 +279,9 @@ pub struct Link {
     /// Cells that read it, and fail if they write to it.
     #[serde(default)]
     pub readers: Vec<String>,
+    /// Addresses of a network over it, as in `"10.1.2.0/24"`: the first member has
+    /// the first of them, and so on. `cellnet` in each makes the interface.
+    pub addresses: Option<String>,
 }
 
 /// Kinds of links.

@@ -4,6 +4,7 @@ use super::Shown;
 use crate::output::size;
 use crate::state::Window;
 use cellvisor_planner::config::Link;
+use cellvisor_planner::plan::CellAssignment;
 
 /// A link with its members, those that are there with their states.
 pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
@@ -25,12 +26,18 @@ pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
     )
 }
 
-/// Where a cell sees a link.
-pub(super) fn window(window: &Window) -> String {
+/// Where a cell sees a link, and its address there.
+pub(super) fn window(window: &Window, cell: &CellAssignment) -> String {
     let how = match window.is_writable() {
         true => "read and written",
         false => "read only",
     };
     let (name, start) = (&window.link, window.start());
-    format!("{name}: {} at {start:#x}, {how}", size(window.size()))
+    let link = cell.links.iter().find(|link| link.name == *name);
+    let address = link.and_then(|link| link.address_of(&cell.name));
+    let address = address.map_or_else(String::new, |address| format!(", address {address}"));
+    format!(
+        "{name}: {} at {start:#x}, {how}{address}",
+        size(window.size())
+    )
 }

@@ -5,10 +5,14 @@ use crate::config::link::{Link, LinkWish, ROOT};
 use crate::config::{Slice, Source, doubts, name, raw};
 use crate::report::Report;
 use crate::size::{MIB, Size};
+use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 /// Most bytes of a link: what is more is a mistake in the unit.
 const MOST: u64 = 64 << 30;
+/// Bits of a network, with a first and a last address that nobody has.
+const NETWORK_BITS: RangeInclusive<u8> = 8..=30;
 /// Most cells that share one, and most links of a cell.
 const MOST_CELLS: usize = 8;
 
@@ -69,6 +73,8 @@ impl Read {
         self.names(&key("members"), &raw.members, true);
         self.names(&key("readers"), &raw.readers, false);
         self.who(raw, &key("members"));
+        let addresses = raw.addresses.as_deref();
+        let addresses = addresses.and_then(|text| self.network(&key("addresses"), text, raw));
         if doubts(&self.doubtful, &format!("link.{at}")) {
             return None;
         }
@@ -78,6 +84,7 @@ impl Read {
             size: size?,
             members: raw.members.clone(),
             readers: raw.readers.clone(),
+            addresses,
         })
     }
 
@@ -98,6 +105,29 @@ impl Read {
                 "write a size as in \"4MiB\"".to_owned(),
             ),
             size => return Some(size),
+        };
+        self.wrong(key, message, help);
+        None
+    }
+
+    /// A network with an address for each that writes.
+    fn network(&mut self, key: &str, text: &str, raw: &raw::Link) -> Option<Ipv4Net> {
+        let example = "write a network as in \"10.1.2.0/24\"".to_owned();
+        let members = raw.members.len();
+        let (message, help) = match text.parse::<Ipv4Net>() {
+            Err(_) => (format!("`{text}` is no network"), example),
+            Ok(network) if network.trunc() != network => (
+                format!("`{text}` is an address, and no network"),
+                format!("write \"{}\"", network.trunc()),
+            ),
+            Ok(network) if !NETWORK_BITS.contains(&network.prefix_len()) => {
+                (format!("`{text}` is no network of members"), example)
+            }
+            Ok(network) if network.hosts().take(members).count() < members => (
+                format!("`{text}` has too few addresses for {members} members"),
+                example,
+            ),
+            Ok(network) => return Some(network),
         };
         self.wrong(key, message, help);
         None
