@@ -1,11 +1,15 @@
 //! Memory that cells share (`[[link]]` of kind `window`), for programs.
 //!
-//! [`Window`] finds a link by its name and maps it; [`ring`] has rings of frames in
-//! it. All of it is there to be written by others at any time, which may be broken or
-//! hostile: it is seen as atomic words, and nothing that a peer writes leads beyond
-//! them, to a panic, or to a wait that does not end.
+//! [`Link`] finds a link by its name, [`Window`] is its memory, mapped; [`ring`] has
+//! rings of frames in it, [`message`] requests and streams over them. All of it is there
+//! to be written by others at any time, which may be broken or hostile: it is seen as
+//! atomic words, and nothing that a peer writes leads beyond them, to a panic, or to a
+//! wait that does not end.
 
+mod link;
+pub mod message;
 pub mod ring;
 mod window;
 
-pub use window::{Find, Window};
+pub use link::{Find, Link, Member};
+pub use window::Window;

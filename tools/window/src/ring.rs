@@ -170,6 +170,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Least bytes of a link whose members have rings to each other.
+#[must_use]
+pub const fn least_bytes(members: usize) -> u64 {
+    const PAGE: u64 = 2 << 20;
+    let rings = members as u64 * members as u64;
+    rings
+        .saturating_mul((LEAST_WORDS.next_multiple_of(WORD) * WORD) as u64)
+        .next_multiple_of(PAGE)
+}
+
 /// The ring from member `from` to member `to` of `members`: each pair has two, all of
 /// one size. `None` if there is no such pair, or its ring would be too small.
 #[must_use]

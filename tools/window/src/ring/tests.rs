@@ -122,6 +122,12 @@ fn pairs_have_rings_of_their_own() {
     assert!(seen[0].end <= seen[1].start);
     assert!(between(&all, 2, 0, 2).is_none());
     assert!(between(&all, 4, 0, 1).is_none(), "too small for four");
+    for members in 2..10 {
+        let least = least_bytes(members);
+        assert!(between(&memory(least as usize / WORD), members, 0, 1).is_some());
+        let less = memory((least as usize - (2 << 20)) / WORD);
+        assert!(between(&less, members, 0, 1).is_none(), "{members}");
+    }
     assert!(between(&all, 0, 0, 0).is_none());
 }
 

@@ -1,24 +1,24 @@
 //! `cellnet`: a network interface over a link.
 //!
 //! ```text
-//! cellnet NAME MEMBER OF [FILE OFFSET SIZE]
+//! cellnet LINK
 //! ```
 //!
-//! Makes a TAP device that is called as the link, and carries its frames to the other
-//! members by rings in the link's memory ([`cellvisor_window::ring`]): a frame goes to
-//! the member behind whom its destination was seen last, or to all. `MEMBER` counts
-//! from 0, and is another one in each of the `OF` members. On the root, the memory is
-//! that of a file, as the driver's. Nothing exits for a frame: who has nothing to do
-//! sleeps on the device and looks at the rings once in a millisecond.
+//! Makes a TAP device that is called as the link, with the address that the link's
+//! files give this member, and carries its frames to the other members by rings in the
+//! link's memory ([`cellvisor_window::ring`]): a frame goes to the member behind whom
+//! its destination was seen last, or to all. Nothing exits for a frame: who has nothing
+//! to do sleeps on the device and looks at the rings once in a millisecond. The device
+//! goes when this ends, which it does when the link goes.
 
-use cellvisor_window::Window;
-use cellvisor_window::ring::{MOST, Reader, Writer, between};
+use cellvisor_window::ring::{MOST, Reader, Writer, between, least_bytes};
+use cellvisor_window::{Link, Member, Window};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 mod tap;
 
@@ -29,8 +29,12 @@ const NAP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 1_000_000,
 };
+/// How often it looks whether the link is there.
+const LOOK: Duration = Duration::from_secs(1);
 /// Most addresses that are remembered: more are a mistake or an attack.
 const MOST_ADDRESSES: usize = 4096;
+/// Bytes of a packet: a frame has a head of 14 bytes, or 18, beside.
+const MTU: usize = 65_000;
 /// Frames in a row from one side before the others are looked at.
 const BURST: usize = 64;
 
@@ -53,12 +57,13 @@ struct Switch<'a> {
 }
 
 impl<'a> Switch<'a> {
-    fn new(tap: File, window: &'a Window, member: usize, of: usize) -> Option<Self> {
-        let others = (0..of).filter(|other| *other != member);
+    fn new(tap: File, window: &'a Window, member: Member) -> Option<Self> {
+        let Member { place, of } = member;
+        let others = (0..of).filter(|other| *other != place);
         let peer = |other| {
             Some(Peer {
-                from: Reader::new(between(window.words(), of, other, member)?),
-                to: Writer::new(between(window.words(), of, member, other)?),
+                from: Reader::new(between(window.words(), of, other, place)?),
+                to: Writer::new(between(window.words(), of, place, other)?),
             })
         };
         Some(Self {
@@ -112,8 +117,10 @@ impl<'a> Switch<'a> {
         count
     }
 
-    fn run(&mut self) -> io::Result<()> {
-        let mut idle = 0;
+    /// Carries frames until the device fails, or `is_there`, which is asked now and then,
+    /// says that the link is gone.
+    fn run(&mut self, is_there: impl Fn() -> bool) -> io::Result<()> {
+        let (mut idle, mut looked) = (0, Instant::now());
         loop {
             if self.outwards()? + self.inwards() > 0 {
                 idle = 0;
@@ -124,6 +131,12 @@ impl<'a> Switch<'a> {
             if idle > PATIENCE {
                 let mut device = [PollFd::new(&self.tap, PollFlags::IN)];
                 poll(&mut device, Some(&NAP))?;
+                if looked.elapsed() > LOOK {
+                    looked = Instant::now();
+                    if !is_there() {
+                        return Err(io::Error::other("the link is gone, or another one"));
+                    }
+                }
             }
         }
     }
@@ -134,32 +147,55 @@ fn address(frame: &[u8], at: usize) -> Option<Address> {
     frame.get(at..at + 6)?.try_into().ok()
 }
 
+/// Gives the device an address of its own, room for large frames, and its address on
+/// the network, if files name one.
+fn set_up(link: &Link, member: Member) -> Result<(), String> {
+    let (name, number) = (&link.name, member.place + 1);
+    let ip = |words: &str| {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let status = Command::new("ip").args(&words).status();
+        let what = words.join(" ");
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("`ip {what}` ended with {status}")),
+            Err(e) => Err(format!("cannot run `ip {what}`: {e}")),
+        }
+    };
+    ip(&format!(
+        "link set dev {name} address 02:00:00:00:00:{number:02x}"
+    ))?;
+    ip(&format!("link set dev {name} mtu {MTU}"))?;
+    if let Some(address) = &link.address {
+        ip(&format!("addr add {address} dev {name}"))?;
+    }
+    ip(&format!("link set dev {name} up"))
+}
+
 fn run(words: &[String]) -> Result<(), String> {
-    let [name, member, of, rest @ ..] = words else {
-        return Err("usage: cellnet NAME MEMBER OF [FILE OFFSET SIZE]".to_owned());
+    let [name] = words else {
+        return Err("usage: cellnet LINK".to_owned());
     };
-    let number = |text: &String| {
-        let parsed = text.parse::<u64>();
-        parsed.map_err(|e| format!("\"{text}\" is no number: {e}"))
-    };
-    let count = |text| Ok::<_, String>(usize::try_from(number(text)?).unwrap_or(usize::MAX));
-    let (member, of) = (count(member)?, count(of)?);
-    let window = match rest {
-        [] => Window::find(name).map_err(|e| e.to_string())?,
-        [file, offset, size] => Window::map(Path::new(file), number(offset)?, count(size)?)
-            .map_err(|e| format!("cannot map {file}: {e}"))?,
-        _ => return Err("name FILE, OFFSET and SIZE, or none of them".to_owned()),
-    };
+    let link = Link::find(name).map_err(|e| e.to_string())?;
+    let window = link.map().map_err(|e| e.to_string())?;
+    let member = link.member.ok_or("no member")?;
     let tap = tap::create(name).map_err(|e| {
         format!("cannot make the device {name}: {e}; run this as root, with the module tun")
     })?;
-    let switch = Switch::new(tap, &window, member, of);
+    let switch = Switch::new(tap, &window, member);
     let mut switch = switch.ok_or_else(|| {
-        format!(
-            "member {member} of {of} has no room in link {name}: 2 members need 2 MiB, 4 need 8"
-        )
+        let (of, least) = (member.of, least_bytes(member.of) >> 20);
+        format!("link {name} is too small for rings between {of} members: give it {least} MiB")
     })?;
-    switch.run().map_err(|e| format!("device {name}: {e}"))
+    set_up(&link, member)?;
+    println!(
+        "cellnet: {name} is up, {}",
+        link.address.as_deref().unwrap_or("without an address")
+    );
+    // On the root a link goes with its last cell, and what comes after is another one.
+    let is_there = || Link::find(name).is_ok_and(|now| now == link);
+    switch
+        .run(is_there)
+        .map_err(|e| format!("device {name}: {e}"))
 }
 
 fn main() -> ExitCode {

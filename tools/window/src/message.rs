@@ -1,0 +1,266 @@
+//! Requests, answers and streams between two members, over a ring each way.
+//!
+//! A frame is a word of a kind and bytes. A stream begins when its receiver is there,
+//! and ends with the sum of its bytes, which the receiver confirms: what a ring has lost
+//! is noticed. Every wait for the other has an end.
+
+use crate::ring::{MOST, Reader, Writer};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long the other may say nothing, or take nothing.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often one who waits for a stream says so.
+const KNOCK: Duration = Duration::from_millis(50);
+/// Looks at the ring before the CPU is left to others for a while.
+const SPINS: u32 = 2000;
+const NAP: Duration = Duration::from_micros(200);
+/// Bytes of a stream in a frame: several fit into the smallest ring.
+const PART: usize = 16 << 10;
+
+/// Bytes before those of a frame.
+const HEAD: usize = 8;
+/// Most bytes of a request.
+pub const MOST_BYTES: usize = MOST - HEAD;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+enum Kind {
+    Request = 1,
+    Answer,
+    /// Someone waits for a stream.
+    Ready,
+    Data,
+    /// The stream's sum of bytes, from its sender and back.
+    End,
+    Confirmed,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::Request,
+        Self::Answer,
+        Self::Ready,
+        Self::Data,
+        Self::End,
+        Self::Confirmed,
+    ];
+}
+
+/// Why an exchange did not come about.
+#[derive(Debug)]
+pub enum Failed {
+    /// The other does nothing; what it should be doing.
+    Silent(&'static str),
+    /// More than fits.
+    TooLong,
+    /// Bytes that were sent, and that came.
+    Lost(u64, u64),
+    /// What is read from or written to here.
+    Here(io::Error),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = PATIENCE.as_secs();
+        match self {
+            Self::Silent(verb) => {
+                write!(
+                    f,
+                    "the other does nothing for {seconds} s: is `cellmsg {verb}` running there?"
+                )
+            }
+            Self::TooLong => write!(
+                f,
+                "more than {MOST_BYTES} bytes fit into no frame: send a stream"
+            ),
+            Self::Lost(sent, came) => {
+                write!(
+                    f,
+                    "{sent} bytes were sent and {came} came: somebody wrote to the ring"
+                )
+            }
+            Self::Here(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// A way to another member and back.
+#[derive(Debug)]
+pub struct Channel<'a> {
+    from: Reader<'a>,
+    to: Writer<'a>,
+    frame: Vec<u8>,
+    patience: Duration,
+}
+
+impl<'a> Channel<'a> {
+    /// By these two rings; what is in them is passed over.
+    #[must_use]
+    pub const fn new(from: Reader<'a>, to: Writer<'a>, patience: Duration) -> Self {
+        Self {
+            from,
+            to,
+            frame: Vec::new(),
+            patience,
+        }
+    }
+
+    /// Sends a request and returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// It is too long, or nobody takes or answers it.
+    pub fn ask(&mut self, request: &[u8]) -> Result<&[u8], Failed> {
+        self.put(Kind::Request, request, "answer")?;
+        self.wait(&[Kind::Answer], "answer")?;
+        Ok(self.bytes())
+    }
+
+    /// Answers what is there with the same bytes; false if nothing was.
+    ///
+    /// # Errors
+    ///
+    /// Nobody takes the answer.
+    pub fn answer(&mut self) -> Result<bool, Failed> {
+        if self.look() != Some(Kind::Request) {
+            return Ok(false);
+        }
+        let bytes = self.bytes().to_vec();
+        self.put(Kind::Answer, &bytes, "echo")?;
+        Ok(true)
+    }
+
+    /// Sends all that `source` has, and returns how many bytes that was.
+    ///
+    /// # Errors
+    ///
+    /// There is no receiver, it stops, or did not get all of it.
+    pub fn send(&mut self, source: &mut impl Read) -> Result<u64, Failed> {
+        self.wait(&[Kind::Ready], "receive")?;
+        let (mut part, mut sum) = (vec![0; PART], 0);
+        loop {
+            let length = source.read(&mut part).map_err(Failed::Here)?;
+            if length == 0 {
+                break;
+            }
+            self.put(
+                Kind::Data,
+                part.get(..length).unwrap_or_default(),
+                "receive",
+            )?;
+            sum += length as u64;
+        }
+        self.put(Kind::End, &sum.to_le_bytes(), "receive")?;
+        self.wait(&[Kind::Confirmed], "receive")?;
+        self.agree(sum, self.sum())
+    }
+
+    /// Writes a stream to `sink`, and returns how many bytes that was.
+    ///
+    /// # Errors
+    ///
+    /// There is no sender, it stops, or bytes were lost.
+    pub fn receive(&mut self, sink: &mut impl Write) -> Result<u64, Failed> {
+        let mut kind = self.knock()?;
+        let mut sum = 0;
+        while kind == Kind::Data {
+            sum += self.bytes().len() as u64;
+            sink.write_all(self.bytes()).map_err(Failed::Here)?;
+            kind = self.wait(&[Kind::Data, Kind::End], "send")?;
+        }
+        let sent = self.sum();
+        self.put(Kind::Confirmed, &sum.to_le_bytes(), "send")?;
+        self.agree(sent, sum)
+    }
+
+    const fn agree(&self, sent: u64, came: u64) -> Result<u64, Failed> {
+        if sent == came {
+            Ok(sent)
+        } else {
+            Err(Failed::Lost(sent, came))
+        }
+    }
+
+    /// Says that it waits for a stream until one begins.
+    fn knock(&mut self) -> Result<Kind, Failed> {
+        let begun = Instant::now();
+        loop {
+            self.put(Kind::Ready, &[], "send")?;
+            match self.wait_for(&[Kind::Data, Kind::End], KNOCK) {
+                Some(kind) => return Ok(kind),
+                None if begun.elapsed() < self.patience => {}
+                None => return Err(Failed::Silent("send")),
+            }
+        }
+    }
+
+    /// The bytes of the last frame.
+    fn bytes(&self) -> &[u8] {
+        self.frame.get(HEAD..).unwrap_or_default()
+    }
+
+    /// The sum that the last frame tells of.
+    fn sum(&self) -> u64 {
+        let bytes = self.bytes().first_chunk();
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// The next frame, if there is one that makes sense.
+    fn look(&mut self) -> Option<Kind> {
+        if self.from.pop(&mut self.frame) != Ok(true) {
+            return None;
+        }
+        let kind = u64::from_le_bytes(*self.frame.first_chunk()?);
+        Kind::ALL.into_iter().find(|known| *known as u64 == kind)
+    }
+
+    /// Writes a frame, as soon as there is room for it.
+    fn put(&mut self, kind: Kind, bytes: &[u8], verb: &'static str) -> Result<(), Failed> {
+        if bytes.len() > MOST_BYTES {
+            return Err(Failed::TooLong);
+        }
+        let frame = [&(kind as u64).to_le_bytes(), bytes].concat();
+        // After nonsense it is tried anew, as when there is no room.
+        let done = poll(self.patience, || {
+            self.to.push(&frame).ok().filter(|done| *done)
+        });
+        done.map(|_| ()).ok_or(Failed::Silent(verb))
+    }
+
+    fn wait(&mut self, kinds: &[Kind], verb: &'static str) -> Result<Kind, Failed> {
+        let found = self.wait_for(kinds, self.patience);
+        found.ok_or(Failed::Silent(verb))
+    }
+
+    /// Waits for one of these; what else comes is passed over.
+    fn wait_for(&mut self, kinds: &[Kind], limit: Duration) -> Option<Kind> {
+        poll(limit, || self.look().filter(|kind| kinds.contains(kind)))
+    }
+}
+
+/// Tries until something comes of it, or the time is over.
+fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    let mut spins = 0;
+    loop {
+        if let Some(result) = attempt() {
+            return Some(result);
+        }
+        spins += 1;
+        if spins < SPINS {
+            std::hint::spin_loop();
+        } else if begun.elapsed() > limit {
+            return None;
+        } else {
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
