@@ -10,8 +10,11 @@ use crate::sh::Cmd;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
+/// Functions with large frames stay functions: put into their callers, they made
+/// frames in which most accesses need long instructions.
 const FLAGS: &str = "-C relocation-model=pic -C panic=abort -C no-redzone=yes \
     -C target-feature=-mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float \
+    -C llvm-args=-inline-max-stacksize=600 \
     -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
     -C link-arg=-Wl,--build-id=none,-z,max-page-size=4096";
 
