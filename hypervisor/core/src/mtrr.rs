@@ -5,6 +5,7 @@
 //!
 //! Spec: SDM 3A, "Memory Type Range Registers (MTRRs)", "MTRR Precedences".
 
+use crate::few::first;
 use crate::paging::MemType;
 
 /// Most variable ranges that are looked at.
@@ -92,7 +93,7 @@ impl Mtrrs {
         Self {
             def_type,
             fixed,
-            variable: ranges.take(MAX_VARIABLE).collect(),
+            variable: first(ranges),
             end,
         }
     }

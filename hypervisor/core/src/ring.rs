@@ -56,7 +56,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Ring<B> {
     /// were copied.
     pub fn read(&self, from: u64, out: &mut [u8]) -> (u64, usize) {
         let store = self.store.as_ref();
-        let start = from.clamp(self.oldest(), self.written);
+        let start = from.max(self.oldest()).min(self.written);
         let mut copied = 0;
         for (number, place) in (start..self.written).zip(out) {
             if let Some(byte) = store.get(slot(number, store.len())) {

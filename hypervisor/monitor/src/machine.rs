@@ -12,6 +12,7 @@ use cellvisor_abi::plan::SystemPlan;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_abi::wire;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::few::first;
 use cellvisor_core::ids::Msr;
 use cellvisor_core::mtrr::{self, Mtrrs};
 use cellvisor_core::paging::PageSize;
@@ -106,10 +107,9 @@ fn read_mtrrs(physical_bits: u8) -> Mtrrs {
     } else {
         [0; mtrr::FIXED]
     };
-    let pairs: heapless::Vec<_, { mtrr::MAX_VARIABLE }> = (0..(cap & 0xff) as u32)
-        .take(mtrr::MAX_VARIABLE)
+    let pairs = (0..(cap & 0xff) as u32)
         .map(|n| mtrr::FIRST_VARIABLE_MSR + 2 * n)
-        .map(|base| (read(base), read(base + 1)))
-        .collect();
+        .map(|base| (read(base), read(base + 1)));
+    let pairs: heapless::Vec<_, { mtrr::MAX_VARIABLE }> = first(pairs);
     Mtrrs::new(read(mtrr::DEF_TYPE_MSR), fixed, &pairs, physical_bits)
 }

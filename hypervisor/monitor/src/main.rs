@@ -27,9 +27,19 @@ mod switch;
 mod sync;
 mod vcpu;
 
+use cellvisor_core::text::{Dec, Word};
+
 /// A check of the monitor's own code failed. No guest can bring this about.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    log::emergency(format_args!("{info}"));
+    // The place tells which check it was; its message would bring the formatting of
+    // `core` into the image.
+    if let Some(place) = info.location() {
+        log::emergency(format_args!(
+            "panicked at {}:{}",
+            Word(place.file()),
+            Dec(u64::from(place.line()))
+        ));
+    }
     cpu::exceptions::stop()
 }

@@ -1,6 +1,6 @@
 //! Changes to tables: mapping, unmapping, splitting and merging.
 
-use super::{Attr, ENTRIES, EntryFormat, MapError, TableMem, Tables, index, page_bytes};
+use super::{Attr, ENTRIES, EntryFormat, MapError, TableMem, Tables, index, page_bytes, shift};
 use crate::addr::{Gpa, Hpa, PAGE_SIZE};
 
 /// First address beyond what entries can hold.
@@ -90,7 +90,7 @@ impl Part {
             if start >= self.end {
                 return None;
             }
-            let entry_end = (start / page_bytes(level) + 1) * page_bytes(level);
+            let entry_end = ((start >> shift(level)) + 1) << shift(level);
             next = entry_end.min(self.end);
             Some(Self { start, end: next })
         })

@@ -238,7 +238,7 @@ impl<F: EntryFormat> Tables<F> {
                 return None;
             }
             if self.format.is_leaf(entry, level) {
-                let offset = gpa.0 % page_bytes(level);
+                let offset = gpa.0 & (page_bytes(level) - 1);
                 return Some(Mapping {
                     hpa: Hpa(self.format.addr(entry).0 + offset),
                     size_left: page_bytes(level) - offset,
@@ -273,12 +273,17 @@ impl<F: EntryFormat> Tables<F> {
 
 /// Bytes that one entry at `level` covers.
 const fn page_bytes(level: u8) -> u64 {
-    PAGE_SIZE << (9 * (level as u32 - 1))
+    1 << shift(level)
+}
+
+/// Their binary logarithm.
+const fn shift(level: u8) -> u32 {
+    12 + 9 * (level as u32 - 1)
 }
 
 /// Index of the entry for `gpa` in a table at `level`.
 const fn index(gpa: u64, level: u8) -> usize {
-    (gpa / page_bytes(level)) as usize % ENTRIES
+    (gpa >> shift(level)) as usize % ENTRIES
 }
 
 #[cfg(test)]

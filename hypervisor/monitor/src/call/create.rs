@@ -20,6 +20,7 @@ use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::own::OwnError;
 use cellvisor_core::paging::MemType;
+use cellvisor_core::text::{Dec, Word};
 use log::log;
 
 /// Makes the cell of a framed plan.
@@ -50,9 +51,9 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     }
     log!(
         "cell={} created id={} cpus={}",
-        name.as_str(),
-        id.0,
-        cpus.len()
+        Word(name.as_str()),
+        Dec(u64::from(id.0)),
+        Dec(cpus.len() as u64)
     );
     watch::notify();
     Ok(id)

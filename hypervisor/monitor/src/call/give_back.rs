@@ -10,6 +10,7 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::ids::Port;
+use cellvisor_core::text::Hex;
 use core::ops::Range;
 use log::log;
 
@@ -48,7 +49,10 @@ pub(super) fn release(window: &mut Window, owner: Owner) {
 fn include(range: Range<Hpa>) {
     let start = range.start;
     if start < range.end && iommu::units() != 0 && iommu::include(range).is_err() {
-        log!("cell=root denied dma memory={start:#x}: no memory for tables");
+        log!(
+            "cell=root denied dma memory={}: no memory for tables",
+            Hex(start.0)
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
 use cellvisor_core::ids::VirtualId;
+use cellvisor_core::text::Hex;
 use cellvisor_core::vcpu::{Event, RSP, Regs};
 use core::sync::atomic::Ordering;
 
@@ -101,9 +102,9 @@ impl Cpu<'_> {
         };
         if self.is_root() {
             self.log(format_args!(
-                "failed: {} rip={:#x}",
+                "failed: {} rip={}",
                 cell::Reason(&reason),
-                regs.rip
+                Hex(regs.rip)
             ));
             if reason == FailReason::TripleFault {
                 reset::reset_machine();

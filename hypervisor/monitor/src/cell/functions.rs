@@ -14,6 +14,7 @@ use cellvisor_core::ids::Port;
 use cellvisor_core::iommu::vtd;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, route};
+use cellvisor_core::text::{Address, Hex, Word};
 
 /// Runs `f` with the functions of `cell`, if it has any.
 fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
@@ -46,11 +47,13 @@ pub(crate) fn note(cell: CellId, functions: &Functions) -> bool {
     let mut given = GIVEN.lock();
     let fits = given.len() + functions.len() <= MAX_GIVEN;
     if fits {
-        given.extend(functions.all().iter().map(|device| Given {
-            bdf: device.bdf(),
-            pf: device.plan.pf,
-            cell,
-        }));
+        for device in functions.all() {
+            let _fits = given.push(Given {
+                bdf: device.bdf(),
+                pf: device.plan.pf,
+                cell,
+            });
+        }
     }
     fits
 }
@@ -198,9 +201,9 @@ pub(crate) fn root_port_write(window: &mut Window, port: Port, size: u8, value: 
 /// Counts the faults that the units have recorded, for the functions and cells
 /// that caused them.
 pub(crate) fn count_faults() {
-    for (segment, fault) in iommu::take_faults() {
+    for (segment, fault) in &iommu::take_faults() {
         let bdf = Bdf {
-            segment,
+            segment: *segment,
             requester: fault.source,
         };
         let counts = |functions: &mut Functions| {
@@ -218,7 +221,12 @@ pub(crate) fn count_faults() {
                 vtd::Access::Write(at) => ("write", at),
                 vtd::Access::Interrupt(index) => ("interrupt", u64::from(index)),
             };
-            cell.log(format_args!("denied dma function={bdf} {what}={at:#x}"));
+            cell.log(format_args!(
+                "denied dma function={} {}={}",
+                Address(bdf),
+                Word(what),
+                Hex(at)
+            ));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::cpu::{apic, kick};
 use cellvisor_core::icr::{self, Dest, Ipi, Kind};
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::ioapic::Message;
+use cellvisor_core::text::Word;
 use core::sync::atomic::Ordering;
 
 /// The sender of interrupts that are no CPU's.
@@ -107,6 +108,6 @@ fn refused(cell: &Cell, kind: Kind, sender: Option<&CpuShared>) {
     };
     cell.log_of(
         sender.map(CpuShared::virtual_id),
-        format_args!("denied ipi kind={what}"),
+        format_args!("denied ipi kind={}", Word(what)),
     );
 }

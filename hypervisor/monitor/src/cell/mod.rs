@@ -32,6 +32,7 @@ use cellvisor_core::life;
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::msr::Policy;
 use cellvisor_core::state::{self, Event};
+use cellvisor_core::text::{Dec, Hex, Word};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
@@ -295,13 +296,13 @@ impl Cell {
     /// Writes a line about the cell, in the form of all of them.
     #[inline(never)]
     pub(crate) fn log(&self, what: core::fmt::Arguments<'_>) {
-        log!("cell={} {what}", self.name.as_str());
+        log!("cell={} {what}", Word(self.name.as_str()));
     }
 
     /// As [`Cell::log`], about what one of its CPUs does.
     pub(crate) fn log_of(&self, cpu: Option<VirtualId>, what: core::fmt::Arguments<'_>) {
         match cpu {
-            Some(cpu) => self.log(format_args!("cpu={cpu} {what}")),
+            Some(cpu) => self.log(format_args!("cpu={} {what}", Dec(u64::from(cpu.0)))),
             None => self.log(what),
         }
     }
@@ -328,7 +329,7 @@ impl Cell {
                 StopReason::Reset => "reset",
                 StopReason::Panic => "panic",
             };
-            self.log(format_args!("stopped: {why}"));
+            self.log(format_args!("stopped: {}", Word(why)));
             self.stop_cpus();
         }
         stopped
@@ -354,8 +355,13 @@ impl Cell {
         self.log_of(
             Some(cpu),
             format_args!(
-                "rip={:#x} cs={:#x} rflags={:#x} cr0={:#x} cr3={:#x} cr4={:#x}",
-                regs.rip, regs.cs, regs.rflags, regs.cr0, regs.cr3, regs.cr4
+                "rip={} cs={} rflags={} cr0={} cr3={} cr4={}",
+                Hex(regs.rip),
+                Hex(u64::from(regs.cs)),
+                Hex(regs.rflags),
+                Hex(regs.cr0),
+                Hex(regs.cr3),
+                Hex(regs.cr4)
             ),
         );
         self.stop_cpus();
@@ -409,14 +415,14 @@ impl core::fmt::Display for Reason<'_> {
                 } else {
                     "read"
                 };
-                write!(f, "memory {what} gpa={gpa:#x}")
+                write!(f, "memory {} gpa={}", Word(what), Hex(*gpa))
             }
             FailReason::TripleFault => f.write_str("triple fault"),
             FailReason::Instruction { gpa } => {
-                write!(f, "unknown instruction at device gpa={gpa:#x}")
+                write!(f, "unknown instruction at device gpa={}", Hex(*gpa))
             }
-            FailReason::UnknownExit(code) => write!(f, "unknown exit code={code:#x}"),
-            FailReason::EntryFailed(code) => write!(f, "entry failed code={code:#x}"),
+            FailReason::UnknownExit(code) => write!(f, "unknown exit code={}", Hex(*code)),
+            FailReason::EntryFailed(code) => write!(f, "entry failed code={}", Hex(*code)),
             FailReason::MachineCheck => f.write_str("machine check"),
             FailReason::Monitor => f.write_str("fault in the monitor"),
         }

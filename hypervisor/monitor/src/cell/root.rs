@@ -13,6 +13,7 @@ use cellvisor_abi::plan::SystemPlan;
 use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE};
 use cellvisor_core::ids::Port;
 use cellvisor_core::paging::{Attr, MapError, MemType, PageSize};
+use cellvisor_core::text::Hex;
 use cellvisor_core::touch;
 pub(crate) use cellvisor_core::touch::Mapped;
 use core::ops::Range;
@@ -171,7 +172,7 @@ impl touch::Memory for View<'_> {
 pub(crate) fn map_on_touch(root: &Cell, gpa: Gpa) -> Mapped {
     let mapped = touch::map_around(&mut View(root), gpa);
     if mapped == Mapped::NoMemory {
-        root.log(format_args!("cannot map gpa={gpa:#x}: pool empty"));
+        root.log(format_args!("cannot map gpa={}: pool empty", Hex(gpa.0)));
     }
     mapped
 }

@@ -7,11 +7,16 @@
 //! Source: SDM 3A, "Exception and Interrupt Reference".
 
 use crate::log;
+use cellvisor_core::text::{Dec, Hex};
 
 /// Called by the exception stubs.
 pub(crate) extern "C" fn fatal(vector: u64, error: u64, rip: u64, cr2: u64) -> ! {
     log::emergency(format_args!(
-        "fault in the monitor: vector={vector} error={error:#x} rip={rip:#x} cr2={cr2:#x}"
+        "fault in the monitor: vector={} error={} rip={} cr2={}",
+        Dec(vector),
+        Hex(error),
+        Hex(rip),
+        Hex(cr2)
     ));
     stop()
 }

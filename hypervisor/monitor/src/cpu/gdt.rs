@@ -118,9 +118,8 @@ pub(crate) fn init(faults: FaultStack) {
         *entry = gate(boot::exception_stubs_address() + 16 * vector as u64);
     }
     if faults == FaultStack::Emergency {
-        for vector in [DOUBLE_FAULT, PAGE_FAULT] {
-            idt[vector].0 |= IST1;
-        }
+        idt[DOUBLE_FAULT].0 |= IST1;
+        idt[PAGE_FAULT].0 |= IST1;
     }
     idt[EXCEPTIONS..].fill(gate(boot::host_interrupt_address()));
     idt[NMI] = gate(boot::host_nmi_address());

@@ -8,6 +8,7 @@ use crate::cpu::outer;
 use cellvisor_abi::call::Code;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::outer::{BAD_ARGUMENT, Call, Interrupts, UNKNOWN_CALL};
+use cellvisor_core::text::Dec;
 use cellvisor_core::vcpu::{Event, RAX, RBX, RCX, RDX, RSI};
 
 /// Handles the exit.
@@ -34,7 +35,8 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
 /// root's own CPUs and memory.
 fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
     let number = cpu.regs.0[RAX];
-    let args = [RBX, RCX, RDX, RSI].map(|register| cpu.regs.0[register]);
+    let regs = &cpu.regs.0;
+    let args = [regs[RBX], regs[RCX], regs[RDX], regs[RSI]];
     let backend = cpu.vcpu.vendor().kind;
     // SAFETY: there is a KVM; each use below has seen whom the call reaches.
     let pass_on = || unsafe { outer::call(backend, number, args) };
@@ -43,7 +45,9 @@ fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
         Call::Kick(id) | Call::Yield(id) => {
             if count(&cpu.cell.denied.ipi) {
                 cpu.log(format_args!(
-                    "denied hypercall number={number} apic-id={id}",
+                    "denied hypercall number={} apic-id={}",
+                    Dec(number),
+                    Dec(u64::from(id))
                 ));
             }
             // As KVM answers where no such CPU is.

@@ -21,6 +21,7 @@ use cellvisor_core::insn::{self, Bus, MmioInsn, Op};
 use cellvisor_core::ioapic::Output;
 use cellvisor_core::pci::{Access, Bdf};
 use cellvisor_core::target::{self, CellTarget, RootTarget, Touch};
+use cellvisor_core::text::{Hex, Word};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Handles the exit.
@@ -108,10 +109,10 @@ fn root_memory(cpu: &mut Cpu<'_>, access: MemoryAccess) {
         Mapped::NotOwned | Mapped::NoMemory => {
             if cpu.denied(|denied| &denied.mmio) {
                 cpu.log(format_args!(
-                    "denied memory gpa={:#x} write={} rip={:#x}",
-                    access.gpa,
-                    access.write,
-                    cpu.vcpu.rip()
+                    "denied memory gpa={} write={} rip={}",
+                    Hex(access.gpa.0),
+                    Word(if access.write { "true" } else { "false" }),
+                    Hex(cpu.vcpu.rip())
                 ));
             }
             cpu.refuse();
@@ -179,8 +180,9 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
     cpu.regs.0 = regs;
     if refused && cpu.denied(|denied| registers.counter(denied)) {
         cpu.log(format_args!(
-            "denied write gpa={:#x} rip={rip:#x}",
-            access.gpa
+            "denied write gpa={} rip={}",
+            Hex(access.gpa.0),
+            Hex(rip)
         ));
     }
     finish(cpu, &insn);

@@ -14,6 +14,7 @@ use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
 use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::exit::Exit;
 use cellvisor_core::mce;
+use cellvisor_core::text::Hex;
 use cellvisor_core::vcpu::{Event, RSP};
 
 /// Takes a machine check that a cell's CPU has told of; true if it is another CPU's.
@@ -73,7 +74,7 @@ impl Cpu<'_> {
             return;
         }
         if self.shared.counted(ExitKind::Other) <= LOGGED {
-            self.log(format_args!("entry failed code={code:#x}: mended"));
+            self.log(format_args!("entry failed code={}: mended", Hex(code)));
         }
         if let Some(kind) = exit.kind() {
             self.shared.count(kind);
@@ -86,8 +87,9 @@ impl Cpu<'_> {
     fn unknown(&mut self, code: u64) {
         if self.is_root() {
             self.log(format_args!(
-                "unknown exit code={code:#x} rip={:#x}",
-                self.vcpu.rip()
+                "unknown exit code={} rip={}",
+                Hex(code),
+                Hex(self.vcpu.rip())
             ));
             self.vcpu.inject(Event::InvalidOpcode);
         } else {

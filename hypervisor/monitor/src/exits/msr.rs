@@ -13,6 +13,7 @@ use cellvisor_core::icr;
 use cellvisor_core::ids::{Msr, VirtualId};
 use cellvisor_core::kvmclock::{self, Request};
 use cellvisor_core::msr::{self as policy, Action, Policy, Which};
+use cellvisor_core::text::{Hex, Word};
 use cellvisor_core::vcpu::RCX;
 
 /// IA32_APIC_BASE of a cell's CPU: the usual address, on, in x2APIC mode.
@@ -71,8 +72,11 @@ fn write_direct(index: Msr, value: u64) -> bool {
 fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
     if cpu.denied(|denied| &denied.msr) {
         cpu.log(format_args!(
-            "denied msr {what} index={index:#x} value={value:#x} rip={:#x}",
-            cpu.vcpu.rip()
+            "denied msr {} index={} value={} rip={}",
+            Word(what),
+            Hex(u64::from(index.0)),
+            Hex(value),
+            Hex(cpu.vcpu.rip())
         ));
     }
     cpu.refuse();

@@ -13,6 +13,7 @@ use cellvisor_abi::plan::{
 use cellvisor_core::exit::{PortAccess, ones, port_result};
 use cellvisor_core::ids::Port;
 use cellvisor_core::pci::Access;
+use cellvisor_core::text::{Dec, Hex, Word};
 use cellvisor_core::uart;
 use cellvisor_core::vcpu::RAX;
 use core::sync::atomic::Ordering;
@@ -186,8 +187,8 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
 pub(super) fn config_refused(cpu: &Cpu<'_>) {
     if cpu.denied(|denied| &denied.config) {
         cpu.log(format_args!(
-            "denied configuration write rip={:#x}",
-            cpu.vcpu.rip()
+            "denied configuration write rip={}",
+            Hex(cpu.vcpu.rip())
         ));
     }
 }
@@ -196,8 +197,10 @@ fn refused(cpu: &Cpu<'_>, access: PortAccess) {
     if cpu.denied(|denied| &denied.port) {
         let what = if access.write { "write" } else { "read" };
         cpu.log(format_args!(
-            "denied port {what} port={:#x} size={}",
-            access.port, access.size
+            "denied port {} port={} size={}",
+            Word(what),
+            Hex(u64::from(access.port.0)),
+            Dec(u64::from(access.size))
         ));
     }
 }

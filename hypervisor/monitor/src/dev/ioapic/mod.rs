@@ -25,6 +25,7 @@ use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::few::first;
 use cellvisor_core::ids::PlanIndex;
 use cellvisor_core::ioapic::claim::{self, Claim};
 use cellvisor_core::ioapic::shared::{Read, Shared, Write};
@@ -165,7 +166,7 @@ pub(crate) fn claim(
 /// Pages of the chips that a cell has pins of.
 pub(crate) fn pages(cell: CellId) -> Vec<Hpa, MAX_WIRES> {
     let chips = CHIPS.lock();
-    chips.of(cell).map(Wire::chip).collect()
+    first(chips.of(cell).map(Wire::chip))
 }
 
 /// Takes the pins of a cell, after the root's view of their chips has ended on
@@ -303,7 +304,7 @@ pub(crate) fn release(window: &mut Window, cell: CellId) {
             shared.give_back(wire.plan.pin);
         }
     }
-    let had: Vec<Hpa, MAX_WIRES> = chips.of(cell).map(Wire::chip).collect();
+    let had: Vec<Hpa, MAX_WIRES> = first(chips.of(cell).map(Wire::chip));
     chips.wires.retain(|wire| wire.cell != cell);
     let wires = &chips.wires;
     let unused = |base| !wires.iter().any(|wire| wire.chip() == base);

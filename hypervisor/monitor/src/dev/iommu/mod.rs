@@ -23,6 +23,7 @@ use cellvisor_core::addr::Hpa;
 use cellvisor_core::iommu::vtd::{Effect, FaultRecord, Irte, Mode, registers};
 use cellvisor_core::pages::FreeMap;
 use cellvisor_core::pci::Bdf;
+use cellvisor_core::text::{Dec, Word};
 use core::ops::Range;
 use domain::Contexts;
 pub(crate) use domain::{Domain, LOW_END};
@@ -136,7 +137,7 @@ pub(crate) fn take(window: &mut Window) {
     let Some(iommu) = guard.as_mut() else { return };
     iommu.units.iter_mut().for_each(Unit::look);
     if let Some(reason) = iommu.units.iter().find_map(obstacle) {
-        log!("iommu: not driven: {reason}");
+        log!("iommu: not driven: {}", Word(reason));
         return;
     }
     let mut view = RootView {
@@ -150,7 +151,7 @@ pub(crate) fn take(window: &mut Window) {
     });
     if taken.is_ok() {
         iommu.on = true;
-        log!("iommu: units={}", iommu.units.len());
+        log!("iommu: units={}", Dec(iommu.units.len() as u64));
     } else {
         log!("iommu: a unit does not answer");
         let _stuck = iommu.give_back();

@@ -9,6 +9,7 @@ use crate::mem::map::Window;
 use crate::sync::Once;
 use cellvisor_abi::plan::{Ecam, SystemPlan};
 use cellvisor_core::addr::{Hpa, PAGE_SIZE};
+use cellvisor_core::few::first;
 use cellvisor_core::ids::Port;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, CONFIG_SIZE};
 use heapless::Vec;
@@ -49,7 +50,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
         ecam.first_bus <= ecam.last_bus && ecam.base.is_multiple_of(BUS) && end.is_some()
     };
     let spaces = plan.ecam.iter().flatten().filter(is_there);
-    ECAM.set(spaces.take(MAX_ECAM).collect());
+    ECAM.set(first(spaces));
 }
 
 /// Start and size of all that is mapped.
