@@ -257,6 +257,10 @@ pub(crate) struct Stats {
     /// Count for so many seconds and show only what came in that time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) interval: Option<f64>,
+    /// The same, and fail unless the cell ran and made none but quiet exits: CPUID,
+    /// interrupts to its own CPUs, and what the monitor asked it for.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, requires = "name", conflicts_with = "interval")]
+    pub(crate) expect_quiet: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -40,17 +40,54 @@ pub(super) fn stats(context: &Context<'_>, options: &cli::Stats) -> Result<()> {
     };
     let cpus = plan_cpus(context, &driver)?;
     let mut now = read_stats(&driver, &cpus, owner)?;
-    if let Some(seconds) = options.interval {
+    if let Some(seconds) = options.interval.or(options.expect_quiet) {
         thread::sleep(Duration::from_secs_f64(seconds));
         let later = read_stats(&driver, &cpus, owner)?;
         now = later.iter().map(|l| since(l, &now)).collect();
     }
+    let loud = options.expect_quiet.and_then(|seconds| {
+        let name = options.name.as_deref().unwrap_or_default();
+        expect_quiet(name, seconds, &now).err()
+    });
     let shown: Vec<CpuStats> = now.iter().map(|(cpu, stats)| named(*cpu, stats)).collect();
-    if context.cli.json {
-        return output::json(&shown);
+    match (context.cli.json, loud) {
+        (true, Some(loud)) => Err(loud),
+        (true, None) => output::json(&shown),
+        (false, loud) => {
+            say(stats_table(&shown));
+            loud.map_or(Ok(()), Err)
+        }
     }
-    say(stats_table(&shown));
-    Ok(())
+}
+
+/// Exits that say nothing of a cell's work: questions, interrupts among its own CPUs,
+/// and what the monitor asked it for.
+const QUIET: [ExitKind; 3] = [ExitKind::Cpuid, ExitKind::Icr, ExitKind::Kick];
+
+/// Fails unless the CPUs ran and made none but quiet exits in these seconds.
+fn expect_quiet(name: &str, seconds: f64, now: &[(u32, Stats)]) -> Result<()> {
+    if !now.iter().any(|(_, stats)| stats.running) {
+        return Err(Error::new(
+            format!("cannot tell whether {name} is quiet"),
+            "none of its CPUs runs",
+            format!("start it: `cellctl start {name}`"),
+        ));
+    }
+    let count = |kind: ExitKind| now.iter().map(|(_, s)| s.exits[kind as usize]).sum::<u64>();
+    let loud: Vec<String> = ExitKind::ALL
+        .iter()
+        .filter(|kind| !QUIET.contains(kind) && count(**kind) != 0)
+        .map(|kind| format!("{} {}", count(*kind), kind.name()))
+        .collect();
+    if loud.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!("{name} is not quiet"),
+        format!("within {seconds} s it made exits: {}", loud.join(", ")),
+        "port writes are mostly its console (`dmesg -n 1` in the cell), mmio and port reads \
+         are devices that it sets up; the table tells which CPU it was",
+    ))
 }
 
 /// CPUs in the order of the system plan.
@@ -158,6 +195,32 @@ mod tests {
             text,
             "CPU  CELL  VCPU  TOTAL  cpuid\n2    1     0     12     12"
         );
+    }
+
+    #[test]
+    fn questions_and_interrupts_are_quiet_and_all_else_has_a_name() {
+        let mut busy = stats(12);
+        busy.exits[ExitKind::Icr as usize] = 7;
+        busy.exits[ExitKind::Kick as usize] = 1;
+        assert!(expect_quiet("a", 2.5, &[(2, busy)]).is_ok());
+        for kind in ExitKind::ALL.iter().filter(|kind| !QUIET.contains(kind)) {
+            let mut loud = busy;
+            loud.exits[*kind as usize] = 3;
+            // Another CPU's quiet does not hide it.
+            let told = expect_quiet("a", 2.5, &[(2, busy), (3, loud)]).expect_err("it is loud");
+            let wanted = format!("within 2.5 s it made exits: 3 {}", kind.name());
+            assert!(told.to_string().contains(&wanted), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_cell_that_does_not_run_is_not_called_quiet() {
+        let stopped = Stats {
+            running: false,
+            ..stats(0)
+        };
+        assert!(expect_quiet("a", 1.0, &[(2, stopped)]).is_err());
+        assert!(expect_quiet("a", 1.0, &[]).is_err());
     }
 
     #[test]
