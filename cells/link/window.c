@@ -8,6 +8,7 @@
  *   window send NAME            standard input goes into the ring
  *   window receive NAME         what comes out of the ring goes to standard output
  *   window clock NAME           asks the monitor to write this CPU's clock there
+ *   window garbage NAME SECONDS writes nonsense everywhere
  *   window at FILE HEX SIZE …   as above, by an offset in a file, for the root
  *
  * In a cell, an ACPI device stands for each link (hardware id CLVS0001): its unique
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEVICES "/sys/bus/acpi/devices/CLVS0001:*"
@@ -217,6 +219,27 @@ static void receive_all(struct window *window)
 	}
 }
 
+/*
+ * Nonsense for those who trust what they read: single words anywhere, among them small
+ * numbers, which could be lengths or positions.
+ */
+static void garbage(struct window *window, unsigned int seconds)
+{
+	_Atomic uint64_t *words = (_Atomic uint64_t *)window->bytes;
+	uint64_t count = window->size / sizeof(*words), random = 88172645463325252;
+	time_t end = time(NULL) + seconds;
+
+	while (time(NULL) < end) {
+		for (int i = 0; i < 10000; i++) {
+			random ^= random << 13;
+			random ^= random >> 7;
+			random ^= random << 17;
+			atomic_store(&words[random % count], i % 2 ? random : random >> 44);
+		}
+	}
+	printf("window: wrote nonsense for %u s\n", seconds);
+}
+
 /* What the cell may not write, the monitor must not write for it. */
 static void ask_for_clock(struct window *window)
 {
@@ -253,7 +276,7 @@ int main(int argc, char **argv)
 		words = 3;
 	}
 	if (!window.size) {
-		fprintf(stderr, "window: list | {write|read|send|receive|clock} NAME\n");
+		fprintf(stderr, "window: list | {write|read|send|receive|clock|garbage} NAME\n");
 		return 2;
 	}
 	if (!strcmp(verb, "clock")) {
@@ -269,5 +292,7 @@ int main(int argc, char **argv)
 		send_all(&window);
 	else if (!strcmp(verb, "receive"))
 		receive_all(&window);
+	else if (!strcmp(verb, "garbage"))
+		garbage(&window, argc > words ? atoi(argv[words]) : 1);
 	return 0;
 }

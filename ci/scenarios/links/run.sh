@@ -24,6 +24,16 @@ transfer() {
     done
 }
 
+# Joins the network, in the cell $1.
+join() {
+    tell "$1" 20 "cellnet net > /tmp/net 2>&1 & sleep 1; cat /tmp/net"
+}
+
+# Sends 8 MiB by TCP from $1 to the address $2, which answers with their sum.
+stream() {
+    echo "yes by-tcp-from-$1 | head -c 8388608 | nc $2 9000"
+}
+
 step on
 resources
 monitor_on
@@ -55,6 +65,46 @@ step stream
 transfer a b
 transfer b a
 
+step net
+cellnet net > /run/cellnet 2>&1 &
+network=$!
+for cell in a b c; do
+    join "$cell"
+done
+cat /run/cellnet
+for address in 1 2 3; do
+    within "10.1.2.$address answers" 20 ping -c 1 -W 1 "10.1.2.$address"
+    run ping -c 3 "10.1.2.$address"
+done
+nc -ll -p 9000 -e sha256sum < /dev/null &
+listener=$!
+for cell in a b c; do
+    tell "$cell" 20 "nc -ll -p 9000 -e sha256sum < /dev/null > /dev/null 2>&1 &"
+done
+tell b 20 "ping -c 3 10.1.2.3"
+tell c 20 "ping -c 3 -s 60000 10.1.2.1"
+tell a 120 "$(stream a 10.1.2.2)"
+tell b 120 "$(stream b 10.1.2.1)"
+tell c 120 "$(stream c 10.1.2.4)"
+eval "$(stream root 10.1.2.3)"
+
+step messages
+tell a 20 "cellmsg shared answer > /tmp/answer 2>&1 & echo \$! > /tmp/pid"
+tell b 20 "cellmsg shared echo 1 a-word-from-b"
+tell b 60 "cellmsg shared bench 1"
+tell a 20 "kill \$(cat /tmp/pid)"
+tell a 20 "cellmsg shared receive 2 > /tmp/copy 2> /tmp/why & sleep 1"
+tell b 60 "yes a-file-from-b | head -c 1000000 > /tmp/file; cellmsg shared send 1 < /tmp/file"
+tell a 20 "sleep 1; cat /tmp/why; sha256sum < /tmp/copy"
+
+step garbage
+tell a 60 "window garbage net 5"
+for address in 1 2 3; do
+    within "10.1.2.$address answers after nonsense" 30 ping -c 1 -W 1 "10.1.2.$address"
+done
+tell b 120 "$(stream b 10.1.2.3)"
+echo "root: the network is there after nonsense"
+
 step root
 [ -e /run/cellvisor/links/board.json ] || fail "no record of the board"
 tell a 20 "window write board from-a-to-root"
@@ -85,7 +135,11 @@ cell_says c 60 "cell: ready"
 tell c 20 "window read shared"
 
 step member-goes
+# In the middle of a stream.
+cellctl console a --new --for 0 --send "yes | nc 10.1.2.4 9000\n" < /dev/null > /dev/null
+sleep 2
 run cellctl destroy a
+run ping -c 3 10.1.2.2
 run cellctl list
 tell b 20 "window read shared"
 tell b 20 "window write shared while-a-is-away"
@@ -95,7 +149,11 @@ follow a
 cell_says a 60 "cell: ready"
 tell a 20 "window read shared"
 tell a 20 "window read board"
+join a
+within "a is back in the network" 30 ping -c 1 -W 1 10.1.2.1
+echo "root: a is back in the network"
 
 step off
+kill $network $listener
 all_off a b c
 pass

@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) monitor: Option<PathBuf>,
     /// `cellctl`, linked statically.
     pub(crate) cellctl: Option<PathBuf>,
+    /// `cellnet` and the like, linked statically.
+    pub(crate) link_tools: Vec<PathBuf>,
     /// `cellvisor.ko` for each kernel release.
     pub(crate) drivers: BTreeMap<String, PathBuf>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Parts {
 /// The first part that does not build, with the end of its compiler's output.
 pub(crate) fn all(paths: &Paths, ui: &Ui, kernels: &[Kernel]) -> Result<Parts> {
     let monitor = ui.step("Builds the monitor", |_| monitor::build(paths))?;
-    let cellctl = ui.step("Builds cellctl", |_| cellctl::build(paths))?;
+    let (cellctl, link_tools) = ui.step("Builds cellctl", |_| cellctl::build(paths))?;
     let mut drivers = BTreeMap::new();
     for kernel in kernels {
         let files = kernels::files(paths, *kernel)?;
@@ -57,6 +59,7 @@ pub(crate) fn all(paths: &Paths, ui: &Ui, kernels: &[Kernel]) -> Result<Parts> {
     Ok(Parts {
         monitor: Some(monitor),
         cellctl: Some(cellctl),
+        link_tools,
         drivers,
     })
 }

@@ -62,7 +62,7 @@ pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
 pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
     let parts = Parts {
         monitor: monitor::build(paths)?,
-        cellctl: cellctl::build(paths)?,
+        cellctl: cellctl::build(paths)?.0,
     };
     let made = |name: &str, items: Vec<Item>| package(paths, name, version, &items);
     Ok(Packages {

@@ -2,11 +2,11 @@
 //! namespaces, made without privileges.
 
 use super::archive::Mode;
-use super::{BUSYBOX, add_modules, add_programs, applets, base, ext4, trouble};
+use super::{BUSYBOX, add_link_tools, add_modules, add_programs, applets, base, ext4, trouble};
 use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
-use crate::setup::kernels::{self, Kernel};
+use crate::setup::kernels;
 use anyhow::{Context, Result};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -26,17 +26,26 @@ const DISK: u64 = 256 << 20;
 
 /// Makes the initramfs that a scenario's cells boot: busybox, an init that
 /// tells facts, and what the scenario adds.
-pub(super) fn initramfs(paths: &Paths, scenario: &Scenario, kernel: Kernel) -> Result<PathBuf> {
+pub(super) fn initramfs(
+    paths: &Paths,
+    scenario: &Scenario,
+    link_tools: &[PathBuf],
+) -> Result<PathBuf> {
     make_dir(&paths.images())?;
     let file = paths.images().join("cell.cpio");
     let mut image = base(paths, INIT)?;
     if !scenario.cells.modules.is_empty() {
         image.dir("lib/modules")?;
-        let kernel = kernels::files(paths, kernel)?;
-        add_modules(&mut image, &kernel, &scenario.cells.modules)?;
+        for kernel in &scenario.cells.kernels {
+            let kernel = kernels::files(paths, *kernel)?;
+            let folder = format!("lib/modules/{}", kernel.release);
+            image.dir(&folder)?;
+            add_modules(&mut image, &folder, &kernel, &scenario.cells.modules)?;
+        }
     }
     image.file("bin/io", &read(&paths.repo(IO))?, Mode::Run)?;
     add_programs(paths, &mut image, &scenario.cells.programs)?;
+    add_link_tools(&mut image, scenario, link_tools)?;
     image.finish(&file)?;
     Ok(file)
 }

@@ -177,7 +177,7 @@ pub(super) fn job(
         copy(&paths.repo(slice))?;
     }
     if let Some(kernel) = scenario.cells.kernels.first() {
-        let initramfs = cell::initramfs(paths, scenario, *kernel)?;
+        let initramfs = cell::initramfs(paths, scenario, &[])?;
         write("initrd.img", &read(&initramfs)?)?;
         write("vmlinuz", &read(&kernels::files(paths, *kernel)?.image)?)?;
     }

@@ -27,6 +27,9 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Folder of a root image with configs, kernels and what cells boot from.
 const CELLS: &str = "etc/cellvisor";
 
+/// Folder of modules, and of the order in which an init loads them.
+const MODULES: &str = "lib/modules";
+
 /// A root file system and the kernel that boots it.
 #[derive(Clone, Debug)]
 pub(crate) struct RootImage {
@@ -65,7 +68,7 @@ pub(crate) fn root(
         image.file(words, &content, Mode::Plain)?;
     }
     image.file("bin/io", &read(&paths.repo(cell::IO))?, Mode::Run)?;
-    add_modules(&mut image, &kernel, &scenario.root.modules)?;
+    add_modules(&mut image, MODULES, &kernel, &scenario.root.modules)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
     for source in &scenario.root.provoke {
         let (name, content) = module::build(paths, source, &kernel)?;
@@ -78,7 +81,8 @@ pub(crate) fn root(
         image.file("bin/crs-check", &program, Mode::Run)?;
     }
     add_parts(&mut image, parts, &kernel.release)?;
-    add_cells(paths, &mut image, scenario)?;
+    add_link_tools(&mut image, scenario, &parts.link_tools)?;
+    add_cells(paths, &mut image, scenario, parts)?;
     // The words of `lib.sh` read it.
     let patience = scenario.patience.to_string();
     image.file("patience", patience.as_bytes(), Mode::Plain)?;
@@ -133,17 +137,22 @@ pub(crate) fn small_linux(
     for dir in dirs.iter().chain(&["lib/modules"]) {
         image.dir(dir)?;
     }
-    add_modules(&mut image, kernel, modules)?;
+    add_modules(&mut image, MODULES, kernel, modules)?;
     image.finish(file)
 }
 
 /// Kernel modules and the order in which an init loads them.
-fn add_modules(image: &mut Archive, kernel: &kernels::Files, names: &[String]) -> Result<()> {
+fn add_modules(
+    image: &mut Archive,
+    folder: &str,
+    kernel: &kernels::Files,
+    names: &[String],
+) -> Result<()> {
     for (name, content) in modules::closure(kernel, names)? {
-        image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
+        image.file(&format!("{folder}/{name}"), &content, Mode::Plain)?;
     }
     let order = modules::order(kernel, names)?;
-    image.file("lib/modules/order", order.as_bytes(), Mode::Plain)
+    image.file(&format!("{folder}/order"), order.as_bytes(), Mode::Plain)
 }
 
 /// C programs of the repository.
@@ -204,8 +213,19 @@ fn add_parts(image: &mut Archive, parts: &Parts, release: &str) -> Result<()> {
     Ok(())
 }
 
+/// What members of links run, if the scenario has it.
+fn add_link_tools(image: &mut Archive, scenario: &Scenario, tools: &[PathBuf]) -> Result<()> {
+    let tools = tools.iter().filter(|_| scenario.cells.link_tools);
+    for tool in tools {
+        let name = tool.file_name().and_then(|name| name.to_str());
+        let name = name.context("a program without a name")?;
+        image.file(&format!("bin/{name}"), &read(tool)?, Mode::Run)?;
+    }
+    Ok(())
+}
+
 /// Kernels, initramfs and configs of the cells. `vmlinuz` is the first kernel.
-fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<()> {
+fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario, parts: &Parts) -> Result<()> {
     for kernel in &scenario.cells.kernels {
         let files = kernels::files(paths, *kernel)?;
         let name = format!("{CELLS}/vmlinuz-{}", kernel.name());
@@ -216,7 +236,7 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario) -> Result<
             &format!("{CELLS}/vmlinuz"),
             &format!("vmlinuz-{}", first.name()),
         )?;
-        let initramfs = cell::initramfs(paths, scenario, *first)?;
+        let initramfs = cell::initramfs(paths, scenario, &parts.link_tools)?;
         image.file(
             &format!("{CELLS}/initrd.img"),
             &read(&initramfs)?,

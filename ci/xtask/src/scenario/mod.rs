@@ -166,8 +166,10 @@ impl Default for Root {
 pub(crate) struct Cells {
     /// Kernels, as `vmlinuz-NAME`; the first is also `vmlinuz`.
     pub(crate) kernels: Vec<Kernel>,
-    /// Modules of the first kernel that their initramfs loads.
+    /// Modules that their initramfs loads; it has those of all their kernels.
     pub(crate) modules: Vec<String>,
+    /// `cellnet` and `cellmsg` are in their `/bin`, and in the root's.
+    pub(crate) link_tools: bool,
     /// C programs for their `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
     /// C payloads that need no kernel, by their paths in the repository; cells
