@@ -22,19 +22,19 @@ const COMPLETIONS: &[(&str, &str)] = &[
 /// Files of the repository, as they are.
 const FILES: &[(&str, &str)] = &[
     (
-        "packaging/udev.rules",
+        "configs/packaging/udev.rules",
         "lib/udev/rules.d/60-cellvisor.rules",
     ),
     (
-        "packaging/sysusers.conf",
+        "configs/packaging/sysusers.conf",
         "usr/lib/sysusers.d/cellvisor.conf",
     ),
     (
-        "packaging/tmpfiles.conf",
+        "configs/packaging/tmpfiles.conf",
         "usr/lib/tmpfiles.d/cellvisor.conf",
     ),
     (
-        "packaging/polkit.rules",
+        "configs/packaging/polkit.rules",
         "usr/share/doc/cellvisor/examples/50-cellvisor.rules",
     ),
     (
@@ -141,7 +141,8 @@ pub(super) fn dkms(paths: &Paths, version: &str) -> Result<Vec<Item>> {
             )?);
         }
     }
-    let config = read_text(&paths.repo("packaging/dkms.conf"))?.replace("@VERSION@", version);
+    let config =
+        read_text(&paths.repo("configs/packaging/dkms.conf"))?.replace("@VERSION@", version);
     items.push(Item::new(
         home.join("dkms.conf"),
         Content::Bytes(config.into_bytes()),
@@ -169,7 +170,7 @@ pub(super) fn documents(paths: &Paths, name: &str, version: &str, time: &str) ->
             line => format!(" {line}"),
         })
         .collect();
-    let copyright = read_text(&paths.repo("packaging/deb/copyright"))?;
+    let copyright = read_text(&paths.repo("configs/packaging/deb/copyright"))?;
     let copyright = copyright.replace("@MIT@", &indented.join("\n"));
     let mut items = vec![
         Item::new(
@@ -181,7 +182,7 @@ pub(super) fn documents(paths: &Paths, name: &str, version: &str, time: &str) ->
             Content::Bytes(copyright.into_bytes()),
         ),
     ];
-    let overrides = format!("packaging/deb/{name}/lintian-overrides");
+    let overrides = format!("configs/packaging/deb/{name}/lintian-overrides");
     if paths.repo(&overrides).exists() {
         let to = format!("usr/share/lintian/overrides/{name}");
         items.push(Item::file(paths, &overrides, to)?);

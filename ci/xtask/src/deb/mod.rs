@@ -2,7 +2,7 @@
 //!
 //! `cellvisor` has the monitor's image and the tools, `cellvisor-dkms` the driver's
 //! source. What goes where is in [`contents`]; scripts, control files and what only
-//! packages have are in `packaging/`.
+//! packages have are in `configs/packaging/`.
 
 mod contents;
 
@@ -100,7 +100,7 @@ fn package(paths: &Paths, name: &str, version: &str, items: &[Item]) -> Result<P
             .replace("@SIZE@", size.split_whitespace().next().unwrap_or("0"))
     };
     for (file, mode) in CONTROL {
-        let source = paths.repo(&format!("packaging/deb/{name}/{file}"));
+        let source = paths.repo(&format!("configs/packaging/deb/{name}/{file}"));
         if source.exists() {
             write(
                 &control.join(file),
