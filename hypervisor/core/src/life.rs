@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_rules_agree_with_the_states() {
-        use crate::state::{Event, next};
+        use crate::cell_state::{Event, next};
         for state in STATES {
             assert_eq!(may_start(state), next(state, Event::Start).is_ok());
             assert_eq!(may_reload(state), next(state, Event::Reload).is_ok());

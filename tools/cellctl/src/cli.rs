@@ -2,7 +2,7 @@
 
 use crate::complete::{cells, owners};
 use crate::state::DEFAULT_DIR;
-use crate::system::Provoke;
+use crate::system_plan::Provoke;
 use cellvisor_abi::ioctl::DEVICE;
 use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;

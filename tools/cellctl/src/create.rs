@@ -1,10 +1,10 @@
 //! Creating and destroying a cell on a machine: CPUs, huge pages, pins, and
 //! the monitor's cell, with everything written down before it is done.
 
-use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::functions::{self, Around};
+use crate::hypercalls::Monitor;
 use crate::journal::{self, Journal, Machine, Step, take_cpu};
 use crate::links;
 use crate::loader::layout;
@@ -200,9 +200,9 @@ pub(crate) fn status(monitor: Monitor<'_>, record: &CellRecord) -> Result<CellSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::lines::alone;
-    use crate::fake::{Fake, record};
     use crate::functions::Needed;
+    use crate::testing::lines::alone;
+    use crate::testing::{Fake, record};
     use cellvisor_abi::call::CellId;
 
     /// Creates a cell where change `fail_at` fails; returns what came of it.

@@ -1,7 +1,7 @@
 //! `/dev/cellvisor`: what the tools ask of the driver.
 
 use crate::error::{Error, Kind, Result};
-use crate::raw;
+use crate::syscalls;
 use cellvisor_abi::ioctl::{self, Enable, Info};
 use cellvisor_abi::plan::Memory;
 use cellvisor_abi::{ABI_VERSION, call::Code};
@@ -176,7 +176,7 @@ fn refused(what: &str, error: &io::Error) -> Error {
 
 impl Driver for Device {
     fn info(&self) -> Result<Info> {
-        raw::info(self.file.as_fd()).map_err(|e| refused("cannot ask the driver", &e))
+        syscalls::info(self.file.as_fd()).map_err(|e| refused("cannot ask the driver", &e))
     }
 
     fn enable(
@@ -186,27 +186,27 @@ impl Driver for Device {
         plan_len: u64,
         cpus: u32,
     ) -> Result<Enable> {
-        raw::enable(self.file.as_fd(), memory, plan_offset, plan_len, cpus)
+        syscalls::enable(self.file.as_fd(), memory, plan_offset, plan_len, cpus)
             .map_err(|e| refused("cannot turn the monitor on", &e))
     }
 
     fn disable(&self) -> Result<Enable> {
-        raw::disable(self.file.as_fd()).map_err(|e| refused("cannot turn the monitor off", &e))
+        syscalls::disable(self.file.as_fd()).map_err(|e| refused("cannot turn the monitor off", &e))
     }
 
     fn pin(&self, memory: &MmapRegion, page_size: u64, id: u64) -> Result<Vec<u64>> {
-        raw::pin(self.file.as_fd(), memory, page_size, id)
+        syscalls::pin(self.file.as_fd(), memory, page_size, id)
             .map_err(|e| refused("cannot pin huge pages", &e))
     }
 
     fn pin_reserved(&self, base: u64, size: u64, page_size: u64, id: u64) -> Result<()> {
         let what = format!("cannot claim the range {base:#x}..{:#x}", base + size);
-        raw::pin_reserved(self.file.as_fd(), base, size, page_size, id)
+        syscalls::pin_reserved(self.file.as_fd(), base, size, page_size, id)
             .map_err(|e| refused(&what, &e))
     }
 
     fn unpin(&self, id: u64) -> Result<()> {
-        match raw::unpin(self.file.as_fd(), id) {
+        match syscalls::unpin(self.file.as_fd(), id) {
             // Turning the monitor off drops all pins.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             done => done.map_err(|e| refused("cannot unpin memory", &e)),
@@ -231,7 +231,7 @@ impl Driver for Device {
             .ok_or_else(too_long)?
             .copy_from_slice(request);
         let len = u32::try_from(request.len()).map_err(|_| too_long())?;
-        let (status, len) = raw::call(self.file.as_fd(), code as u32, &mut buffer, len)
+        let (status, len) = syscalls::call(self.file.as_fd(), code as u32, &mut buffer, len)
             .map_err(|e| refused("cannot call the monitor", &e))?;
         buffer.truncate(len);
         Ok(Reply {

@@ -5,8 +5,8 @@
 //! cell. It runs from the moment it is made: what the root is not to see is out of
 //! its sight before a cell can have it.
 
-use crate::calls::Monitor;
 use crate::error::{Error, Result};
+use crate::hypercalls::Monitor;
 use crate::journal::{self, Journal, Machine, Step};
 use crate::loader::layout;
 use crate::memory::take_memory;

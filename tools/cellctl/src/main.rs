@@ -8,31 +8,31 @@
 //! Whatever changes the machine is written down before it is done ([`state`]),
 //! so that it can be undone even after a crash.
 
-mod calls;
 mod cli;
 mod cmd;
 mod complete;
 mod create;
 mod driver;
 mod error;
-mod facts;
-#[cfg(test)]
-mod fake;
 mod functions;
+mod host_check;
+mod hypercalls;
 mod journal;
 mod links;
-mod linux;
 mod loader;
 mod memory;
+mod messages;
 mod output;
 mod pci;
 mod power;
-mod raw;
-mod sentences;
 mod signals;
 mod state;
-mod system;
+mod syscalls;
+mod sysfs;
+mod system_plan;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::Parser;

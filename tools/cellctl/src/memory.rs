@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::journal::{Journal, Machine, Record, Step, reserve_pages};
 use crate::loader::layout;
-use crate::raw;
+use crate::syscalls;
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::plan::Range;
 use cellvisor_planner::plan::MemoryShare;
@@ -31,7 +31,7 @@ pub(crate) fn take_memory<R: Record>(
         MemoryShare::Reserved { base, size, .. } => {
             let range = Range { start: base, size };
             let driver = journal.machine().driver;
-            let id = raw::fresh_number();
+            let id = syscalls::fresh_number();
             journal.take(Step::Pin { id }, || {
                 driver.pin_reserved(base, size, CHUNK_SIZE, id)?;
                 Ok((Step::Pin { id }, vec![range]))
@@ -50,7 +50,7 @@ fn take_pages<R: Record>(
     let (node, pages) = (Some(node), bytes.div_ceil(page_size));
     reserve_pages(journal, node, page_size, pages)?;
     let Machine { linux, driver, .. } = journal.machine();
-    let id = raw::fresh_number();
+    let id = syscalls::fresh_number();
     journal.take(Step::Pin { id }, || {
         // The driver's pin keeps the pages when this mapping goes.
         let mapping = linux.map_huge(node, page_size, pages)?;

@@ -4,10 +4,10 @@ use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
 use crate::functions::acs;
 use crate::journal::{self, Journal, Machine, Step, reserve_pages};
+use crate::messages;
 use crate::output::warn;
-use crate::sentences;
 use crate::state::{MonitorRecord, StateDir};
-use crate::system::{self, Choices};
+use crate::system_plan::{self, Choices};
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::ioctl::Enable;
 use cellvisor_abi::status::EnterStatus;
@@ -33,11 +33,11 @@ pub(crate) fn enable(
 ) -> Result<(MonitorRecord, Enable)> {
     let help = "install the monitor's image, or name it: cellctl enable --image PATH";
     let bytes = fs::read(image).map_err(|e| Error::file("cannot read", image, &e, help))?;
-    let offset = system::plan_offset(&bytes, image)?;
+    let offset = system_plan::plan_offset(&bytes, image)?;
     let host = read_host()?;
-    system::check_ram(&host)?;
-    system::check_tsc(machine.driver.info()?.tsc_khz)?;
-    let memory = system::memory_size(&host, choices)?;
+    system_plan::check_ram(&host)?;
+    system_plan::check_tsc(machine.driver.info()?.tsc_khz)?;
+    let memory = system_plan::memory_size(&host, choices)?;
     // What a crash before has left goes first: its record makes room for ours.
     undo_record(machine, state)?;
     let mut record = MonitorRecord::new(image, Vec::new(), memory);
@@ -67,13 +67,13 @@ fn enter(
     let driver = journal.machine().driver;
     let memory = journal.record.memory;
     let host = all_online(journal, host, read_host)?;
-    journal.record.cpus = system::cpus(&host);
+    journal.record.cpus = system_plan::cpus(&host);
     let cpus = u32::try_from(journal.record.cpus.len())
         .map_err(|e| Error::internal("cannot count the CPUs", e))?;
     acs::take(journal, &host)?;
-    let plan = system::plan(&host, driver.info()?.tsc_khz, choices)?;
+    let plan = system_plan::plan(&host, driver.info()?.tsc_khz, choices)?;
     let length = plan.len() as u64;
-    system::check_fit(memory, offset, length)?;
+    system_plan::check_fit(memory, offset, length)?;
     let region = place(journal, memory, &[(0, image), (offset, &plan)])?;
     // A crash after the next line must find the CPUs noted.
     journal.note()?;
@@ -81,7 +81,7 @@ fn enter(
     if answer.status == EnterStatus::Ok.code() {
         Ok(answer)
     } else {
-        Err(sentences::enter("cannot turn the monitor on", &answer))
+        Err(messages::enter("cannot turn the monitor on", &answer))
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn disable(machine: Machine<'_>, state: &StateDir) -> Result<Option<E
     }
     let answer = machine.driver.disable()?;
     if answer.status != EnterStatus::Ok.code() {
-        return Err(sentences::leave(what, &answer));
+        return Err(messages::leave(what, &answer));
     }
     undo_record(machine, state)?;
     Ok(Some(answer))
@@ -192,8 +192,8 @@ pub(crate) fn require_on(driver: &dyn Driver, what: &str) -> Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fake::Fake;
-    use crate::fake::pci::PORT;
+    use crate::testing::Fake;
+    use crate::testing::pci::PORT;
     use cellvisor_abi::ABI_VERSION;
     use cellvisor_abi::image::MAGIC;
     use cellvisor_planner::host::{Bridge, Cpu, Function, Iommu, IommuKind, Region};

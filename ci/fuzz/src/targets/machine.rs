@@ -8,9 +8,9 @@
 use crate::input::Numbers;
 use cellvisor_abi::call::{CellId, Owner, State, StopReason};
 use cellvisor_core::addr::{Gpa, Hpa, PAGE_SIZE, SIZE_2M};
-use cellvisor_core::own::{OwnerMap, Span};
+use cellvisor_core::cell_state::{Event, next};
+use cellvisor_core::ownership::{OwnerMap, Span};
 use cellvisor_core::paging::{Attr, ENTRIES, Ept, MapError, PageSize, TableMem, Tables};
-use cellvisor_core::state::{Event, next};
 use std::collections::BTreeMap;
 
 /// Memory of the machine: 8 MiB, in units of 256 KiB.

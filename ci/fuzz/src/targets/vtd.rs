@@ -3,8 +3,8 @@
 
 use crate::input::Numbers;
 use cellvisor_core::icr::Dest;
-use cellvisor_core::iommu::vtd::guard::{Request, root_entry};
 use cellvisor_core::iommu::vtd::registers::{GCMD, GSTS, IQA, IQT, IRTA, QUEUE, TRANSLATION};
+use cellvisor_core::iommu::vtd::root_filter::{Request, root_entry};
 use cellvisor_core::iommu::vtd::{Irte, Mode, Shadow};
 
 /// A cell has this CPU and this function.

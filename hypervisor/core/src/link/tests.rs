@@ -2,8 +2,8 @@
 //! plays them.
 
 use super::*;
-use crate::own::{OwnerMap, Span};
-use crate::state::{Event, next};
+use crate::cell_state::{Event, next};
+use crate::ownership::{OwnerMap, Span};
 use cellvisor_abi::call::{Owner, StopReason};
 use cellvisor_abi::plan::{Devices, Link, Ports};
 use cellvisor_abi::wire::ListBuf;

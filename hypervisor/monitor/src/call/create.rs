@@ -18,7 +18,7 @@ use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::link::{self, Links};
-use cellvisor_core::own::OwnError;
+use cellvisor_core::ownership::OwnError;
 use cellvisor_core::paging::MemType;
 use cellvisor_core::text::{Dec, Word};
 use log::log;

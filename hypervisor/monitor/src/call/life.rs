@@ -17,10 +17,10 @@ use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{Progress, Start, State, StopReason};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::cell_state::Event;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::life::{self, Destroy};
-use cellvisor_core::state::Event;
 use cellvisor_core::text::Word;
 use log::log;
 

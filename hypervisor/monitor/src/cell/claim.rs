@@ -16,7 +16,7 @@ use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, CellPlan};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
-use cellvisor_core::own::OwnError;
+use cellvisor_core::ownership::OwnError;
 use cellvisor_core::paging::{Attr, MapError, MemType};
 use cellvisor_core::pci::{Bar, Description, Function, claim, has_siblings};
 use core::ops::Range;

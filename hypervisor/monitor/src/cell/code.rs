@@ -6,9 +6,9 @@ use crate::cell::memory::read;
 use crate::mem::map::Window;
 use cellvisor_core::addr::{Gpa, Gva, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
+use cellvisor_core::guest_walk;
 use cellvisor_core::insn::{self, MAX_LEN, MmioInsn};
 use cellvisor_core::vcpu::{CpuState, RSP};
-use cellvisor_core::walk;
 
 /// The instruction that made the access; `None` if it cannot be read or is none
 /// that we know.
@@ -63,7 +63,7 @@ fn fetch(cpu: &mut Cpu<'_>, linear: Gva, out: &mut [u8]) -> usize {
         let left = (PAGE_SIZE - at % PAGE_SIZE) as usize;
         let end = out.len().min(done + left);
         let (cell, window) = (cpu.cell, &mut cpu.window);
-        let gpa = walk::walk(&paging, at, |gpa| read_word(cell, window, Gpa(gpa)));
+        let gpa = guest_walk::walk(&paging, at, |gpa| read_word(cell, window, Gpa(gpa)));
         let Some(part) = out.get_mut(done..end) else {
             break;
         };

@@ -26,12 +26,12 @@ use cellvisor_abi::call::{
 };
 use cellvisor_abi::{PAGE_SIZE, plan};
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::cell_state::{self, Event};
 use cellvisor_core::cpuid::Table;
 use cellvisor_core::ids::{ApicId, PlanIndex, Port, VirtualId};
 use cellvisor_core::life;
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::msr::Policy;
-use cellvisor_core::state::{self, Event};
 use cellvisor_core::text::{Dec, Hex, Word};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -310,7 +310,7 @@ impl Cell {
     /// Applies an event; false if it is not possible now.
     pub(crate) fn apply(&self, event: Event) -> bool {
         let mut life = self.life.lock();
-        let Ok(next) = state::next(life.state, event) else {
+        let Ok(next) = cell_state::next(life.state, event) else {
             return false;
         };
         life.state = next;
@@ -344,7 +344,7 @@ impl Cell {
         };
         {
             let mut life = self.life.lock();
-            let Ok(next) = state::next(life.state, Event::Fail) else {
+            let Ok(next) = cell_state::next(life.state, Event::Fail) else {
                 return;
             };
             life.state = next;

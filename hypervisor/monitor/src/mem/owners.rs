@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_core::addr::Hpa;
-use cellvisor_core::own::{OwnerMap, Span};
+use cellvisor_core::ownership::{OwnerMap, Span};
 use core::ops::Range;
 
 /// Pages of the pool for each map's spans.

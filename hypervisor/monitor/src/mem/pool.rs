@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::{Hpa, Hva};
-use cellvisor_core::pages::FreeMap;
+use cellvisor_core::free_map::FreeMap;
 use cellvisor_core::paging::TableMem;
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -15,11 +15,11 @@ use cellvisor_abi::call;
 use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
+use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::MAX_LEN;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{CpuState, Event, Regs};
-use cellvisor_core::walk::Paging;
 
 /// What ties a virtual CPU to its owner. All addresses are pages that the
 /// monitor keeps for that owner.

@@ -47,7 +47,7 @@ fn write(tables: &Tables, dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::record;
+    use crate::testing::record;
 
     #[test]
     fn every_table_has_its_file() {

@@ -2,10 +2,10 @@
 //! to the other.
 
 use super::{Context, autostart, cells, planning, start, stop, supervise};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::Result;
+use crate::hypercalls::Monitor;
 use crate::output::{self, say};
 use crate::state::CellRecord;
 use cellvisor_abi::call::{CellStatus, State};
@@ -223,8 +223,8 @@ fn change(context: &Context<'_>, slice: &Slice, step: &Step) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, record};
     use crate::journal::{Entry, Step as Change};
+    use crate::testing::{Fake, record};
     use cellvisor_abi::call::{CellId, StopReason};
     use cellvisor_planner::config;
     use std::path::Path;

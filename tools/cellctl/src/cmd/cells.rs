@@ -1,12 +1,12 @@
 //! `create` and `destroy`.
 
 use super::{Context, planning, switch};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
 use crate::functions::{self, Around};
+use crate::hypercalls::Monitor;
 use crate::journal;
 use crate::links;
 use crate::output::{self, say, size};

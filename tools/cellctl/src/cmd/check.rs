@@ -4,7 +4,7 @@ use super::{Context, planning};
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::facts::{self, Fact, Verdict};
+use crate::host_check::{self, Fact, Verdict};
 use crate::output::{self, BAD, GOOD, WARN, say};
 
 /// `check`.
@@ -19,7 +19,7 @@ pub(super) fn check(context: &Context<'_>, options: &cli::Check) -> Result<()> {
             "name slice files as well: cellctl check FILE.toml --host HOST",
         ));
     }
-    let mut facts = facts::machine(std::path::Path::new("/"), facts::cpuid());
+    let mut facts = host_check::machine(std::path::Path::new("/"), host_check::cpuid());
     facts.push(driver(context));
     if context.cli.json {
         output::json(&facts)?;

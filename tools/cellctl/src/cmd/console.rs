@@ -5,13 +5,13 @@ mod matcher;
 mod pty;
 
 use super::{Context, supervise};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::create;
 use crate::error::{Error, Kind, Result};
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, Reader, warn};
 use crate::power;
-use crate::sentences;
 use crate::state::Lock;
 use cellvisor_abi::call::{CellId, State};
 use input::{Input, Typed};
@@ -115,7 +115,7 @@ impl Session<'_> {
                 looked = Instant::now();
                 if let Some(state) = self.ended()? {
                     self.print()?;
-                    return self.cell_ended(sentences::state(state));
+                    return self.cell_ended(messages::state(state));
                 }
             }
             let typed = match &self.pty {

@@ -1,13 +1,13 @@
 //! `events`: what happens to cells, a line for each.
 
 use super::Context;
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::Result;
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, Reader};
 use crate::power;
-use crate::sentences;
 use cellvisor_abi::call::{CellStatus, FailReason};
 use serde::Serialize;
 use std::time::SystemTime;
@@ -84,10 +84,10 @@ fn event(status: &CellStatus) -> Event {
     Event {
         cell: status.name.as_str().to_owned(),
         id: status.cell.0,
-        state: sentences::state_word(status.state),
+        state: messages::state_word(status.state),
         starts: status.starts,
         reason: status.failure.map(|failure| failure.reason),
-        sentence: sentences::state(status.state),
+        sentence: messages::state(status.state),
     }
 }
 
@@ -102,7 +102,7 @@ fn line(context: &Context<'_>, event: &Event) -> Result<String> {
 fn sentence(event: &Event, time: &str) -> String {
     let Event { cell, sentence, .. } = event;
     match &event.reason {
-        Some(reason) => format!("{time} {cell} {sentence}: it {}", sentences::reason(reason)),
+        Some(reason) => format!("{time} {cell} {sentence}: it {}", messages::reason(reason)),
         None => format!("{time} {cell} {sentence}"),
     }
 }
@@ -110,7 +110,7 @@ fn sentence(event: &Event, time: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::Fake;
+    use crate::testing::Fake;
     use cellvisor_abi::call::{CellId, Failure, Registers, State, StopReason};
 
     /// A look at cells: number, name, state.

@@ -1,12 +1,12 @@
 //! `metrics`: what the monitor counts, in Prometheus' text format.
 
 use super::{Context, stats};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::{Error, Kind, Result};
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, say};
-use crate::sentences;
 use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, State, Stats, StopReason};
 use std::fmt::{Display, Write};
 use std::io::{self, BufRead, BufReader, Read};
@@ -144,7 +144,7 @@ fn cells(text: &mut Text, cells: &[CellStatus]) {
     text.family("cell_state", "gauge", "1 for the state that a cell is in.");
     for cell in cells {
         for state in STATES {
-            let word = sentences::state_word(state);
+            let word = messages::state_word(state);
             let labels: [(&str, &dyn Display); 2] =
                 [("cell", &cell.name.as_str()), ("state", &word)];
             text.sample("cell_state", &labels, u64::from(cell.state == state));

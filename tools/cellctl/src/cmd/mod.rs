@@ -22,14 +22,14 @@ mod supervise;
 mod switch;
 mod top;
 
-use crate::calls::Monitor;
 use crate::cli::{Cli, Verb};
 use crate::create;
 use crate::driver::{self, Access, Device, Driver};
 use crate::error::Result;
+use crate::hypercalls::Monitor;
 use crate::journal::Machine;
-use crate::linux::Sysfs;
 use crate::state::{CellRecord, Lock, StateDir};
+use crate::sysfs::Sysfs;
 use cellvisor_abi::call::CellStatus;
 use cellvisor_planner::host::Host;
 

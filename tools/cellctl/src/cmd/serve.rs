@@ -5,12 +5,12 @@
 //! started it: that it wants one says its exit code.
 
 use super::{Context, cells, planning, start};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::{Device, Driver};
 use crate::error::{Error, Kind, Result};
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, Reader};
-use crate::sentences;
 use crate::signals;
 use crate::state::CellRecord;
 use cellvisor_abi::call::{CellId, State, StopReason};
@@ -115,7 +115,7 @@ fn end(record: &CellRecord, state: State) -> Result<()> {
     };
     let error = |help: &str| {
         let what = format!("cell \"{}\" has ended", record.name);
-        Error::new(what, sentences::state(state), help)
+        Error::new(what, messages::state(state), help)
     };
     if again && !record.stopping {
         let help = "its policy wants it to be started again";
@@ -133,11 +133,11 @@ fn end(record: &CellRecord, state: State) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake;
+    use crate::testing;
 
     /// The exit code after an end, with policies for failures and reboots.
     fn code(state: State, (failure, reboot): (bool, bool), stopping: bool) -> u8 {
-        let mut record = fake::record("a");
+        let mut record = testing::record("a");
         record.policy.restart_on_failure = failure;
         record.policy.restart_on_reboot = reboot;
         record.stopping = stopping;

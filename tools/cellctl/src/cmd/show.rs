@@ -4,11 +4,11 @@ mod function;
 mod link;
 
 use super::Context;
-use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::Result;
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, say, size, table};
-use crate::sentences;
 use crate::state::{CellRecord, Cells};
 use cellvisor_abi::call::{CellStatus, FunctionStatus, Info};
 use serde::ser::Error as _;
@@ -83,8 +83,8 @@ fn cells(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<Shown>> {
         shown.push(Shown {
             id: Some(status.cell.0),
             name: status.name.as_str().to_owned(),
-            state: sentences::state_word(status.state),
-            sentence: sentences::state(status.state),
+            state: messages::state_word(status.state),
+            sentence: messages::state(status.state),
             cpus: linux_cpus(record.as_ref()),
             memory: status.memory,
             functions: Monitor(driver).functions(&status)?,
@@ -204,7 +204,7 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
     row("state", cell.sentence.to_owned());
     if let Some(status) = &cell.details {
         if let Some(failure) = &status.failure {
-            row("failure", sentences::failure(failure));
+            row("failure", messages::failure(failure));
             let regs = &failure.regs;
             row(
                 "registers",
@@ -225,7 +225,7 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
             }
         }
         row("starts", status.starts.to_string());
-        row("refused accesses", sentences::denied(&status.denied));
+        row("refused accesses", messages::denied(&status.denied));
         row(
             "monitor memory",
             size(u64::from(status.pool_pages) * cellvisor_abi::PAGE_SIZE),
@@ -333,7 +333,7 @@ fn monitor_status(context: &Context<'_>, driver: &dyn Driver) -> Result<()> {
             ),
             (
                 "pool",
-                sentences::pool(monitor.pool_pages, monitor.pool_free),
+                messages::pool(monitor.pool_pages, monitor.pool_free),
             ),
             (
                 "root's APICs",

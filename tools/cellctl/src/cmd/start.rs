@@ -2,14 +2,14 @@
 
 use super::cells::say_unless_json;
 use super::{Context, supervise};
-use crate::calls::Monitor;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::hypercalls::Monitor;
 use crate::loader::{self, Ram, layout};
 use crate::power;
-use crate::raw;
 use crate::state::CellRecord;
+use crate::syscalls;
 use crate::tables;
 use cellvisor_abi::call::{Start, State, StopReason};
 use cellvisor_abi::plan::{Boot, Memory, Range};
@@ -170,9 +170,9 @@ fn load(prepared: &Prepared, driver: &dyn Driver, record: &CellRecord) -> Result
 fn wall_clock() -> Result<(u64, u64)> {
     let mut best = None;
     for _ in 0..CLOCK_TRIES {
-        let before = raw::read_tsc();
+        let before = syscalls::read_tsc();
         let now = SystemTime::now();
-        let took = raw::read_tsc().saturating_sub(before);
+        let took = syscalls::read_tsc().saturating_sub(before);
         if best.is_none_or(|(least, _, _)| took < least) {
             best = Some((took, now, before + took / 2));
         }

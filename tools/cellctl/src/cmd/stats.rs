@@ -1,11 +1,11 @@
 //! `stats`: exits by CPU and reason.
 
 use super::Context;
-use crate::calls::Monitor;
 use crate::cli;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::hypercalls::Monitor;
 use crate::output::{self, say, table};
 use crate::power;
 use cellvisor_abi::call::{CellId, ExitKind, Stats};

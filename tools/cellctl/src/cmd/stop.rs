@@ -2,11 +2,11 @@
 
 use super::cells::say_unless_json;
 use super::{Context, Held, start};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::error::Result;
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output;
-use crate::sentences;
 use crate::state::CellRecord;
 use cellvisor_abi::call::{CellId, State, StopReason};
 use std::thread;
@@ -34,7 +34,7 @@ impl End {
         match self {
             Self::Cut | Self::Itself(State::Stopped(StopReason::PowerOff)) => None,
             Self::Itself(state) => {
-                let state = sentences::state(state);
+                let state = messages::state(state);
                 Some(format!(
                     "cell \"{name}\" did not power off in order: {state}"
                 ))
@@ -130,7 +130,7 @@ fn press_or_cut(monitor: Monitor<'_>, name: &str, cell: CellId, patience: Durati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::Fake;
+    use crate::testing::Fake;
     use cellvisor_abi::status::CallStatus;
 
     const CELL: CellId = CellId(1);

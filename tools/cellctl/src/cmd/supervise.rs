@@ -6,10 +6,10 @@
 //! more than one: it holds a lock for as long as it lives.
 
 use super::{Context, start};
-use crate::calls::Monitor;
 use crate::create;
 use crate::error::{Error, Kind, Result};
-use crate::sentences;
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::state::{CellRecord, Policy};
 use cellvisor_abi::call::{State, StopReason};
 use std::collections::VecDeque;
@@ -152,7 +152,7 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
                 drop(lock);
                 note(
                     name,
-                    &format!("{}, starting it again", sentences::state(state)),
+                    &format!("{}, starting it again", messages::state(state)),
                 );
                 thread::sleep(pause);
                 again(context, name, state)?;
@@ -221,7 +221,7 @@ mod tests {
         let record = CellRecord {
             policy: BOTH,
             stopping: true,
-            ..crate::fake::record("a")
+            ..crate::testing::record("a")
         };
         for state in [State::Stopped(StopReason::Reset), State::Failed] {
             let next = History::default().next(wishes(&record), state, Instant::now());

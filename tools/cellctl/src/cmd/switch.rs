@@ -9,7 +9,7 @@ use crate::links;
 use crate::output::{self, duration, say, size};
 use crate::power;
 use crate::signals;
-use crate::system::Choices;
+use crate::system_plan::Choices;
 use cellvisor_abi::ioctl;
 use serde::Serialize;
 

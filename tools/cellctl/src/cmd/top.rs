@@ -4,13 +4,13 @@
 //! after the other.
 
 use super::{Context, stats};
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::Result;
+use crate::hypercalls::Monitor;
+use crate::messages;
 use crate::output::{self, Reader, size, table};
 use crate::power;
-use crate::sentences;
 use crate::signals;
 use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, Stats};
 use serde::Serialize;
@@ -146,9 +146,9 @@ fn lines(before: &Look, now: &Look, cells: &[CellStatus]) -> Vec<Line> {
     };
     let cells = cells.iter().map(|cell| Line {
         name: cell.name.as_str().to_owned(),
-        state: sentences::state(cell.state),
+        state: messages::state(cell.state),
         memory: Some(cell.memory),
-        refused: Some(sentences::refused(&cell.denied)),
+        refused: Some(messages::refused(&cell.denied)),
         ..line(cell.cell, (before, now), took)
     });
     std::iter::once(root).chain(cells).collect()
@@ -215,7 +215,7 @@ fn picture(lines: &[Line], info: &Info, screen: bool) -> String {
     let text = format!(
         "monitor: {} CPUs, pool {}\n\n{}\n",
         info.cpus,
-        sentences::pool(info.pool_pages, info.pool_free),
+        messages::pool(info.pool_pages, info.pool_free),
         table(&head, rows)
     );
     if screen {

@@ -8,13 +8,13 @@ pub(crate) mod acs;
 mod hold;
 mod intx;
 mod nvme;
+mod sriov;
 #[cfg(test)]
 mod tests;
-mod vfs;
 
 pub(crate) use hold::Before as Driver;
 pub(crate) use nvme::{Fresh, Namespace, Secondary};
-pub(crate) use vfs::Before as PfBefore;
+pub(crate) use sriov::Before as PfBefore;
 
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Machine, Step};
@@ -69,7 +69,7 @@ pub(crate) fn take(
     let assignment = journal.record.assignment.clone();
     for pf in self::needed([&assignment].into_iter()).into_keys() {
         let number = around.vfs.get(&pf).copied().unwrap_or_default();
-        vfs::take(journal, pf, number, inherited(others, pf))?;
+        sriov::take(journal, pf, number, inherited(others, pf))?;
     }
     for function in &assignment.functions {
         if let (Some(pf), Some(vf)) = (function.pf, function.vf) {
@@ -100,7 +100,7 @@ pub(crate) fn take(
 /// Undoes a step that is about functions; others are none of its business.
 pub(crate) fn undo(machine: Machine<'_>, step: &Step) -> Result<()> {
     match step {
-        Step::Vfs { pf, before } => vfs::undo(machine.pci, *pf, before),
+        Step::Vfs { pf, before } => sriov::undo(machine.pci, *pf, before),
         Step::Port { pf, vf, before } => match machine.pci.vf(*pf, *vf)? {
             Some(_) => machine.pci.set_port(*pf, *vf, *before),
             None => Ok(()),

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::create::{create, destroy};
-use crate::fake::lines::{alone, line};
-use crate::fake::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
-use crate::fake::{Fake, record};
 use crate::journal::Journal;
 use crate::pci::Pin;
 use crate::state::StateDir;
+use crate::testing::lines::{alone, line};
+use crate::testing::pci::{CARD, DISK, FREE, Functions, NIC, planned, record_with_vfs, vf};
+use crate::testing::{Fake, record};
 use cellvisor_abi::plan::Wire;
 use cellvisor_planner::config::Isolation;
 

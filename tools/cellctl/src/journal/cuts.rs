@@ -4,14 +4,14 @@
 
 use crate::create::{self, create};
 use crate::error::Result;
-use crate::fake::lines::alone;
-use crate::fake::pci::{DISK, NIC, record_with_vfs};
-use crate::fake::{Facts, Fake, record};
 use crate::functions::Needed;
 use crate::power::tests::{host, image};
 use crate::power::{disable, enable};
 use crate::state::{CellRecord, Files, StateDir};
-use crate::system::Choices;
+use crate::system_plan::Choices;
+use crate::testing::lines::alone;
+use crate::testing::pci::{DISK, NIC, record_with_vfs};
+use crate::testing::{Facts, Fake, record};
 use cellvisor_abi::call::{Start, State};
 use cellvisor_abi::plan::Boot;
 use std::cell::{Cell, RefCell};
@@ -168,7 +168,7 @@ impl World {
     /// As the verb `start` does, but for the loading of memory.
     fn start(&self, name: &str) -> Result<()> {
         let record = self.state.cell(name)?;
-        let monitor = crate::calls::Monitor(&*self.fake);
+        let monitor = crate::hypercalls::Monitor(&*self.fake);
         let status = create::status(monitor, &record)?;
         if status.state != State::Loadable {
             monitor.reload(name, status.cell)?;
@@ -190,7 +190,7 @@ impl World {
     }
 
     fn stop(&self, name: &str) -> Result<()> {
-        let monitor = crate::calls::Monitor(&*self.fake);
+        let monitor = crate::hypercalls::Monitor(&*self.fake);
         let cell = create::status(monitor, &self.state.cell(name)?)?.cell;
         monitor.stop(name, cell)
     }

@@ -17,8 +17,8 @@ pub(crate) use undo::destroy as destroy_cell;
 
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::linux::Linux;
 use crate::pci::Pci;
+use crate::sysfs::Linux;
 
 /// The machine: what steps act on.
 #[derive(Clone, Copy)]

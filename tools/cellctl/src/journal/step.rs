@@ -1,8 +1,8 @@
 //! Steps as data: what is done to the machine, and what there was before.
 
 use crate::functions::{self, Fresh, Namespace, PfBefore, Secondary};
-use crate::linux::Node;
 use crate::pci::Port;
+use crate::sysfs::Node;
 use cellvisor_abi::Bdf;
 use cellvisor_abi::call::CellId;
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@
 
 use super::{Journal, Record, Step};
 use crate::error::{Error, Result};
-use crate::linux::Node;
 use crate::output::size;
+use crate::sysfs::Node;
 
 /// Takes a CPU from Linux.
 pub(crate) fn take_cpu<R: Record>(journal: &mut Journal<'_, R>, cpu: u32) -> Result<()> {

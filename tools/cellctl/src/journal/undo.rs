@@ -4,10 +4,10 @@
 //! there is and does only what is left to do.
 
 use super::{Entry, Machine, Step};
-use crate::calls::Monitor;
 use crate::driver::Driver;
 use crate::error::Result;
 use crate::functions;
+use crate::hypercalls::Monitor;
 use crate::output::warn;
 use cellvisor_abi::call::{CellId, State};
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::create;
-use crate::fake::lines::alone;
-use crate::fake::{Fake, record};
 use crate::functions::Needed;
+use crate::testing::lines::alone;
+use crate::testing::{Fake, record};
 use cellvisor_abi::call::State;
 use cellvisor_planner::config::LinkKind;
 use cellvisor_planner::plan::MemoryShare;

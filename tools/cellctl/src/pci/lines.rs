@@ -2,7 +2,7 @@
 
 use super::sysfs::{read, write};
 use crate::error::{Error, Result};
-use crate::linux::{Sysfs, read_number};
+use crate::sysfs::{Sysfs, read_number};
 use cellvisor_abi::Bdf;
 use cellvisor_planner::host::live;
 use std::fs;

@@ -3,8 +3,8 @@
 use super::Admin;
 use super::sysfs::{names, read};
 use crate::error::{Error, Result};
-use crate::linux::{Sysfs, read_number};
-use crate::raw;
+use crate::syscalls;
+use crate::sysfs::{Sysfs, read_number};
 use cellvisor_abi::Bdf;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -67,7 +67,7 @@ impl Sysfs {
             format!("cannot set up {controller} (NVMe admin command {opcode:#x})")
         };
         let help = "see the end of `dmesg`; the controller may lack this feature";
-        match raw::nvme_admin(file.as_fd(), command, data) {
+        match syscalls::nvme_admin(file.as_fd(), command, data) {
             Ok(answer) if answer.status == 0 => Ok(answer.result),
             Ok(answer) => Err(Error::new(
                 what(),

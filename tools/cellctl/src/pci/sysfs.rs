@@ -2,7 +2,7 @@
 
 use super::{Acs, Admin, Binding, Pci, Port, Vfs, netlink};
 use crate::error::{Error, Result};
-use crate::linux::{Sysfs, read_number};
+use crate::sysfs::{Sysfs, read_number};
 use cellvisor_abi::Bdf;
 use cellvisor_planner::host::{Bar, live};
 use std::fs::{self, OpenOptions};

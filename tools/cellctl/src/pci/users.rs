@@ -5,7 +5,7 @@
 
 use super::nvme::{busy, disk};
 use super::sysfs::names;
-use crate::linux::Sysfs;
+use crate::sysfs::Sysfs;
 use cellvisor_abi::Bdf;
 use std::collections::BTreeSet;
 use std::fs;

@@ -159,7 +159,9 @@ mod tests {
         let group = |mode| fs::set_permissions(state.path(), fs::Permissions::from_mode(mode));
         group(0o2777).expect("sets");
         let _lock = state.lock_cell("a").expect("locks");
-        state.save_cell(&crate::fake::record("a")).expect("saves");
+        state
+            .save_cell(&crate::testing::record("a"))
+            .expect("saves");
         let mode = |path: &str| {
             let path = state.path().join(path);
             fs::metadata(path).expect("exists").mode() & 0o7777

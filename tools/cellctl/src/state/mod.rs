@@ -285,7 +285,7 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::record;
+    use crate::testing::record;
     use std::fs;
 
     #[test]

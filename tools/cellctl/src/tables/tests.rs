@@ -2,8 +2,8 @@
 //! compiler.
 
 use super::*;
-use crate::fake::record;
 use crate::loader::layout;
+use crate::testing::record;
 use cellvisor_abi::plan::{MAX_FUNCTIONS, Wire};
 use cellvisor_planner::config;
 use cellvisor_planner::host::Host;

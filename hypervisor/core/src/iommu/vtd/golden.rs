@@ -6,7 +6,7 @@
 //! "Extended Capability Register", "Fault Reason Encodings", "Interrupt Entry
 //! Cache Invalidate Descriptor", "Invalidation Wait Descriptor".
 
-use super::guard::{Request, covers, root_entry};
+use super::root_filter::{Request, covers, root_entry};
 use super::*;
 use crate::addr::Hpa;
 use crate::icr::Dest;

@@ -7,17 +7,17 @@ mod context;
 mod fault;
 #[cfg(test)]
 mod golden;
-pub mod guard;
 mod invalidate;
 mod irte;
-mod order;
 pub mod registers;
+pub mod root_filter;
 mod shadow;
+mod update;
 
 pub use context::{ContextEntry, RootEntry, Translation};
 pub use fault::{Access, FaultRecord, Reason};
 pub use invalidate::{Descriptor, Invalidate};
 pub use irte::{Irte, Mode};
-pub use order::{Half, Step, Steps, context_update, irte_update};
 pub use registers::Capabilities;
 pub use shadow::{Effect, Shadow};
+pub use update::{Half, Step, Steps, context_update, irte_update};

@@ -13,7 +13,7 @@ use crate::mem::owners;
 use cellvisor_abi::call::{CellId, Owner};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::iommu::vtd::Irte;
-use cellvisor_core::iommu::vtd::guard::root_entry;
+use cellvisor_core::iommu::vtd::root_filter::root_entry;
 use cellvisor_core::pci::Bdf;
 
 /// What it takes to look at the root's memory.

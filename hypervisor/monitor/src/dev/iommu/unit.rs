@@ -11,8 +11,8 @@ use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::addr::{Hpa, Hva};
-use cellvisor_core::iommu::vtd::guard::Request;
 use cellvisor_core::iommu::vtd::registers::{self as regs, Capabilities};
+use cellvisor_core::iommu::vtd::root_filter::Request;
 use cellvisor_core::iommu::vtd::{
     FaultRecord, Half, Invalidate, Irte, Mode, Shadow, Step, Steps, irte_update,
 };

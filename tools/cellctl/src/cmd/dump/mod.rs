@@ -3,10 +3,10 @@
 mod elf;
 
 use super::Context;
-use crate::calls::Monitor;
 use crate::cli;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::hypercalls::Monitor;
 use crate::output::{self, say, size};
 use crate::state::CellRecord;
 use cellvisor_abi::PAGE_SIZE;

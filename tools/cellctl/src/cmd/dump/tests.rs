@@ -1,8 +1,8 @@
 //! Cores against the layout, and what a hostile cell leaves in its memory.
 
 use super::*;
-use crate::fake;
 use crate::state::Window;
+use crate::testing;
 use cellvisor_abi::call::{Registers, StopReason};
 use cellvisor_abi::plan::{Memory, Share};
 
@@ -18,7 +18,7 @@ fn cell() -> (CellRecord, GuestMemoryMmap) {
     };
     let record = CellRecord {
         memory: vec![part(0), part(1 << 32)],
-        ..fake::record("a")
+        ..testing::record("a")
     };
     let ranges = [
         (GuestAddress(0), SIZE as usize),
@@ -141,7 +141,7 @@ fn what_a_link_owns_stays_out_of_a_core() {
 
 #[test]
 fn who_did_not_allow_it_or_runs_is_not_dumped() {
-    let fake = fake::Fake::default();
+    let fake = testing::Fake::default();
     let ended = State::Stopped(StopReason::Panic);
     let status = |state| {
         let known = ("a".to_owned(), state);
@@ -150,7 +150,7 @@ fn who_did_not_allow_it_or_runs_is_not_dumped() {
             .status(cellvisor_abi::call::CellId(1))
             .expect("a cell")
     };
-    let mut record = fake::record("a");
+    let mut record = testing::record("a");
     let error = allowed(&record, &status(ended)).expect_err("not allowed");
     assert!(error.to_string().contains("dump = true"), "{error}");
     record.policy.dump = true;

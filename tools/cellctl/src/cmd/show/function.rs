@@ -39,7 +39,7 @@ pub(super) fn doing(live: &FunctionStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::pci::record_with_vfs;
+    use crate::testing::pci::record_with_vfs;
 
     #[test]
     fn function_is_told_with_both_addresses() {

@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, Reply};
 use crate::error::{Error, Result};
-use crate::sentences;
+use crate::messages;
 use cellvisor_abi::call::{
     CellId, CellStatus, Code, ConsoleWrite, FunctionRequest, FunctionStatus, Info, Progress,
     ReadRequest, ReadResponse, Start, Stats, StatsRequest,
@@ -211,7 +211,7 @@ impl Monitor<'_> {
             }
             thread::sleep(BUSY_PAUSE);
         }
-        Err(sentences::call(what, CallStatus::Busy.code(), &[]))
+        Err(messages::call(what, CallStatus::Busy.code(), &[]))
     }
 }
 
@@ -220,7 +220,7 @@ fn done(reply: Reply, what: &str) -> Result<Vec<u8>> {
     if reply.status == CallStatus::Ok.code() {
         return Ok(reply.bytes);
     }
-    Err(sentences::call(what, reply.status, &reply.bytes))
+    Err(messages::call(what, reply.status, &reply.bytes))
 }
 
 fn encode<T: Serialize>(value: &T, what: &str) -> Result<Vec<u8>> {
@@ -241,7 +241,7 @@ fn garbled(what: &str, why: wire::Malformed) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::Fake;
+    use crate::testing::Fake;
 
     #[test]
     fn reload_goes_on_until_the_last_piece() {

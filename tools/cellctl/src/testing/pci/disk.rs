@@ -1,8 +1,8 @@
 //! The NVMe controller's answers to admin commands.
 
 use super::{BLOCK, DISK, FLEXIBLE, Functions, MOST, PRIMARY, VFS};
-use crate::fake::Fake;
 use crate::pci::Admin;
+use crate::testing::Fake;
 use std::collections::BTreeSet;
 
 impl Fake {

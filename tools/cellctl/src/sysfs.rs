@@ -3,8 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::output::size;
-use crate::raw;
 use crate::signals;
+use crate::syscalls;
 use std::fs;
 use std::path::{Path, PathBuf};
 use vm_memory::MmapRegion;
@@ -187,10 +187,10 @@ impl Linux for Sysfs {
         )
         .map_err(|e| Error::new(&what, e.to_string(), help))?;
         if let (Some(node), true) = (node, self.path("sys/devices/system/node").is_dir()) {
-            raw::bind_to_node(&region, node)
+            syscalls::bind_to_node(&region, node)
                 .map_err(|e| Error::new(&what, format!("node {node}: {e}"), help))?;
         }
-        raw::populate(&region).map_err(|e| Error::new(&what, e.to_string(), help))?;
+        syscalls::populate(&region).map_err(|e| Error::new(&what, e.to_string(), help))?;
         Ok(region)
     }
 }

@@ -54,8 +54,8 @@ impl Machine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::tests::{find, root};
-    use crate::facts::{Cpuid, Verdict};
+    use crate::host_check::tests::{find, root};
+    use crate::host_check::{Cpuid, Verdict};
 
     #[test]
     fn groups_show_that_linux_translates() {
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn machine_without_units_has_nothing_else_to_say() {
         let dir = root(&[("proc/interrupts", "4: 12 IO-APIC 4-edge ttyS0\n")]);
-        let facts = crate::facts::machine(dir.path(), Cpuid::default());
+        let facts = crate::host_check::machine(dir.path(), Cpuid::default());
         assert!(facts.iter().all(|f| f.name != "interrupt remapping"));
         let unit = find(dir.path(), Cpuid::default(), "IOMMU");
         assert_eq!(unit.verdict, Verdict::Warning);
