@@ -2,7 +2,7 @@
 //!
 //! The way of a slice: TOML file → plan (crate `cellvisor-planner`) → CPUs and
 //! huge pages taken from Linux ([`create`], [`journal`]) → pinned by the driver
-//! ([`driver`]) → hypercall to the monitor ([`calls`]) → kernel and ACPI tables
+//! ([`driver`]) → hypercall to the monitor ([`hypercalls`]) → kernel and ACPI tables
 //! written into the cell's memory ([`loader`]) → started.
 //!
 //! Whatever changes the machine is written down before it is done ([`state`]),
