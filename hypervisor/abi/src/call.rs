@@ -177,6 +177,25 @@ pub struct Start {
     pub wall_tsc: u64,
 }
 
+impl Start {
+    /// For what has no CPU that would begin anywhere, and no clock.
+    #[must_use]
+    pub const fn at_zero(cell: CellId) -> Self {
+        Self {
+            cell,
+            boot: plan::Boot {
+                rip: 0,
+                rsi: 0,
+                cr3: 0,
+                gdt: 0,
+                gdt_limit: 0,
+            },
+            wall_ns: 0,
+            wall_tsc: 0,
+        }
+    }
+}
+
 /// How far scrubbing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {

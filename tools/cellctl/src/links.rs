@@ -11,8 +11,8 @@ use crate::journal::{self, Journal, Machine, Step};
 use crate::loader::layout;
 use crate::memory::take_memory;
 use crate::state::{CellRecord, LinkRecord, StateDir, Window};
-use cellvisor_abi::call::{CellId, Start};
-use cellvisor_abi::plan::{self, Boot, CellPlan, Devices, Memory, Share};
+use cellvisor_abi::call::Start;
+use cellvisor_abi::plan::{self, CellPlan, Devices, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::Link;
 use cellvisor_planner::plan::NewLink;
@@ -51,25 +51,9 @@ fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
     journal.take(step(None), || {
         let monitor = Monitor(machine.driver);
         let id = monitor.create(&name, &frame)?;
-        monitor.start(&name, &at_once(id))?;
+        monitor.start(&name, &Start::at_zero(id))?;
         Ok((step(Some(id)), ()))
     })
-}
-
-/// A link has no CPU that would begin anywhere.
-const fn at_once(cell: CellId) -> Start {
-    Start {
-        cell,
-        boot: Boot {
-            rip: 0,
-            rsi: 0,
-            cr3: 0,
-            gdt: 0,
-            gdt_limit: 0,
-        },
-        wall_ns: 0,
-        wall_tsc: 0,
-    }
 }
 
 /// A link's plan as the monitor wants it.

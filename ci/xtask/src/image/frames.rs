@@ -4,7 +4,7 @@
 use anyhow::Result;
 use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Code, Start};
-use cellvisor_abi::plan::{Boot, CellPlan, Devices, Function, Memory, Share};
+use cellvisor_abi::plan::{CellPlan, Devices, Function, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 
 /// A page of device registers on every machine here, and one of RAM.
@@ -17,18 +17,7 @@ const RAM: u64 = 0x4000_0000;
 ///
 /// A request cannot be encoded.
 pub(super) fn all() -> Result<String> {
-    let start = Start {
-        cell: CellId(1),
-        boot: Boot {
-            rip: 0,
-            rsi: 0,
-            cr3: 0,
-            gdt: 0,
-            gdt_limit: 0,
-        },
-        wall_ns: 0,
-        wall_tsc: 0,
-    };
+    let start = Start::at_zero(CellId(1));
     let mut room = [0; 64];
     let start = cellvisor_abi::wire::encode(&start, &mut room);
     let start = start.map_or_else(Vec::new, |bytes| bytes.to_vec());

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hypercalls::Monitor;
 use crate::messages;
 use crate::output::{self, say};
-use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, State, Stats, StopReason};
+use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, Stats};
 use std::fmt::{Display, Write};
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -132,18 +132,9 @@ fn monitor(text: &mut Text, info: &Info) {
 }
 
 fn cells(text: &mut Text, cells: &[CellStatus]) {
-    const STATES: [State; 7] = [
-        State::Loadable,
-        State::Running,
-        State::Stopped(StopReason::Root),
-        State::Stopped(StopReason::PowerOff),
-        State::Stopped(StopReason::Reset),
-        State::Stopped(StopReason::Panic),
-        State::Failed,
-    ];
     text.family("cell_state", "gauge", "1 for the state that a cell is in.");
     for cell in cells {
-        for state in STATES {
+        for state in messages::STATES {
             let word = messages::state_word(state);
             let labels: [(&str, &dyn Display); 2] =
                 [("cell", &cell.name.as_str()), ("state", &word)];
@@ -229,7 +220,7 @@ fn exits(text: &mut Text, seen: &Seen) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cellvisor_abi::call::{Backend, Denied, Name};
+    use cellvisor_abi::call::{Backend, Denied, Name, State};
 
     fn seen() -> Seen {
         let mut exits = [0; ExitKind::COUNT];

@@ -13,7 +13,6 @@ use crate::testing::lines::alone;
 use crate::testing::pci::{DISK, NIC, record_with_vfs};
 use crate::testing::{Facts, Fake, record};
 use cellvisor_abi::call::{Start, State};
-use cellvisor_abi::plan::Boot;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -174,18 +173,7 @@ impl World {
             monitor.reload(name, status.cell)?;
         }
         self.state.save_cell(&record)?;
-        let start = Start {
-            cell: status.cell,
-            boot: Boot {
-                rip: 0,
-                rsi: 0,
-                cr3: 0,
-                gdt: 0,
-                gdt_limit: 0,
-            },
-            wall_ns: 0,
-            wall_tsc: 0,
-        };
+        let start = Start::at_zero(status.cell);
         monitor.start(name, &start)
     }
 

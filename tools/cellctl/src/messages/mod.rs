@@ -22,6 +22,17 @@ pub(crate) fn state(state: State) -> &'static str {
     }
 }
 
+/// Every state that a cell can be in.
+pub(crate) const STATES: [State; 7] = [
+    State::Loadable,
+    State::Running,
+    State::Stopped(StopReason::Root),
+    State::Stopped(StopReason::PowerOff),
+    State::Stopped(StopReason::Reset),
+    State::Stopped(StopReason::Panic),
+    State::Failed,
+];
+
 /// A cell's state in one word, for programs.
 pub(crate) fn state_word(state: State) -> &'static str {
     match state {
@@ -109,15 +120,7 @@ mod tests {
 
     #[test]
     fn states_are_one_word_for_programs_and_all_different() {
-        let states = [
-            State::Loadable,
-            State::Running,
-            State::Stopped(StopReason::Root),
-            State::Stopped(StopReason::PowerOff),
-            State::Stopped(StopReason::Reset),
-            State::Stopped(StopReason::Panic),
-            State::Failed,
-        ];
+        let states = STATES;
         let words: std::collections::BTreeSet<_> = states.map(state_word).into();
         assert_eq!(words.len(), states.len());
         let kebab = |w: &str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
