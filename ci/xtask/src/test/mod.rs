@@ -132,6 +132,9 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
+    if options.only.is_empty() {
+        setup::space::warn(paths);
+    }
     setup::ensure(paths, &ui, false)?;
     if checks.iter().any(|check| check.name.contains("kvm-on-")) {
         crate::image::outer::ensure(paths, &ui)?;
