@@ -86,7 +86,7 @@ pub(super) fn power(
     }
     words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
     words.extend(processor(cpu, machine));
-    words.extend(topology(machine));
+    words.extend(topology(machine, memory(cpu, machine)));
     words.extend(serial(dir));
     if machine.uart_pair {
         words.extend(uart_pair(dir));
@@ -129,12 +129,26 @@ fn processor(cpu: &Cpu, machine: &Machine) -> Vec<String> {
         .to_vec()
 }
 
+/// MiB of RAM below which q35 has none above 4 GiB.
+const LOW_MEMORY_MIB: u32 = 2800;
+
+/// MiB of RAM. The QEMU of the lanes with KVM (10.0.2) makes 32-bit BARs of virtual
+/// functions although the SR-IOV capability tells 64 bits, so above 4 GiB nothing
+/// answers there. `SeaBIOS` places prefetchable windows there where RAM is, too, and the
+/// CPU's width is known: on AMD with 40 bits, not on Intel with as many.
+fn memory(cpu: &Cpu, machine: &Machine) -> u32 {
+    let virtual_functions = machine.igb || machine.nvme;
+    match cpu.accelerator {
+        "kvm" if virtual_functions => machine.memory_mib.min(LOW_MEMORY_MIB),
+        _ => machine.memory_mib,
+    }
+}
+
 /// CPUs, RAM and NUMA nodes.
-fn topology(machine: &Machine) -> Vec<String> {
+fn topology(machine: &Machine, memory_mib: u32) -> Vec<String> {
     let Machine {
         cpus,
         packages,
-        memory_mib,
         nodes,
         ..
     } = machine;
