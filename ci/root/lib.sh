@@ -11,6 +11,11 @@ has_step() {
     grep -q -x -F -e "$1" /steps
 }
 
+# What else a script has to tell when it fails: scripts put their own in its place.
+more_to_tell() {
+    :
+}
+
 # Ends the scenario badly, also where output goes to a file.
 fail() {
     {
@@ -19,6 +24,7 @@ fail() {
         dmesg | tail -n 40
         echo "root: the monitor's log:"
         cellctl log 2>&1 | tail -n 20
+        more_to_tell
     } > /dev/console
     off
 }
