@@ -8,6 +8,7 @@ use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where packages put the monitor's image.
@@ -92,6 +93,9 @@ pub(crate) enum Verb {
     Plan(Plan),
     /// Write a slice file that divides a whole machine.
     Generate(Generate),
+    /// Make what cells boot: disks with a system, its kernel and initial RAM disk.
+    #[command(subcommand)]
+    Image(Box<Image>),
     /// Write the ACPI tables that slices would get.
     Acpi(Acpi),
     /// Show this machine as the planner sees it.
@@ -192,6 +196,82 @@ pub(crate) struct Autostart {
     /// Do not take it any more.
     #[arg(long)]
     pub(crate) off: bool,
+}
+
+/// What `image` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Make a Debian system that boots with its stock kernel and systemd.
+    Build(ImageBuild),
+    /// Take a disk image that was downloaded, such as a cloud image.
+    Import(ImageImport),
+}
+
+/// Where an image goes.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePlace {
+    /// A new file for the disk; kernel and initial RAM disk go beside it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "namespace",
+        conflicts_with = "namespace"
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// The block device of an NVMe namespace, such as /dev/nvme0n2.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) namespace: Option<PathBuf>,
+    /// With --namespace, the folder for kernel and initial RAM disk.
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "out")]
+    pub(crate) boot: PathBuf,
+    /// What is in the namespace may go.
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuild {
+    #[command(flatten)]
+    pub(crate) place: ImagePlace,
+    /// Debian's release.
+    #[arg(long, default_value = "bookworm")]
+    pub(crate) suite: String,
+    /// Where packages come from, as mmdebstrap takes it.
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// Size of the file; its zeros take no room.
+    #[arg(long, default_value = "4GiB", value_parser = parse_size, conflicts_with = "namespace")]
+    pub(crate) size: u64,
+    /// More packages, with commas between them.
+    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    pub(crate) include: Vec<String>,
+    /// Name of the system.
+    #[arg(long, value_name = "NAME", default_value = "cell")]
+    pub(crate) hostname: String,
+    /// Its user, who may use sudo.
+    #[arg(long, value_name = "NAME", default_value = "debian")]
+    pub(crate) user: String,
+    /// File with the public keys by which the user comes in by ssh.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ssh_key: PathBuf,
+    /// Address and prefix of its Ethernet function, instead of DHCP.
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    pub(crate) address: Option<String>,
+    /// Its gateway.
+    #[arg(long, requires = "address")]
+    pub(crate) gateway: Option<IpAddr>,
+    /// Its name servers.
+    #[arg(long, value_name = "ADDRESS", requires = "address")]
+    pub(crate) dns: Vec<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageImport {
+    /// The image, raw or qcow2.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: ImagePlace,
 }
 
 #[derive(Debug, Args)]

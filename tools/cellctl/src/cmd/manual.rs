@@ -46,7 +46,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 24] = [
+const EXAMPLES: [(&str, &[&str]); 27] = [
     (
         "cellctl",
         &[
@@ -84,6 +84,24 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
     (
         "autostart",
         &["cellctl autostart web", "cellctl autostart --off web"],
+    ),
+    (
+        "image",
+        &[
+            "cellctl image build --ssh-key ~/.ssh/id_ed25519.pub --out web.img",
+            "cellctl image import debian-12-genericcloud-amd64.qcow2 --out web.img",
+        ],
+    ),
+    (
+        "build",
+        &[
+            "cellctl image build --ssh-key ~/.ssh/id_ed25519.pub --out web.img",
+            "cellctl image build --ssh-key id.pub --namespace /dev/nvme0n2 --boot /var/lib/cells",
+        ],
+    ),
+    (
+        "import",
+        &["cellctl image import debian-12-genericcloud-amd64.qcow2 --out web.img"],
     ),
     (
         "list",
@@ -131,12 +149,20 @@ pub(super) fn man(dir: &Path) -> Result<()> {
     };
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let verbs = command.get_subcommands().filter(|v| !v.is_hide_set());
-    for command in verbs.chain([&command]) {
+    for command in verbs(&command).into_iter().chain([&command]) {
         let (name, page) = page(command);
         write("man1", &name, page.as_bytes())?;
     }
     write("man5", "slice.5", slice().as_bytes())
+}
+
+/// All verbs that people use, also those of verbs.
+fn verbs(command: &Command) -> Vec<&Command> {
+    let is_for_people = |verb: &&Command| !verb.is_hide_set() && verb.get_name() != "help";
+    let these = command.get_subcommands().filter(is_for_people);
+    these
+        .flat_map(|verb| [vec![verb], verbs(verb)].concat())
+        .collect()
 }
 
 /// The file name and text of a command's page.
@@ -250,8 +276,9 @@ mod tests {
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("a page");
         let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
-        for verb in command.get_subcommands().filter(|v| !v.is_hide_set()) {
-            let page = read(&format!("man1/cellctl-{}.1", verb.get_name()));
+        for verb in verbs(&command) {
+            let name = verb.get_display_name().expect("a name");
+            let page = read(&format!("man1/{name}.1"));
             for section in ["NAME", "SYNOPSIS", "EXIT STATUS", "FILES", "EXAMPLES"] {
                 let there = page
                     .lines()

@@ -10,6 +10,7 @@ pub(crate) mod completions;
 mod console;
 mod dump;
 mod events;
+mod image;
 mod manual;
 mod metrics;
 mod planning;
@@ -118,6 +119,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Apply(options) => apply::apply(context, options),
         Verb::Diff(options) => apply::diff(context, &options.files),
         Verb::Autostart(options) => autostart::autostart(context, options),
+        Verb::Image(verb) => image::image(context, verb),
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
         Verb::Stats(options) => stats::stats(context, options),
