@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Diff(Diff),
     /// Have `apply` without files take a cell's file as well, as at each boot.
     Autostart(Autostart),
+    /// Change the file that defines a slice for this machine.
+    Edit(Edit),
     /// List the cells.
     List,
     /// Show a cell, or the monitor, in detail.
@@ -196,6 +198,13 @@ pub(crate) struct Autostart {
     /// Do not take it any more.
     #[arg(long)]
     pub(crate) off: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Edit {
+    /// The slice; its file is NAME.toml in /etc/cellvisor/slices.
+    #[arg(value_parser = parse_name, add = ArgValueCandidates::new(cells))]
+    pub(crate) name: String,
 }
 
 /// What `image` does.

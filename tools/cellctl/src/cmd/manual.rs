@@ -46,7 +46,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 27] = [
+const EXAMPLES: [(&str, &[&str]); 28] = [
     (
         "cellctl",
         &[
@@ -85,6 +85,7 @@ const EXAMPLES: [(&str, &[&str]); 27] = [
         "autostart",
         &["cellctl autostart web", "cellctl autostart --off web"],
     ),
+    ("edit", &["EDITOR=nano cellctl edit web"]),
     (
         "image",
         &[
@@ -301,6 +302,7 @@ mod tests {
                 let words = line.split(" | ").next().unwrap_or_default();
                 let words = words.split(['<', '>']).next().unwrap_or_default();
                 let words = words.replace('\'', "");
+                let words = words.trim_start_matches("EDITOR=nano ");
                 let read = Cli::command().try_get_matches_from(words.split_whitespace());
                 assert!(read.is_ok(), "{line}: {:?}", read.err());
             }

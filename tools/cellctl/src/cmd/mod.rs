@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod completions;
 mod console;
 mod dump;
+mod edit;
 mod events;
 mod image;
 mod manual;
@@ -119,6 +120,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Apply(options) => apply::apply(context, options),
         Verb::Diff(options) => apply::diff(context, &options.files),
         Verb::Autostart(options) => autostart::autostart(context, options),
+        Verb::Edit(slice) => edit::edit(context, &slice.name),
         Verb::Image(verb) => image::image(context, verb),
         Verb::List => show::list(context),
         Verb::Status(cell) => show::status(context, cell.name.as_deref()),
