@@ -7,6 +7,7 @@ use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
 use crate::setup::kernels;
+use crate::sh::Cmd;
 use anyhow::{Context, Result};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -51,17 +52,27 @@ pub(super) fn initramfs(
 }
 
 /// Makes the disks of the NVMe controller in `dir`: sparse files, those of
-/// cells with a root file system.
+/// cells with a root file system. The first cell's is a copy of `system`, if it has one.
 ///
 /// # Errors
 ///
 /// `mke2fs` fails, or a file cannot be written.
-pub(super) fn disks(paths: &Paths, scenario: &Scenario, dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn disks(
+    paths: &Paths,
+    scenario: &Scenario,
+    system: Option<&Path>,
+    dir: &Path,
+) -> Result<Vec<PathBuf>> {
     let tree = tree(paths, &scenario.cells.programs)?;
     let mut disks = Vec::new();
-    for label in DISKS {
+    for (number, label) in DISKS.iter().enumerate() {
         let disk = dir.join(format!("nvme-{label}.img"));
-        if *label == "root" {
+        if let (0, Some(system)) = (number, system) {
+            Cmd::new("cp")
+                .arg("--sparse=always")
+                .args([system, &disk])
+                .run(paths, "copy-system")?;
+        } else if *label == "root" {
             ext4::empty(&disk, DISK)?;
         } else {
             put(&tree.join("etc/hostname"), label.as_bytes())?;

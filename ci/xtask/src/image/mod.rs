@@ -4,6 +4,7 @@
 mod archive;
 mod cell;
 pub(crate) mod debian;
+mod debian_cell;
 pub(crate) mod ext4;
 mod frames;
 mod modules;
@@ -83,6 +84,13 @@ pub(crate) fn root(
     add_parts(&mut image, parts, &kernel.release)?;
     add_link_tools(&mut image, scenario, &parts.link_tools)?;
     add_cells(paths, &mut image, scenario, parts)?;
+    let system = match &parts.cellctl {
+        Some(cellctl) if scenario.cells.debian => Some(debian_cell::ensure(paths, cellctl)?),
+        _ => None,
+    };
+    if let Some(system) = &system {
+        debian_cell::add(&mut image, system)?;
+    }
     // The words of `lib.sh` read it.
     let patience = scenario.patience.to_string();
     image.file("patience", patience.as_bytes(), Mode::Plain)?;
@@ -95,7 +103,8 @@ pub(crate) fn root(
     let initramfs = dir.join("root.cpio");
     image.finish(&initramfs)?;
     let disks = if scenario.machine.nvme {
-        cell::disks(paths, scenario, dir)?
+        let system = system.as_ref().map(|system| &*system.disk);
+        cell::disks(paths, scenario, system, dir)?
     } else {
         Vec::new()
     };

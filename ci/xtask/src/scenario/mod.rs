@@ -177,6 +177,10 @@ pub(crate) struct Cells {
     pub(crate) payloads: Vec<String>,
     /// Configs, by their paths in the repository.
     pub(crate) slices: Vec<String>,
+    /// The NVMe controller's first namespace holds a Debian that `cellctl image build`
+    /// makes; its kernel, initial RAM disk and slice file's words are `debian.…`, and
+    /// `key` opens it to its user.
+    pub(crate) debian: bool,
 }
 
 /// A part of the transcript. It begins when the root prints `step: NAME`.

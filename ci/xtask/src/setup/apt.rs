@@ -28,8 +28,9 @@ const RELEASE_PACKAGES: &[&str] = &[
     "acpica-tools",   // checks of ACPI tables
     "makedumpfile",   // reads dumps of cells
     "lintian",
-    "mmdebstrap", // packages, and the Debian that they are tried in
-    "shellcheck", // scripts
+    "mmdebstrap",     // packages, and the Debian that they are tried in
+    "openssh-client", // the way into a cell that is a Debian
+    "shellcheck",     // scripts
     "bochs",
     "bochs-term",
     "bochsbios",

@@ -116,7 +116,7 @@ fn boot(
     {
         return Ok(Verdict::Skipped(format!("{why:#}")));
     }
-    if scenario.root.debian
+    if (scenario.root.debian || scenario.cells.debian)
         && let Some(why) = debian::lacking()?
     {
         return Ok(Verdict::Skipped(why));
