@@ -19,10 +19,10 @@ echo "root: uname=$(uname -r)"
 resources
 ip addr add 10.0.2.40/24 dev eth0
 ip link set eth0 up
-mkdir -p -m 700 /root
+mkdir /root
 echo "root:x:0:0:root:/root:/bin/sh" > /etc/passwd
 cp key /root/key
-chmod 600 /root/key
+chmod -R go= /root
 
 step start
 monitor_on
