@@ -115,6 +115,57 @@ fn members_have_addresses_in_their_order() {
     );
 }
 
+/// A network between two members.
+fn network(name: &str, members: [&str; 2], addresses: &str) -> String {
+    let [one, other] = members;
+    format!(
+        "name = \"{name}\"\nkind = \"window\"\nsize = \"2MiB\"\nmembers = [\"{one}\", \"{other}\"]\n\
+         addresses = \"{addresses}\"\n"
+    )
+}
+
+#[test]
+fn pictures_show_addresses() {
+    let net = network("net", ["a", "root"], "10.1.2.0/24");
+    let (slices, report) = read(&[("a", file("a", &[&net]))]);
+    assert!(report.is_empty(), "{report}");
+    let plan = plan::plan(&host(), &slices, &Taken::default()).expect("a plan");
+    let text = draw::text(&host(), &plan, Style::Plain);
+    let told = "network: a 10.1.2.1/24, root 10.1.2.2/24";
+    assert!(text.contains(told), "{text}");
+    let svg = draw::svg(&host(), &plan);
+    for member in [">a 10.1.2.1/24<", ">root 10.1.2.2/24<"] {
+        assert!(svg.contains(member), "{member}");
+    }
+}
+
+#[test]
+fn nobody_is_in_two_networks_that_overlap() {
+    let near = network("near", ["a", "root"], "10.1.2.0/24");
+    let far = network("far", ["b", "root"], "10.1.0.0/16");
+    let files = [("a", file("a", &[&near])), ("b", file("b", &[&far]))];
+    let (slices, report) = read(&files);
+    let told = ["`root` is in two networks that overlap, `far` and `near`"];
+    assert_eq!(wrong(&report), told);
+    // The same when the first of them runs already.
+    let first = plan::plan(&host(), &slices[..1], &Taken::default()).expect("a plan");
+    let taken = Taken { cells: first.cells };
+    let report = plan::plan(&host(), &slices[1..], &taken).expect_err("they overlap");
+    let told = ["`root` is in two networks that overlap, `near` and `far`"];
+    assert_eq!(wrong(&report), told);
+    assert!(report.to_string().contains("cell `a` has it"), "{report}");
+    // Apart, or with nobody in both, they are fine.
+    for other in [
+        network("far", ["b", "root"], "10.1.3.0/24"),
+        network("far", ["b", "c"], "10.1.2.0/24"),
+    ] {
+        let files = [("a", file("a", &[&near])), ("b", file("b", &[&other]))];
+        let (slices, report) = read(&files);
+        assert!(report.is_empty(), "{report}");
+        plan::plan(&host(), &slices[1..], &taken).expect("a plan");
+    }
+}
+
 #[test]
 fn a_member_must_want_the_link_itself() {
     let (_, report) = read(&[("a", file("a", &[SHARED])), ("b", file("b", &[]))]);

@@ -5,11 +5,21 @@
 //! to be written by others at any time, which may be broken or hostile: it is seen as
 //! atomic words, and nothing that a peer writes leads beyond them, to a panic, or to a
 //! wait that does not end.
+//!
+//! Without the feature `std` there are [`ring`]s alone, for memory that others map.
+#![cfg_attr(not(feature = "std"), no_std)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 mod link;
+#[cfg(feature = "std")]
 pub mod message;
 pub mod ring;
+#[cfg(feature = "std")]
 mod window;
 
+#[cfg(feature = "std")]
 pub use link::{Find, Link, Member};
+#[cfg(feature = "std")]
 pub use window::Window;

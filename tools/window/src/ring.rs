@@ -9,7 +9,8 @@
 //! Each side trusts its own position alone, which it keeps, and checks what it reads of
 //! the other's. A peer that writes nonsense costs frames, which are counted, no more.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Words before the frames: each position has a cache line of its own.
 const HEAD: usize = 0;
@@ -99,7 +100,7 @@ impl<'a> Writer<'a> {
             u64::from_le_bytes(bytes)
         });
         let mut at = self.head;
-        for value in std::iter::once(frame.len() as u64).chain(chunks) {
+        for value in core::iter::once(frame.len() as u64).chain(chunks) {
             if let Some(slot) = slot(self.memory, at) {
                 slot.store(value, Ordering::Relaxed);
             }

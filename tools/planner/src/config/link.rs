@@ -56,6 +56,16 @@ impl Link {
         Ipv4Net::new(address, network.prefix_len()).ok()
     }
 
+    /// Who is in both networks, if their addresses overlap: it could not tell from an
+    /// address which of them leads there.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> Option<&str> {
+        let (mine, others) = (self.addresses?, other.addresses?);
+        let overlap = mine.contains(&others) || others.contains(&mine);
+        let mut both = self.members.iter().map(String::as_str);
+        both.find(|name| overlap && other.is_written_by(name))
+    }
+
     /// What a program in a member is told of its place: empty for one that only reads.
     #[must_use]
     pub fn note(&self, name: &str) -> String {
@@ -85,18 +95,26 @@ impl Link {
         self.all().filter(|name| *name != ROOT)
     }
 
+    /// Who has which address on the network over it: a name and an address each.
+    #[must_use]
+    pub fn network(&self) -> Vec<String> {
+        let address = |name: &String| Some(format!("{name} {}", self.address_of(name)?));
+        self.members.iter().filter_map(address).collect()
+    }
+
     /// Who writes and who reads, in words, and who has which address.
     #[must_use]
     pub fn who(&self) -> String {
-        let address = |name: &String| Some(format!("{name} {}", self.address_of(name)?));
-        let addresses: Vec<String> = self.members.iter().filter_map(address).collect();
-        match addresses.is_empty() {
+        let network = self.network();
+        match network.is_empty() {
             true => self.trust(),
-            false => format!("{}; network: {}", self.trust(), addresses.join(", ")),
+            false => format!("{}; network: {}", self.trust(), network.join(", ")),
         }
     }
 
-    fn trust(&self) -> String {
+    /// Who writes and who reads, in words.
+    #[must_use]
+    pub fn trust(&self) -> String {
         let writers = join(&self.members);
         match (self.members.len(), self.readers.is_empty()) {
             (_, true) => format!("{writers} write to it and trust each other to"),
@@ -137,7 +155,8 @@ impl LinkWish {
 }
 
 /// Whether all say the same of the links that they share: those of one name are the
-/// same everywhere, all of its cells that are here have it, and no cell has its name.
+/// same everywhere, all of its cells that are here have it, no cell has its name, and
+/// nobody is in two networks whose addresses overlap.
 pub(super) fn agree(slices: &[Slice]) -> Report {
     let mut report = Report::default();
     let mut first: BTreeMap<&str, &LinkWish> = BTreeMap::new();
@@ -153,10 +172,33 @@ pub(super) fn agree(slices: &[Slice]) -> Report {
             report.push(finding.at(here).because(cause).help(help));
         }
     }
-    for (name, wish) in first {
+    for (name, wish) in &first {
         report.extend(known_by_its_cells(name, wish, slices));
     }
+    let mut before: Vec<&LinkWish> = Vec::new();
+    for wish in first.into_values() {
+        let findings = before.iter().filter_map(|other| {
+            let place = other.place("addresses");
+            let there = format!("is at {}:{}", place.file.display(), place.line);
+            collision(wish, &other.link, &there)
+        });
+        findings.for_each(|finding| report.push(finding));
+        before.push(wish);
+    }
     report
+}
+
+/// What is wrong if somebody is in a wished link and in another, whose networks overlap;
+/// `there` tells where the other one is.
+pub(crate) fn collision(wish: &LinkWish, other: &Link, there: &str) -> Option<Finding> {
+    let (link, who) = (&wish.link, wish.link.collides(other)?);
+    let message = format!(
+        "`{who}` is in two networks that overlap, `{}` and `{}`",
+        other.name, link.name
+    );
+    let cause = format!("that of `{}`, {}, {there}", other.name, other.addresses?);
+    let help = "give one of them other addresses, as in \"10.1.3.0/24\"";
+    Some(Finding::error(message).at(wish.place("addresses")).because(cause).help(help))
 }
 
 fn known_by_its_cells(name: &str, wish: &LinkWish, slices: &[Slice]) -> Report {

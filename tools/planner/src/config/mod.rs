@@ -14,6 +14,7 @@ mod resolve;
 pub mod schema;
 mod source;
 
+pub(crate) use link::collision;
 pub use link::{Link, LinkWish};
 pub use raw::LinkKind;
 pub use reference::reference;

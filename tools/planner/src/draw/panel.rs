@@ -96,7 +96,8 @@ impl<'v, 'a> Panel<'v, 'a> {
         self.y += step + 2.0 * GAP;
     }
 
-    /// A link: a square for each of its cells, then what it is.
+    /// A link: a square for each of its cells, then what it is, and below who has which
+    /// address.
     pub(super) fn link(&mut self, link: &Link, cells: &[usize]) {
         self.y += GAP;
         let mut x = 0.0;
@@ -108,10 +109,29 @@ impl<'v, 'a> Panel<'v, 'a> {
                 .rect(square, 4.0, &fill(owner), self.name(owner));
             x += 16.0 + GAP;
         }
-        let text = format!("{}: {}, {}", link.name, about(link.size), link.who());
+        let text = format!("{}: {}, {}", link.name, about(link.size), link.trust());
         let at = (x + GAP, self.y + 13.0);
         self.canvas.text(at, 13.0, INK, Anchor::Start, &text);
         self.y += 16.0 + GAP;
+        self.network(&link.network());
+    }
+
+    /// Names with their addresses, as many in a row as there is room for.
+    fn network(&mut self, members: &[String]) {
+        let mut x = 0.0;
+        for member in members {
+            let room = width(member, 12.0) + 3.0 * GAP;
+            if x > 0.0 && x + room > self.inner {
+                x = 0.0;
+                self.y += 16.0;
+            }
+            self.canvas
+                .text((x, self.y + 12.0), 12.0, PALE, Anchor::Start, member);
+            x += room;
+        }
+        if !members.is_empty() {
+            self.y += 16.0 + GAP;
+        }
     }
 
     /// The cell that has all CPUs of a core.

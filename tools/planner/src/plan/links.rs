@@ -3,7 +3,7 @@
 use super::memory::take;
 use super::pool::Pool;
 use super::{CellAssignment, MemoryShare, NewLink, Taken};
-use crate::config::{Link, LinkWish, Slice};
+use crate::config::{Link, LinkWish, Slice, collision};
 use crate::report::Finding;
 use crate::size::{MIB, Size};
 use crate::words::count;
@@ -27,6 +27,7 @@ pub(super) fn plan(
     for (slice, cell) in fresh {
         for wish in &slice.links {
             if seen.insert(wish.link.name.as_str()) && !exists(pool, wish, taken) {
+                apart(pool, wish, taken);
                 let memory = memory(pool, wish, cell);
                 links.extend(memory.map(|memory| NewLink {
                     link: wish.link.clone(),
@@ -76,6 +77,21 @@ fn exists(pool: &mut Pool<'_>, wish: &LinkWish, taken: &Taken) -> bool {
         pool.report.push(finding.because(cause).help(help));
     }
     taken.cells.iter().any(same)
+}
+
+/// Tells of networks of running cells that overlap with that of a new link, for somebody
+/// who is in both.
+fn apart(pool: &mut Pool<'_>, wish: &LinkWish, taken: &Taken) {
+    let mut seen = BTreeSet::new();
+    for cell in &taken.cells {
+        for other in cell.links.iter().filter(|l| seen.insert(l.name.as_str())) {
+            let there = format!("is there already: cell `{}` has it", cell.name);
+            if let Some(finding) = collision(wish, other, &there) {
+                pool.errors += 1;
+                pool.report.push(finding);
+            }
+        }
+    }
 }
 
 /// A link in a few words.

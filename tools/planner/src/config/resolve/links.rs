@@ -5,6 +5,7 @@ use crate::config::link::{Link, LinkWish, ROOT};
 use crate::config::{Slice, Source, doubts, name, raw};
 use crate::report::Report;
 use crate::size::{MIB, Size};
+use cellvisor_window::ring;
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -75,6 +76,9 @@ impl Read {
         self.who(raw, &key("members"));
         let addresses = raw.addresses.as_deref();
         let addresses = addresses.and_then(|text| self.network(&key("addresses"), text, raw));
+        if let (Some(size), Some(_)) = (size, addresses) {
+            self.rings(&key("size"), size, raw.members.len());
+        }
         if doubts(&self.doubtful, &format!("link.{at}")) {
             return None;
         }
@@ -131,6 +135,16 @@ impl Read {
         };
         self.wrong(key, message, help);
         None
+    }
+
+    /// Whether a network's rings fit.
+    fn rings(&mut self, key: &str, size: u64, members: usize) {
+        let least = ring::least_bytes(members);
+        if size < least {
+            let (size, least) = (Size(size), Size(least));
+            let message = format!("a network of {members} members takes {least}, not {size}");
+            self.wrong(key, message, format!("write \"{least}\""));
+        }
     }
 
     /// Each name is one that a cell can have, or this Linux's.
