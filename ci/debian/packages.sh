@@ -42,7 +42,7 @@ echo "packages: upgraded from $FROM to $TO"
 
 prints "cellctl $TO" cellctl --version
 prints "2750 root cellvisor" stat -c '%a %U %G' /run/cellvisor
-for page in man1/cellctl.1 man1/cellctl-create.1 man5/slice.5; do
+for page in man1/cellctl.1 man1/cellctl-create.1 man1/cellnet.1 man1/cellmsg.1 man5/slice.5; do
     gzip -t "/usr/share/man/$page.gz" || fail "no page $page"
 done
 status=0
@@ -51,8 +51,8 @@ cellctl list > /tmp/out 2>&1 || status=$?
 # As bash asks at a Tab, with the line that the package's file has.
 bash -c '. /usr/share/bash-completion/completions/cellctl; complete -p cellctl' ||
     fail "bash is not told of cellctl"
-systemd-analyze verify --man=no --recursive-errors=no cell@web.service cellvisor.service \
-    cellvisor-exporter.socket || fail "systemd does not like the units"
+systemd-analyze verify --man=no --recursive-errors=no cell@web.service cellnet@net.service \
+    cellvisor.service cellvisor-exporter.socket || fail "systemd does not like the units"
 echo "packages: used"
 
 while [ $# -gt 0 ]; do

@@ -105,6 +105,22 @@ pub(super) fn cellvisor(paths: &Paths, parts: &Parts) -> Result<Vec<Item>> {
         items.push(Item::new(*to, Content::Bytes(script.into_bytes())));
     }
     items.extend(manual(paths, &parts.cellctl)?);
+    items.extend(link_tools(paths, parts)?);
+    Ok(items)
+}
+
+/// What members of links run, each with its man page.
+fn link_tools(paths: &Paths, parts: &Parts) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for program in &parts.link_tools {
+        let name = program.file_name().and_then(|name| name.to_str());
+        let name = name.context("a program without a name")?;
+        let to = format!("usr/bin/{name}");
+        items.push(Item::new(to, Content::Program(program.clone())));
+        let page = read(&paths.repo(&format!("tools/window/man/{name}.1")))?;
+        let to = format!("usr/share/man/man1/{name}.1");
+        items.push(Item::new(to, Content::Packed(page)));
+    }
     Ok(items)
 }
 

@@ -60,9 +60,11 @@ pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
 ///
 /// A part does not build, a file cannot be written, or `dpkg-deb` fails.
 pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
+    let (cellctl, link_tools) = cellctl::build(paths)?;
     let parts = Parts {
         monitor: monitor::build(paths)?,
-        cellctl: cellctl::build(paths)?.0,
+        cellctl,
+        link_tools,
     };
     let made = |name: &str, items: Vec<Item>| package(paths, name, version, &items);
     Ok(Packages {
@@ -75,6 +77,8 @@ pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
 struct Parts {
     monitor: PathBuf,
     cellctl: PathBuf,
+    /// What members of links run.
+    link_tools: Vec<PathBuf>,
 }
 
 fn package(paths: &Paths, name: &str, version: &str, items: &[Item]) -> Result<PathBuf> {
