@@ -16,6 +16,7 @@ use cellvisor_abi::plan::{self, CellPlan, Devices, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::Link;
 use cellvisor_planner::plan::NewLink;
+use ipnet::Ipv4Net;
 
 /// Makes all links, or none.
 ///
@@ -53,6 +54,35 @@ fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
         let id = monitor.create(&name, &frame)?;
         monitor.start(&name, &Start::at_zero(id))?;
         Ok((step(Some(id)), ()))
+    })?;
+    match new.link.addresses.filter(|_| new.link.nat) {
+        Some(network) => forward(&mut journal, network),
+        None => Ok(()),
+    }
+}
+
+/// Has Linux forward for the link's network.
+fn forward(journal: &mut Journal<'_, LinkRecord>, network: Ipv4Net) -> Result<()> {
+    let linux = journal.machine().linux;
+    let name = journal.record.link.name.clone();
+    // Who came first has found it as it was.
+    let others = journal.store().links()?;
+    let mut steps = others.iter().flat_map(|other| &other.steps);
+    let noted = steps.find_map(|entry| match entry.step {
+        Step::Forwarding { before, .. } => Some(before),
+        _ => None,
+    });
+    let before = noted.map_or_else(|| linux.forwards(), Ok)?;
+    let step = Step::Forwarding {
+        link: name.clone(),
+        before,
+    };
+    journal.take(step.clone(), || {
+        linux.put_table(&name, network)?;
+        if !before {
+            linux.set_forwards(true)?;
+        }
+        Ok((step, ()))
     })
 }
 

@@ -22,6 +22,7 @@ mod links;
 mod loader;
 mod memory;
 mod messages;
+mod nft;
 mod output;
 mod pci;
 mod power;

@@ -1,13 +1,18 @@
 //! What is asked of the running Linux through sysfs: CPUs on and off, huge
-//! pages reserved and given back.
+//! pages reserved and given back, packets forwarded.
 
 use crate::error::{Error, Result};
+use crate::nft;
 use crate::output::size;
 use crate::signals;
 use crate::syscalls;
+use ipnet::Ipv4Net;
 use std::fs;
 use std::path::{Path, PathBuf};
 use vm_memory::MmapRegion;
+
+/// Whether Linux forwards.
+const FORWARD: &str = "proc/sys/net/ipv4/ip_forward";
 
 /// Where huge pages come from: one NUMA node, or wherever Linux likes.
 pub(crate) type Node = Option<u32>;
@@ -30,6 +35,14 @@ pub(crate) trait Linux {
     fn compact_memory(&self);
     /// Takes `pages` huge pages of `node` out of the pool, zeroed.
     fn map_huge(&self, node: Node, page_size: u64, pages: u64) -> Result<MmapRegion>;
+    /// True if it forwards packets between its networks.
+    fn forwards(&self) -> Result<bool>;
+    /// Has it forward packets, or not.
+    fn set_forwards(&self, on: bool) -> Result<()>;
+    /// Puts a link's table of [`nft`] there, or an older one's in its place.
+    fn put_table(&self, link: &str, network: Ipv4Net) -> Result<()>;
+    /// Takes it away, if it is there; true if no other link has one.
+    fn forget_table(&self, link: &str) -> Result<bool>;
 }
 
 /// A pool of huge pages.
@@ -192,6 +205,24 @@ impl Linux for Sysfs {
         }
         syscalls::populate(&region).map_err(|e| Error::new(&what, e.to_string(), help))?;
         Ok(region)
+    }
+
+    fn forwards(&self) -> Result<bool> {
+        read_number(&self.path(FORWARD)).map(|n| n != 0)
+    }
+
+    fn set_forwards(&self, on: bool) -> Result<()> {
+        let path = self.path(FORWARD);
+        fs::write(&path, if on { "1" } else { "0" })
+            .map_err(|e| Error::file("cannot write", &path, &e, "run this as root"))
+    }
+
+    fn put_table(&self, link: &str, network: Ipv4Net) -> Result<()> {
+        nft::put(&nft::table(link, network))
+    }
+
+    fn forget_table(&self, link: &str) -> Result<bool> {
+        nft::forget(link)
     }
 }
 

@@ -16,6 +16,7 @@ use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{ABI_VERSION, wire};
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::{AssignedCpu, CellAssignment, MemoryShare};
+use ipnet::Ipv4Net;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -38,6 +39,10 @@ pub(crate) struct Facts {
     pub(crate) on: bool,
     /// PCI functions.
     pub(crate) functions: pci::Functions,
+    /// Linux forwards packets.
+    pub(crate) forwards: bool,
+    /// Links whose packets have a table.
+    pub(crate) tables: BTreeSet<String>,
 }
 
 /// The stand-in for driver and Linux.
@@ -68,6 +73,8 @@ impl Default for Fake {
                 cells: BTreeMap::new(),
                 on: true,
                 functions: pci::Functions::default(),
+                forwards: false,
+                tables: BTreeSet::new(),
             }),
             changes: Cell::new(0),
             fail_at: Cell::new(None),
@@ -364,5 +371,28 @@ impl Linux for Fake {
         self.change("map")?;
         assert_eq!(page_size, PAGE);
         MmapRegion::new((pages * page_size) as usize).map_err(|e| Error::internal("map", e))
+    }
+
+    fn forwards(&self) -> Result<bool> {
+        Ok(self.now.borrow().forwards)
+    }
+
+    fn set_forwards(&self, on: bool) -> Result<()> {
+        self.change("forwarding")?;
+        self.now.borrow_mut().forwards = on;
+        Ok(())
+    }
+
+    fn put_table(&self, link: &str, _: Ipv4Net) -> Result<()> {
+        self.change("table")?;
+        self.now.borrow_mut().tables.insert(link.to_owned());
+        Ok(())
+    }
+
+    fn forget_table(&self, link: &str) -> Result<bool> {
+        self.change("table")?;
+        let tables = &mut self.now.borrow_mut().tables;
+        tables.remove(link);
+        Ok(tables.is_empty())
     }
 }

@@ -140,6 +140,27 @@ fn pictures_show_addresses() {
 }
 
 #[test]
+fn cells_are_told_who_leads_outside() {
+    let net = network("net", ["a", "root"], "10.1.2.0/24") + "nat = true\n";
+    let (slices, report) = read(&[("a", file("a", &[&net]))]);
+    assert!(report.is_empty(), "{report}");
+    let link = &slices[0].links[0].link;
+    let told = "member 1 of 2, address 10.1.2.1/24, gateway 10.1.2.2";
+    assert_eq!(link.note("a"), told);
+    assert_eq!(link.note("root"), "member 2 of 2, address 10.1.2.2/24");
+    let who = link.who();
+    assert!(
+        who.ends_with("; root (10.1.2.2) forwards for the cells, under its own addresses"),
+        "{who}"
+    );
+    let kept = serde_json::to_string(link).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<Link>(&kept).expect("the same"),
+        *link
+    );
+}
+
+#[test]
 fn nobody_is_in_two_networks_that_overlap() {
     let near = network("near", ["a", "root"], "10.1.2.0/24");
     let far = network("far", ["b", "root"], "10.1.0.0/16");

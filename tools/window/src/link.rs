@@ -80,6 +80,8 @@ pub struct Link {
     pub member: Option<Member>,
     /// Address on the network over it, as in `10.1.2.1/24`.
     pub address: Option<String>,
+    /// Who leads out of that network, as in `10.1.2.4`.
+    pub gateway: Option<String>,
     /// What maps it, and where: offsets and sizes in bytes.
     file: &'static str,
     memory: Vec<(u64, usize)>,
@@ -150,7 +152,8 @@ fn on_the_root(name: &str, text: &str) -> Result<Link, serde_json::Error> {
     Ok(told(name, &record.root, DRIVER, memory))
 }
 
-/// A link from what is said of it: `…, member 1 of 2, address 10.1.2.1/24`.
+/// A link from what is said of it: `…, member 1 of 2, address 10.1.2.1/24, gateway
+/// 10.1.2.2`.
 fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -> Link {
     let part = |what| {
         note.trim()
@@ -167,6 +170,7 @@ fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -
         name: name.to_owned(),
         member: part("member ").and_then(member),
         address: part("address ").map(str::to_owned),
+        gateway: part("gateway ").map(str::to_owned),
         file,
         memory,
     }
@@ -208,6 +212,9 @@ mod tests {
         let link = told("shared memory, read and written, member 2 of 4, address 10.1.2.2/24\n");
         assert_eq!(link.member, Some(Member { place: 1, of: 4 }));
         assert_eq!(link.address.as_deref(), Some("10.1.2.2/24"));
+        assert_eq!(link.gateway, None);
+        let link = told("member 1 of 2, address 10.1.2.1/24, gateway 10.1.2.2\n");
+        assert_eq!(link.gateway.as_deref(), Some("10.1.2.2"));
         let link = told("shared memory, read and written, member 1 of 2");
         assert_eq!(
             (link.member.map(|m| m.place), link.address),

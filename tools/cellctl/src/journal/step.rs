@@ -104,6 +104,13 @@ pub(crate) enum Step {
         /// What it was told before.
         before: u16,
     },
+    /// Linux forwards for a link's network.
+    Forwarding {
+        /// The link.
+        link: String,
+        /// Linux did so before the first link wanted it.
+        before: bool,
+    },
     /// The driver pinned or claimed memory.
     Pin {
         /// Its number, which no other pin ever has.

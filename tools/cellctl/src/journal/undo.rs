@@ -51,6 +51,13 @@ pub(super) fn undo(machine: Machine<'_>, entry: &Entry) -> Result<()> {
         | Step::Namespace { .. }
         | Step::Driver { .. }
         | Step::Enabled { .. } => functions::undo(machine, &entry.step),
+        Step::Forwarding { link, before } => {
+            let last = machine.linux.forget_table(link)?;
+            if last && !before {
+                machine.linux.set_forwards(false)?;
+            }
+            Ok(())
+        }
         Step::Pin { id } => machine.driver.unpin(*id),
         Step::Cell { name, id } => destroy(machine.driver, name, *id),
         // `prepared` has put the next one in its place.

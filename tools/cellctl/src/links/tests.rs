@@ -20,6 +20,16 @@ fn link(name: &str, members: &[&str], readers: &[&str]) -> Link {
         members: names(members),
         readers: names(readers),
         addresses: None,
+        nat: false,
+    }
+}
+
+/// One whose network leads outside.
+fn leading(name: &str) -> Link {
+    Link {
+        addresses: Some("10.1.2.0/24".parse().expect("a network")),
+        nat: true,
+        ..link(name, &["a", "root"], &[])
     }
 }
 
@@ -83,10 +93,7 @@ fn whichever_step_fails_all_is_as_before() {
     let state = StateDir::new(dir.path());
     let fake = Fake::default();
     let before = fake.now.borrow().clone();
-    let links = [
-        new(&link("one", &["a", "b"], &[])),
-        new(&link("two", &["a", "b"], &[])),
-    ];
+    let links = [new(&link("one", &["a", "b"], &[])), new(&leading("two"))];
     make_all(fake.machine(), &state, &links).expect("makes");
     let steps = fake.changes.get();
     swept(fake.machine(), &state).expect("sweeps");
@@ -111,7 +118,7 @@ fn what_a_crash_leaves_is_given_back_before_anything_new_is_made() {
     let state = StateDir::new(dir.path());
     let fake = Fake::default();
     let before = fake.now.borrow().clone();
-    let links = [new(&link("one", &["a", "b"], &[]))];
+    let links = [new(&leading("one"))];
     make_all(fake.machine(), &state, &links).expect("makes");
     let steps = fake.changes.get();
     swept(fake.machine(), &state).expect("sweeps");
@@ -124,6 +131,36 @@ fn what_a_crash_leaves_is_given_back_before_anything_new_is_made() {
         swept(fake.machine(), &state).expect("sweeps");
         assert_eq!(*fake.now.borrow(), before, "after a crash at step {step}");
     }
+}
+
+#[test]
+fn linux_forwards_as_long_as_a_link_leads_outside() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let links = ["one", "two"].map(leading);
+    make_all(fake.machine(), &state, &links.each_ref().map(new)).expect("makes");
+    let a = create(&fake, &state, "a", &links[..1]).expect("creates");
+    let b = create(&fake, &state, "b", &links[1..]).expect("creates");
+    let now = |fake: &Fake| {
+        let now = fake.now.borrow();
+        (now.forwards, now.tables.iter().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(now(&fake), (true, vec!["one".to_owned(), "two".to_owned()]));
+    // The first that wanted it goes first.
+    create::destroy(fake.machine(), &state, a).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(now(&fake), (true, vec!["two".to_owned()]));
+    create::destroy(fake.machine(), &state, b).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
+
+    // What forwarded before goes on.
+    fake.now.borrow_mut().forwards = true;
+    make_all(fake.machine(), &state, &[new(&links[0])]).expect("makes");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(now(&fake), (true, Vec::new()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::report::{Finding, Place, Report};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// What this Linux is called among the members.
 pub(super) const ROOT: &str = "root";
@@ -27,6 +28,9 @@ pub struct Link {
     /// Addresses of a network over it, one for each that writes, in their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Ipv4Net>,
+    /// This Linux forwards what its cells send elsewhere, under its own address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nat: bool,
 }
 
 impl Link {
@@ -56,6 +60,13 @@ impl Link {
         Ipv4Net::new(address, network.prefix_len()).ok()
     }
 
+    /// The address that leads out of the network over it, for a cell.
+    #[must_use]
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        let root = self.address_of(ROOT).filter(|_| self.nat);
+        root.map(|root| root.addr())
+    }
+
     /// Who is in both networks, if their addresses overlap: it could not tell from an
     /// address which of them leads there.
     #[must_use]
@@ -72,11 +83,14 @@ impl Link {
         let Some(place) = self.place_of(name) else {
             return String::new();
         };
-        let place = format!("member {} of {}", place + 1, self.members.len());
-        match self.address_of(name) {
-            Some(address) => format!("{place}, address {address}"),
-            None => place,
+        let mut note = format!("member {} of {}", place + 1, self.members.len());
+        if let Some(address) = self.address_of(name) {
+            note += &format!(", address {address}");
         }
+        if let Some(gateway) = self.gateway().filter(|_| name != ROOT) {
+            note += &format!(", gateway {gateway}");
+        }
+        note
     }
 
     /// True if this Linux is a member.
@@ -108,8 +122,22 @@ impl Link {
         let network = self.network();
         match network.is_empty() {
             true => self.trust(),
-            false => format!("{}; network: {}", self.trust(), network.join(", ")),
+            false => {
+                let outside = self
+                    .outside()
+                    .map_or_else(String::new, |o| format!("; {o}"));
+                format!("{}; network: {}{outside}", self.trust(), network.join(", "))
+            }
         }
+    }
+
+    /// Where its network leads, in words, if it leads anywhere.
+    #[must_use]
+    pub fn outside(&self) -> Option<String> {
+        let gateway = self.gateway()?;
+        Some(format!(
+            "root ({gateway}) forwards for the cells, under its own addresses"
+        ))
     }
 
     /// Who writes and who reads, in words.
@@ -198,7 +226,12 @@ pub(crate) fn collision(wish: &LinkWish, other: &Link, there: &str) -> Option<Fi
     );
     let cause = format!("that of `{}`, {}, {there}", other.name, other.addresses?);
     let help = "give one of them other addresses, as in \"10.1.3.0/24\"";
-    Some(Finding::error(message).at(wish.place("addresses")).because(cause).help(help))
+    Some(
+        Finding::error(message)
+            .at(wish.place("addresses"))
+            .because(cause)
+            .help(help),
+    )
 }
 
 fn known_by_its_cells(name: &str, wish: &LinkWish, slices: &[Slice]) -> Report {

@@ -282,6 +282,10 @@ pub struct Link {
     /// Addresses of a network over it, as in `"10.1.2.0/24"`: the first member has
     /// the first of them, and so on. `cellnet` in each makes the interface.
     pub addresses: Option<String>,
+    /// The cells reach what this Linux reaches: it forwards what they send and lends them
+    /// its address (masquerading), and lets in nothing but answers. `root` is a member then.
+    #[serde(default)]
+    pub nat: bool,
 }
 
 /// Kinds of links.

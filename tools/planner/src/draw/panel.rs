@@ -113,7 +113,9 @@ impl<'v, 'a> Panel<'v, 'a> {
         let at = (x + GAP, self.y + 13.0);
         self.canvas.text(at, 13.0, INK, Anchor::Start, &text);
         self.y += 16.0 + GAP;
-        self.network(&link.network());
+        let mut network = link.network();
+        network.extend(link.outside());
+        self.network(&network);
     }
 
     /// Names with their addresses, as many in a row as there is room for.

@@ -79,6 +79,7 @@ impl Read {
         if let (Some(size), Some(_)) = (size, addresses) {
             self.rings(&key("size"), size, raw.members.len());
         }
+        self.outside(raw, &key("nat"));
         if doubts(&self.doubtful, &format!("link.{at}")) {
             return None;
         }
@@ -89,6 +90,7 @@ impl Read {
             members: raw.members.clone(),
             readers: raw.readers.clone(),
             addresses,
+            nat: raw.nat,
         })
     }
 
@@ -135,6 +137,21 @@ impl Read {
         };
         self.wrong(key, message, help);
         None
+    }
+
+    /// Whether there is somebody who forwards, and a network to forward for.
+    fn outside(&mut self, raw: &raw::Link, key: &str) {
+        if !raw.nat {
+            return;
+        }
+        if raw.addresses.is_none() {
+            let help = "give it `addresses`, as in \"10.1.2.0/24\"";
+            self.wrong(key, "a link without a network leads nowhere", help);
+        }
+        if !raw.members.iter().any(|name| name == ROOT) {
+            let help = format!("name `{ROOT}` under `members`");
+            self.wrong(key, "this Linux cannot forward for a link without it", help);
+        }
     }
 
     /// Whether a network's rings fit.

@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const MOST_ADDRESSES: usize = 4096;
 /// Bytes of a packet: a frame has a head of 14 bytes, or 18, beside.
 const MTU: usize = 65_000;
+/// Of the default route: a card of the cell's own has a smaller one, and comes first.
+const METRIC: u32 = 1000;
 /// Frames in a row from one side before the others are looked at.
 const BURST: usize = 64;
 
@@ -147,8 +149,8 @@ fn address(frame: &[u8], at: usize) -> Option<Address> {
     frame.get(at..at + 6)?.try_into().ok()
 }
 
-/// Gives the device an address of its own, room for large frames, and its address on
-/// the network, if files name one.
+/// Gives the device an address of its own, room for large frames, its address on the
+/// network, if files name one, and the way out of it, for who has no better one.
 fn set_up(link: &Link, member: Member) -> Result<(), String> {
     let (name, number) = (&link.name, member.place + 1);
     let ip = |words: &str| {
@@ -168,7 +170,13 @@ fn set_up(link: &Link, member: Member) -> Result<(), String> {
     if let Some(address) = &link.address {
         ip(&format!("addr add {address} dev {name}"))?;
     }
-    ip(&format!("link set dev {name} up"))
+    ip(&format!("link set dev {name} up"))?;
+    if let Some(gateway) = &link.gateway {
+        ip(&format!(
+            "route add default via {gateway} dev {name} metric {METRIC}"
+        ))?;
+    }
+    Ok(())
 }
 
 fn run(words: &[String]) -> Result<(), String> {
