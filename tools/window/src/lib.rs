@@ -6,7 +6,8 @@
 //! atomic words, and nothing that a peer writes leads beyond them, to a panic, or to a
 //! wait that does not end.
 //!
-//! Without the feature `std` there are [`ring`]s alone, for memory that others map.
+//! Without the feature `std` there are [`ring`]s and [`wait`]ing alone, for memory that
+//! others map.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -16,6 +17,7 @@ mod link;
 #[cfg(feature = "std")]
 pub mod message;
 pub mod ring;
+pub mod wait;
 #[cfg(feature = "std")]
 mod window;
 

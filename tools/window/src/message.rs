@@ -227,7 +227,11 @@ impl<'a> Channel<'a> {
         let frame = [&(kind as u64).to_le_bytes(), bytes].concat();
         // After nonsense it is tried anew, as when there is no room.
         let done = poll(self.patience, || {
-            self.to.push(&frame).ok().filter(|done| *done)
+            let done = self.to.push(&frame).ok().filter(|done| *done);
+            if done.is_none() {
+                self.to.wait();
+            }
+            done
         });
         done.map(|_| ()).ok_or(Failed::Silent(verb))
     }
@@ -239,11 +243,18 @@ impl<'a> Channel<'a> {
 
     /// Waits for one of these; what else comes is passed over.
     fn wait_for(&mut self, kinds: &[Kind], limit: Duration) -> Option<Kind> {
-        poll(limit, || self.look().filter(|kind| kinds.contains(kind)))
+        poll(limit, || {
+            let found = self.look().filter(|kind| kinds.contains(kind));
+            if found.is_none() {
+                self.from.wait();
+            }
+            found
+        })
     }
 }
 
-/// Tries until something comes of it, or the time is over.
+/// Tries until something comes of it, or the time is over. An attempt waits a moment
+/// before it says that nothing came.
 fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
     let mut spins = 0;
@@ -253,12 +264,12 @@ fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T>
         }
         spins += 1;
         if spins < SPINS {
-            std::hint::spin_loop();
-        } else if begun.elapsed() > limit {
-            return None;
-        } else {
-            std::thread::sleep(NAP);
+            continue;
         }
+        if begun.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(NAP);
     }
 }
 

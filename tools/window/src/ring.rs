@@ -9,6 +9,7 @@
 //! Each side trusts its own position alone, which it keeps, and checks what it reads of
 //! the other's. A peer that writes nonsense costs frames, which are counted, no more.
 
+use crate::wait;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +56,8 @@ fn capacity(memory: &[AtomicU64]) -> u64 {
 pub struct Writer<'a> {
     memory: &'a [AtomicU64],
     head: u64,
+    /// The reader's position when it was last looked at.
+    read: u64,
 }
 
 impl<'a> Writer<'a> {
@@ -69,7 +72,11 @@ impl<'a> Writer<'a> {
         } else {
             head
         };
-        Self { memory, head }
+        Self {
+            memory,
+            head,
+            read: tail,
+        }
     }
 
     /// Writes a frame; false if there is no room for it now, or ever (it is empty or
@@ -84,6 +91,7 @@ impl<'a> Writer<'a> {
             return Ok(false);
         };
         let read = tail.load(Ordering::Acquire);
+        self.read = read;
         let Some(room) = capacity(self.memory).checked_sub(self.head.wrapping_sub(read)) else {
             self.head = read;
             head.store(read, Ordering::Release);
@@ -109,6 +117,13 @@ impl<'a> Writer<'a> {
         self.head = at;
         head.store(at, Ordering::Release);
         Ok(true)
+    }
+
+    /// Waits a moment for the reader, after a frame had no room.
+    pub fn wait(&self) {
+        if let Some(tail) = word(self.memory, TAIL) {
+            wait::for_change(tail, self.read);
+        }
     }
 }
 
@@ -168,6 +183,13 @@ impl<'a> Reader<'a> {
         out.truncate(length);
         self.move_to(self.tail.wrapping_add(words(length) as u64));
         Ok(true)
+    }
+
+    /// Waits a moment for the writer, after there was no frame.
+    pub fn wait(&self) {
+        if let Some(head) = word(self.memory, HEAD) {
+            wait::for_change(head, self.tail);
+        }
     }
 }
 
