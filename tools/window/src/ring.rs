@@ -11,7 +11,10 @@
 
 use crate::wait;
 use alloc::vec::Vec;
+#[cfg(not(feature = "loom"))]
 use core::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// Words before the frames: each position has a cache line of its own.
 const HEAD: usize = 0;
@@ -222,5 +225,7 @@ pub fn between(
     (size >= LEAST_WORDS).then_some(ring)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "loom"))]
+mod model;
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;

@@ -1,14 +1,13 @@
 //! Waiting for a word that another CPU writes, without leaving the guest.
 #![cfg_attr(
-    target_arch = "x86_64",
+    all(target_arch = "x86_64", not(feature = "loom")),
     expect(unsafe_code, reason = "instructions that have no safe function yet")
 )]
 
+#[cfg(not(feature = "loom"))]
 use core::sync::atomic::{AtomicU64, Ordering};
-
-/// Longest wait of [`for_change`] where the CPU can wait, in TSC cycles: some tens of
-/// microseconds, so that who waits for several words, or for not too long, can look.
-const MOST_CYCLES: u64 = 100_000;
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// Waits a moment, at most until `word` is no more `seen`: asleep where the CPU has UMWAIT,
 /// which costs a sibling nothing and does not exit, else for one PAUSE.
@@ -17,7 +16,7 @@ const MOST_CYCLES: u64 = 100_000;
 ///
 /// Spec: SDM 2B "UMWAIT---User Level Monitor Wait".
 pub fn for_change(word: &AtomicU64, seen: u64) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(feature = "loom")))]
     if umwait::is_there() {
         return umwait::for_change(word, seen);
     }
@@ -26,9 +25,9 @@ pub fn for_change(word: &AtomicU64, seen: u64) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "loom")))]
 mod umwait {
-    use super::{AtomicU64, MOST_CYCLES, Ordering};
+    use super::{AtomicU64, Ordering};
     use core::arch::asm;
     use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
     use core::sync::atomic::AtomicU8;
@@ -38,6 +37,10 @@ mod umwait {
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
     const YES: u8 = 2;
+
+    /// Longest wait, in TSC cycles: some tens of microseconds, so that who waits for
+    /// several words, or for not too long, can look.
+    const MOST_CYCLES: u64 = 100_000;
 
     /// WAITPKG, in ECX of leaf 7.
     const WAITPKG: u32 = 1 << 5;
@@ -74,7 +77,7 @@ mod umwait {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};

@@ -49,6 +49,10 @@ pub(super) fn all() -> Vec<Check> {
             let output = build::crs_check::check(paths)?;
             Ok(Verdict::Passed(passed_tests(&output)))
         }),
+        Check {
+            apart: true,
+            ..Check::host("ring-model", |paths, _| ring_model(paths))
+        },
         Check::host("doctest", |paths, _| {
             hosted(paths, &format!("test {HOSTED} --doc"), "doctest")
         }),
@@ -108,6 +112,16 @@ fn fuzz(paths: &Paths) -> Result<Verdict> {
     Ok(Verdict::Passed(format!(
         "{targets} targets, seed {FUZZ_SEED}"
     )))
+}
+
+/// Plays a ring of the crate for links under all orders of accesses, in a folder of its
+/// own: its atomics are none that anything else could be built with.
+fn ring_model(paths: &Paths) -> Result<Verdict> {
+    let output = cargo(paths)
+        .env("CARGO_TARGET_DIR", paths.target.join("model"))
+        .words("test --package cellvisor-window --no-default-features --features loom --lib")
+        .run(paths, "ring-model")?;
+    Ok(Verdict::Passed(passed_tests(&output)))
 }
 
 /// The driver's tests compile; they run on a machine to throw away
