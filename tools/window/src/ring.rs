@@ -43,11 +43,13 @@ fn word(memory: &[AtomicU64], at: usize) -> Option<&AtomicU64> {
     memory.get(at)
 }
 
-/// The `n`-th word ever written.
-fn slot(memory: &[AtomicU64], n: u64) -> Option<&AtomicU64> {
-    let frames = memory.get(FRAMES..)?;
-    let at = n.checked_rem(frames.len() as u64)?;
-    frames.get(usize::try_from(at).ok()?)
+/// The words from the `n`-th ever written on, once around the ring.
+fn slots(memory: &[AtomicU64], n: u64) -> impl Iterator<Item = &AtomicU64> {
+    let frames = memory.get(FRAMES..).unwrap_or_default();
+    let at = n.checked_rem(frames.len() as u64);
+    let at = at.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+    let (first, later) = frames.split_at_checked(at).unwrap_or_default();
+    later.iter().chain(first)
 }
 
 fn capacity(memory: &[AtomicU64]) -> u64 {
@@ -110,15 +112,12 @@ impl<'a> Writer<'a> {
             }
             u64::from_le_bytes(bytes)
         });
-        let mut at = self.head;
-        for value in core::iter::once(frame.len() as u64).chain(chunks) {
-            if let Some(slot) = slot(self.memory, at) {
-                slot.store(value, Ordering::Relaxed);
-            }
-            at = at.wrapping_add(1);
+        let values = core::iter::once(frame.len() as u64).chain(chunks);
+        for (slot, value) in slots(self.memory, self.head).zip(values) {
+            slot.store(value, Ordering::Relaxed);
         }
-        self.head = at;
-        head.store(at, Ordering::Release);
+        self.head = self.head.wrapping_add(words(frame.len()) as u64);
+        head.store(self.head, Ordering::Release);
         Ok(true)
     }
 
@@ -170,18 +169,16 @@ impl<'a> Reader<'a> {
         if there == 0 {
             return Ok(false);
         }
-        let length = slot(self.memory, self.tail).map_or(0, |w| w.load(Ordering::Relaxed));
+        let mut slots = slots(self.memory, self.tail);
+        let length = slots.next().map_or(0, |w| w.load(Ordering::Relaxed));
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let fits = (1..=MOST).contains(&length) && words(length) as u64 <= there;
         if there > capacity(self.memory) || !fits {
             self.move_to(head);
             return Err(Garbage);
         }
-        let first = self.tail.wrapping_add(1);
-        for n in 0..length.div_ceil(WORD) as u64 {
-            let value = slot(self.memory, first.wrapping_add(n));
-            let value = value.map_or(0, |w| w.load(Ordering::Relaxed));
-            out.extend(value.to_le_bytes());
+        for slot in slots.take(length.div_ceil(WORD)) {
+            out.extend(slot.load(Ordering::Relaxed).to_le_bytes());
         }
         out.truncate(length);
         self.move_to(self.tail.wrapping_add(words(length) as u64));
