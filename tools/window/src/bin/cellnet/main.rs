@@ -40,12 +40,25 @@ const METRIC: u32 = 1000;
 /// Frames in a row from one side before the others are looked at.
 const BURST: usize = 64;
 
+/// How long a frame waits for room: a member that runs makes some in less.
+const HOLD: Duration = Duration::from_millis(20);
+
 type Address = [u8; 6];
 
 /// Another member, with a ring each way.
 struct Peer<'a> {
     from: Reader<'a>,
     to: Writer<'a>,
+    /// It made no room in time: frames do not wait for it until it does.
+    stalled: bool,
+}
+
+/// A frame that waits for room, in `outgoing`.
+#[derive(Clone, Copy)]
+struct Held {
+    peer: usize,
+    length: usize,
+    since: Instant,
 }
 
 /// The device, the other members, and who is behind whom.
@@ -56,6 +69,7 @@ struct Switch<'a> {
     frame: Vec<u8>,
     /// Room for a frame of the device.
     outgoing: Vec<u8>,
+    held: Option<Held>,
 }
 
 impl<'a> Switch<'a> {
@@ -66,6 +80,7 @@ impl<'a> Switch<'a> {
             Some(Peer {
                 from: Reader::new(between(window.words(), of, other, place)?),
                 to: Writer::new(between(window.words(), of, place, other)?),
+                stalled: false,
             })
         };
         Some(Self {
@@ -74,11 +89,16 @@ impl<'a> Switch<'a> {
             behind: BTreeMap::new(),
             frame: Vec::with_capacity(MOST),
             outgoing: vec![0; MOST],
+            held: None,
         })
     }
 
-    /// Takes frames from the device to the members; how many.
+    /// Takes frames from the device to the members; how many. What has no room waits, and
+    /// the device's queue behind it, so that the senders of the kernel wait as well.
     fn outwards(&mut self) -> io::Result<usize> {
+        if !self.retry() {
+            return Ok(0);
+        }
         for count in 0..BURST {
             let length = match self.tap.read(&mut self.outgoing) {
                 Ok(length) => length,
@@ -86,14 +106,64 @@ impl<'a> Switch<'a> {
                 Err(e) => return Err(e),
             };
             let frame = self.outgoing.get(..length).unwrap_or_default();
-            let known = address(frame, 0).and_then(|to| self.behind.get(&to));
-            // A member that is not there has a full ring: its frames are lost, as on a wire.
-            let whom = known.map_or(0..self.peers.len(), |peer| *peer..peer + 1);
-            for peer in self.peers.get_mut(whom).into_iter().flatten() {
-                let _lost = peer.to.push(frame);
+            let Some(peer) = address(frame, 0)
+                .and_then(|to| self.behind.get(&to))
+                .copied()
+            else {
+                // What is for all waits for nobody.
+                for peer in &mut self.peers {
+                    let _lost = peer.to.push(frame);
+                }
+                continue;
+            };
+            if !self.send(peer, length) {
+                let since = Instant::now();
+                self.held = Some(Held {
+                    peer,
+                    length,
+                    since,
+                });
+                return Ok(count + 1);
             }
         }
         Ok(BURST)
+    }
+
+    /// Sends what is in `outgoing`; false if it has to wait. A member that is not there has
+    /// a full ring: its frames are lost, as on a wire.
+    fn send(&mut self, peer: usize, length: usize) -> bool {
+        let (Some(peer), Some(frame)) = (self.peers.get_mut(peer), self.outgoing.get(..length))
+        else {
+            return true;
+        };
+        match peer.to.push(frame) {
+            Ok(true) => peer.stalled = false,
+            Ok(false) => return peer.stalled,
+            Err(_) => {}
+        }
+        true
+    }
+
+    /// Tries the frame that waits, if there is one; false if it goes on waiting.
+    fn retry(&mut self) -> bool {
+        let Some(Held {
+            peer,
+            length,
+            since,
+        }) = self.held
+        else {
+            return true;
+        };
+        if !self.send(peer, length) {
+            if since.elapsed() < HOLD {
+                return false;
+            }
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.stalled = true;
+            }
+        }
+        self.held = None;
+        true
     }
 
     /// Takes frames from the members to the device; how many.
@@ -130,7 +200,7 @@ impl<'a> Switch<'a> {
             }
             idle += 1;
             std::hint::spin_loop();
-            if idle > PATIENCE {
+            if idle > PATIENCE && self.held.is_none() {
                 let mut device = [PollFd::new(&self.tap, PollFlags::IN)];
                 poll(&mut device, Some(&NAP))?;
                 if looked.elapsed() > LOOK {
@@ -216,3 +286,6 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
