@@ -32,6 +32,7 @@ pub mod outer;
 pub mod ownership;
 pub mod paging;
 pub mod pci;
+pub mod recent;
 pub mod requests;
 pub mod ring;
 pub mod svm;

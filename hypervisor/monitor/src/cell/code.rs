@@ -1,14 +1,12 @@
 //! The instruction that a guest is at.
 
-use crate::cell::Cell;
 use crate::cell::cpu::Cpu;
-use crate::cell::memory::read;
-use crate::mem::map::Window;
+use crate::cell::memory;
 use cellvisor_core::addr::{Gpa, Gva, PAGE_SIZE};
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::guest_walk;
 use cellvisor_core::insn::{self, MAX_LEN, MmioInsn};
-use cellvisor_core::vcpu::{CpuState, RSP};
+use cellvisor_core::vcpu::RSP;
 
 /// The instruction that made the access; `None` if it cannot be read or is none
 /// that we know.
@@ -17,9 +15,9 @@ pub(crate) fn instruction(cpu: &mut Cpu<'_>, access: MemoryAccess) -> Option<Mmi
         return None;
     }
     let mut bytes = [0; MAX_LEN];
-    let (state, mode, len) = current_instruction(cpu, &mut bytes);
+    let (mode, len) = current_instruction(cpu, &mut bytes);
     let mut regs = cpu.regs.0;
-    regs[RSP] = state.rsp;
+    regs[RSP] = cpu.vcpu.rsp();
     insn::decode(bytes.get(..len)?, mode, &regs)
 }
 
@@ -27,30 +25,28 @@ pub(crate) fn instruction(cpu: &mut Cpu<'_>, access: MemoryAccess) -> Option<Mmi
 /// if it cannot be read or is none that is intercepted.
 pub(crate) fn instruction_len(cpu: &mut Cpu<'_>) -> Option<u8> {
     let mut bytes = [0; MAX_LEN];
-    let (_, mode, len) = current_instruction(cpu, &mut bytes);
+    let (mode, len) = current_instruction(cpu, &mut bytes);
     insn::length(bytes.get(..len)?, mode)
 }
 
 /// Reads the code that the guest is at; how many bytes could be read.
-fn current_instruction(
-    cpu: &mut Cpu<'_>,
-    bytes: &mut [u8; MAX_LEN],
-) -> (CpuState, insn::CpuMode, usize) {
-    let state = cpu.vcpu.state();
+fn current_instruction(cpu: &mut Cpu<'_>, bytes: &mut [u8; MAX_LEN]) -> (insn::CpuMode, usize) {
     let mode = cpu.vcpu.code_width();
-    let base = if mode == insn::CpuMode::Bits64 {
-        0
-    } else {
-        state.cs.base
-    };
     let len = match cpu.vcpu.instruction_bytes() {
         Some(kept) => {
             *bytes = kept;
             MAX_LEN
         }
-        None => fetch(cpu, Gva(base.wrapping_add(state.rip)), bytes),
+        None => {
+            let base = match mode {
+                insn::CpuMode::Bits64 => 0,
+                _ => cpu.vcpu.code_base(),
+            };
+            let at = Gva(base.wrapping_add(cpu.vcpu.rip()));
+            fetch(cpu, at, bytes)
+        }
     };
-    (state, mode, len)
+    (mode, len)
 }
 
 /// Copies instruction bytes from the guest's linear address; how many could be
@@ -62,20 +58,14 @@ fn fetch(cpu: &mut Cpu<'_>, linear: Gva, out: &mut [u8]) -> usize {
         let at = linear.0.wrapping_add(done as u64);
         let left = (PAGE_SIZE - at % PAGE_SIZE) as usize;
         let end = out.len().min(done + left);
-        let (cell, window) = (cpu.cell, &mut cpu.window);
-        let gpa = guest_walk::walk(&paging, at, |gpa| read_word(cell, window, Gpa(gpa)));
+        let gpa = guest_walk::walk(&paging, at, |gpa| memory::word(cpu, Gpa(gpa)));
         let Some(part) = out.get_mut(done..end) else {
             break;
         };
-        if !gpa.is_some_and(|gpa| read(cell, window, Gpa(gpa), part)) {
+        if !gpa.is_some_and(|gpa| memory::read(cpu, Gpa(gpa), part)) {
             break;
         }
         done = end;
     }
     done
-}
-
-fn read_word(cell: &Cell, window: &mut Window, gpa: Gpa) -> Option<u64> {
-    let mut word = [0; 8];
-    read(cell, window, gpa, &mut word).then(|| u64::from_le_bytes(word))
 }

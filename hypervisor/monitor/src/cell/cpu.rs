@@ -1,5 +1,6 @@
 //! One CPU of a cell: its guest, its owner, and what only it touches.
 
+use crate::cell::memory::Translations;
 use crate::cell::{self, Cell, code, count};
 use crate::cpu::percpu::{Activity, CpuShared};
 use crate::cpu::reset::{self, Machine};
@@ -18,6 +19,8 @@ pub(crate) struct Cpu<'a> {
     pub(crate) shared: &'static CpuShared,
     pub(crate) cell: &'static Cell,
     pub(crate) window: Window,
+    /// Where memory of its cell is.
+    pub(crate) translations: Translations,
     /// An NMI waits until the guest can take it.
     pub(crate) nmi_pending: bool,
     /// MSRs as they were when the monitor came.
@@ -41,6 +44,7 @@ impl<'a> Cpu<'a> {
             shared,
             cell,
             window,
+            translations: Translations::new(),
             nmi_pending: false,
             machine: None,
             icr_high: 0,

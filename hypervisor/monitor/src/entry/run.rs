@@ -98,6 +98,8 @@ impl Cpu<'_> {
         }
         self.nmi_pending = false;
         self.icr_high = 0;
+        self.translations.forget();
+        self.window.close();
         self.vcpu.attach(&cell.attachment());
         self.shared.set_activity(Activity::WaitForSipi);
     }

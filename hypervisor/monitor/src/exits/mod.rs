@@ -99,7 +99,7 @@ impl Cpu<'_> {
 
     fn control_register(&mut self, register: u8, source: u8) {
         let value = if usize::from(source) == RSP {
-            self.vcpu.state().rsp
+            self.vcpu.rsp()
         } else {
             self.regs.0.get(usize::from(source)).copied().unwrap_or(0)
         };

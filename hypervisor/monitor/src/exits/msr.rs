@@ -30,6 +30,7 @@ fn policy_of(cpu: &Cpu<'_>) -> Policy {
 }
 
 /// Handles RDMSR.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn read(cpu: &mut Cpu<'_>) {
     let index = Msr(cpu.regs.0[RCX] as u32);
     let value = match policy_of(cpu).read(index.0) {
@@ -47,6 +48,7 @@ pub(crate) fn read(cpu: &mut Cpu<'_>) {
 }
 
 /// Handles WRMSR.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn write(cpu: &mut Cpu<'_>) {
     let index = Msr(cpu.regs.0[RCX] as u32);
     let value = cpu.regs.edx_eax();
@@ -180,12 +182,6 @@ fn system_time(cpu: &mut Cpu<'_>, value: u64) -> bool {
 fn write_guest(cpu: &mut Cpu<'_>, gpa: Gpa, bytes: &[u8]) -> bool {
     let left = (PAGE_SIZE - gpa.page_offset()) as usize;
     let (first, second) = bytes.split_at(left.min(bytes.len()));
-    memory::write(cpu.cell, &mut cpu.window, gpa, first)
-        && (second.is_empty()
-            || memory::write(
-                cpu.cell,
-                &mut cpu.window,
-                Gpa(gpa.0 + first.len() as u64),
-                second,
-            ))
+    memory::write(cpu, gpa, first)
+        && (second.is_empty() || memory::write(cpu, Gpa(gpa.0 + first.len() as u64), second))
 }

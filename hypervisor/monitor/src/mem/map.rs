@@ -14,10 +14,10 @@ use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::{Hpa, Hva};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 const GIB: u64 = 1 << 30;
-/// Windows: one page for each CPU.
+/// Windows: [`PANES`] pages for each CPU.
 const WINDOWS: Hva = Hva(BASE + GIB);
 /// Device registers, mapped uncacheable.
 const DEVICES: Hva = Hva(BASE + 2 * GIB);
@@ -94,6 +94,7 @@ pub(crate) fn init() -> Option<()> {
         }
     }
     for area in (0..boot::boot_info().cpu_count).map(AreaIndex) {
+        // One table holds all of them: their number is a power of two.
         map_small(&tables, window(area), Hpa(0), Flags(0))?;
         map_stack(&tables, area)?;
     }
@@ -115,6 +116,12 @@ fn map_stack(tables: &Tables, area: AreaIndex) -> Option<()> {
     Some(())
 }
 
+/// The pane for the page at `hpa`. Tables of a guest that follow each other on a walk
+/// mostly lie near each other, and get panes of their own.
+const fn pane(hpa: Hpa) -> usize {
+    (hpa.page() ^ hpa.page() >> 9) as usize % PANES
+}
+
 /// How far behind its place in the area the guarded stack of this CPU is.
 pub(crate) fn guarded_stack(area: AreaIndex) -> u64 {
     (STACKS + u64::from(area.0) * STACK_STRIDE + PAGE_SIZE).0 - mem::stack(area).0
@@ -132,7 +139,7 @@ fn share_with_bridge(tables: &Tables) {
 
 /// The window of a CPU.
 fn window(area: AreaIndex) -> Hva {
-    WINDOWS + u64::from(area.0) * PAGE_SIZE
+    WINDOWS + u64::from(area.0) * (PANES as u64 * PAGE_SIZE)
 }
 
 /// Where an address is in its table at the level that begins with this bit.
@@ -208,12 +215,18 @@ pub(crate) fn device(hpa: Hpa) -> Option<Hva> {
     Some(va)
 }
 
-/// One CPU's window: a page through which it looks at one page at a time of
-/// memory that is not the monitor's.
+/// Pages of a window: as many as a walk of a guest's tables looks at, and some more.
+const PANES: usize = 8;
+
+/// One CPU's window: a few pages through which it looks at memory that is not the
+/// monitor's. A page is seen through one pane only, so that it has one memory
+/// type, and stays there until the pane is wanted for another.
 pub(crate) struct Window {
     va: Hva,
-    /// The level-1 entry behind the window.
-    entry: &'static AtomicU64,
+    /// Where the level-1 entry behind the first pane is.
+    entries: Hva,
+    /// What the entries hold.
+    shown: [u64; PANES],
 }
 
 impl Window {
@@ -225,7 +238,8 @@ impl Window {
         let level1 = table_at(level2, slot(va, 21))?;
         Some(Self {
             va,
-            entry: entry(slot(va, 12).within(level1))?,
+            entries: slot(va, 12).within(level1),
+            shown: [0; PANES],
         })
     }
 
@@ -244,11 +258,43 @@ impl Window {
 
     fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {
         let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0;
-        self.entry
-            .store((hpa.0 & ADDRESS) | flags, Ordering::Relaxed);
+        let pane = pane(hpa);
+        let wanted = hpa.0 & ADDRESS | flags;
+        if self.shown.get(pane) != Some(&wanted) {
+            self.show(pane, wanted);
+        }
+        self.pane(pane).ptr()
+    }
+
+    fn pane(&self, pane: usize) -> Hva {
+        self.va + pane as u64 * PAGE_SIZE
+    }
+
+    fn show(&mut self, pane: usize, value: u64) {
+        if let Some(entry) = entry(self.entries + pane as u64 * 8) {
+            entry.store(value, Ordering::Relaxed);
+        }
         // SAFETY: forgetting a translation is always allowed.
-        unsafe { x86::tlb::flush(self.va.0 as usize) };
-        self.va.ptr()
+        unsafe { x86::tlb::flush(self.pane(pane).0 as usize) };
+        if let Some(shown) = self.shown.get_mut(pane) {
+            *shown = value;
+        }
+    }
+
+    /// Shows nothing any more: the CPU gets another owner.
+    pub(crate) fn close(&mut self) {
+        (0..PANES).for_each(|pane| self.show(pane, 0));
+    }
+
+    /// Reads eight bytes of memory at `hpa`, a multiple of eight.
+    pub(crate) fn word(&mut self, hpa: Hpa) -> u64 {
+        let page = self.open(hpa);
+        // SAFETY: the pane shows the page, the offset is inside it and aligned.
+        unsafe {
+            page.add((hpa.page_offset() & !7) as usize)
+                .cast::<u64>()
+                .read_volatile()
+        }
     }
 
     /// Copies from memory at `hpa`; the range must not leave its page.

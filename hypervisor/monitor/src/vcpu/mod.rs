@@ -145,6 +145,12 @@ pub(crate) trait Vcpu {
     /// Instruction pointer.
     fn rip(&self) -> u64;
 
+    /// Stack pointer.
+    fn rsp(&self) -> u64;
+
+    /// Base of the code segment, which 64-bit code does not use.
+    fn code_base(&self) -> u64;
+
     /// CR4 as the hardware has it for the guest.
     fn cr4(&self) -> u64;
 

@@ -323,6 +323,14 @@ impl Vcpu for Svm {
         self.vmcb.read(RIP)
     }
 
+    fn rsp(&self) -> u64 {
+        self.vmcb.read(RSP)
+    }
+
+    fn code_base(&self) -> u64 {
+        self.vmcb.read(CS.base)
+    }
+
     fn cr4(&self) -> u64 {
         self.vmcb.read(CR4)
     }

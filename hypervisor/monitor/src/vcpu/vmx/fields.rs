@@ -128,6 +128,7 @@ fields! {
         GUEST_GDTR_BASE: Natural = vmcs::guest::GDTR_BASE,
         GUEST_IDTR_BASE: Natural = vmcs::guest::IDTR_BASE,
         GUEST_DR7: Natural = vmcs::guest::DR7,
+        GUEST_CS_BASE: Natural = vmcs::guest::CS_BASE,
         GUEST_RSP: Natural = vmcs::guest::RSP,
         GUEST_RIP: Natural = vmcs::guest::RIP,
         GUEST_RFLAGS: Natural = vmcs::guest::RFLAGS,

@@ -367,6 +367,14 @@ impl Vcpu for Vmx {
         self.vmcs.read(GUEST_RIP)
     }
 
+    fn rsp(&self) -> u64 {
+        self.vmcs.read(GUEST_RSP)
+    }
+
+    fn code_base(&self) -> u64 {
+        self.vmcs.read(GUEST_CS_BASE)
+    }
+
     fn cr4(&self) -> u64 {
         self.vmcs.read(GUEST_CR4)
     }

@@ -1,0 +1,135 @@
+//! Translations that were looked up lately.
+//!
+//! Pure memory of what second-level tables said. Its owner forgets it whenever the
+//! tables may say something else.
+
+use crate::addr::{Gpa, Hpa, PAGE_SIZE};
+use crate::paging::Mapping;
+
+/// Guest-physical memory from `start` on, up to but without `end`, is at `hpa`.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    start: Gpa,
+    end: Gpa,
+    hpa: Hpa,
+}
+
+/// The last `N` translations; the oldest makes room for a new one.
+#[derive(Clone, Debug)]
+pub struct Recent<const N: usize> {
+    known: [Known; N],
+    next: usize,
+}
+
+impl<const N: usize> Recent<N> {
+    /// Knows nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        let nothing = Known {
+            start: Gpa(0),
+            end: Gpa(0),
+            hpa: Hpa(0),
+        };
+        Self {
+            known: [nothing; N],
+            next: 0,
+        }
+    }
+
+    /// Where `gpa` is, if that is known.
+    #[must_use]
+    pub fn find(&self, gpa: Gpa) -> Option<Hpa> {
+        let inside = |known: &&Known| gpa.0 >= known.start.0 && gpa.0 < known.end.0;
+        let known = self.known.iter().find(inside)?;
+        Some(Hpa(known.hpa.0 + (gpa.0 - known.start.0)))
+    }
+
+    /// Notes what the tables said of `gpa`: it holds from the start of its 4 KiB on to
+    /// the end of the page that maps it.
+    pub fn note(&mut self, gpa: Gpa, mapping: &Mapping) {
+        if let Some(known) = self.known.get_mut(self.next) {
+            *known = Known {
+                start: gpa.align_down(PAGE_SIZE),
+                end: Gpa(gpa.0 + mapping.size_left),
+                hpa: mapping.hpa.align_down(PAGE_SIZE),
+            };
+            self.next = (self.next + 1) % N;
+        }
+    }
+
+    /// Knows nothing any more.
+    pub fn forget(&mut self) {
+        *self = Self::new();
+    }
+}
+
+impl<const N: usize> Default for Recent<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paging::Attr;
+    use proptest::prelude::*;
+
+    const fn mapping(hpa: u64, size_left: u64) -> Mapping {
+        Mapping {
+            hpa: Hpa(hpa),
+            size_left,
+            attr: Attr::RAM,
+        }
+    }
+
+    #[test]
+    fn a_translation_holds_to_the_end_of_its_page() {
+        let mut recent = Recent::<2>::new();
+        assert_eq!(recent.find(Gpa(0)), None);
+        recent.note(Gpa(0x20_3010), &mapping(0x60_3010, 0x1f_cff0));
+        assert_eq!(recent.find(Gpa(0x20_3000)), Some(Hpa(0x60_3000)));
+        assert_eq!(recent.find(Gpa(0x3f_ffff)), Some(Hpa(0x7f_ffff)));
+        assert_eq!(recent.find(Gpa(0x40_0000)), None, "the next page");
+        assert_eq!(recent.find(Gpa(0x20_2fff)), None, "nobody asked for it");
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_all_go_at_once() {
+        let mut recent = Recent::<2>::new();
+        for page in 1..=3 {
+            recent.note(Gpa(page << 12), &mapping(page << 20, 0x1000));
+        }
+        let found = [1, 2, 3].map(|page| recent.find(Gpa(page << 12)));
+        assert_eq!(found, [None, Some(Hpa(2 << 20)), Some(Hpa(3 << 20))]);
+        recent.forget();
+        assert_eq!(recent.find(Gpa(2 << 12)), None);
+    }
+
+    proptest! {
+        /// Whatever was noted: an answer is what the tables would say.
+        #[test]
+        fn answers_are_those_of_the_tables(asked in proptest::collection::vec((0u64..1 << 24, any::<bool>()), 0..40), at in 0u64..1 << 24) {
+            // Tables in which large and small pages take turns.
+            let say = |gpa: u64| {
+                let size = if gpa >> 21 & 1 == 0 { 1 << 21 } else { 1 << 12 };
+                let page = gpa / size * size;
+                let hpa = page.wrapping_mul(3) % (1 << 40) / size * size + gpa % size;
+                mapping(hpa, size - gpa % size)
+            };
+            let mut recent = Recent::<8>::new();
+            for (gpa, forgets) in asked {
+                if forgets && gpa % 16 == 0 {
+                    recent.forget();
+                }
+                if recent.find(Gpa(gpa)).is_none() {
+                    recent.note(Gpa(gpa), &say(gpa));
+                }
+                prop_assert_eq!(recent.find(Gpa(gpa)), Some(say(gpa).hpa));
+            }
+            if let Some(hpa) = recent.find(Gpa(at)) {
+                prop_assert_eq!(hpa, say(at).hpa);
+            }
+        }
+    }
+}
