@@ -109,6 +109,9 @@ pub struct Table {
     /// end if there is none. An answer is found in one step, or with some more
     /// for subleaves.
     first: [u8; BASIC + EXTENDED],
+    /// Where those answers of basic leaves are that depend on nothing; [`CAPACITY`]
+    /// for other leaves.
+    fixed: [u8; BASIC],
     vendor: &'static Vendor,
     cpus: u32,
     last_basic: u32,
@@ -128,6 +131,7 @@ impl Table {
         let mut table = Self {
             entries: Vec::new(),
             first: [CAPACITY as u8; BASIC + EXTENDED],
+            fixed: [CAPACITY as u8; BASIC],
             vendor,
             cpus: cpus.max(1),
             // An x2APIC without the topology leaf would have no id to show.
@@ -177,6 +181,13 @@ impl Table {
             if let Some(first) = slot(rule.leaf).and_then(|slot| self.first.get_mut(slot)) {
                 *first = (*first).min(index);
             }
+            if subleaf.is_none()
+                && rule.fix.is_early()
+                && rule.leaf <= self.last_basic
+                && let Some(fixed) = self.fixed.get_mut(rule.leaf as usize)
+            {
+                *fixed = index;
+            }
             // The rules fit, as a test shows; a leaf too many would be hidden.
             let _ = self.entries.push(entry);
         }
@@ -219,6 +230,15 @@ impl Table {
             _ if self.vendor.repeats => self.answer(self.last_basic, subleaf, now),
             _ => [0; 4],
         }
+    }
+
+    /// What CPUID with EAX = `leaf` answers if that is one of the basic leaves that have
+    /// no subleaves and depend on nothing; `None` for all others.
+    #[must_use]
+    #[inline(always)] // An exit asks this first of all.
+    pub fn fixed(&self, leaf: u32) -> Option<&Regs> {
+        let index = *self.fixed.get(leaf as usize)?;
+        Some(&self.entries.get(usize::from(index))?.regs)
     }
 
     fn answer(&self, leaf: u32, subleaf: u32, now: &Dynamic) -> Regs {

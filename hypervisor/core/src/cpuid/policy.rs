@@ -100,6 +100,14 @@ pub(super) enum Fix {
 }
 
 impl Fix {
+    /// All that it changes is known when the table is made.
+    pub(super) const fn is_early(self) -> bool {
+        matches!(
+            self,
+            Self::None | Self::LastBasic | Self::LastExtended | Self::Caches | Self::AmdCores
+        )
+    }
+
     /// It makes something of zeros, when the leaf is asked for.
     pub(super) const fn is_late(self) -> bool {
         matches!(self, Self::Topology | Self::AmdIds)

@@ -462,3 +462,37 @@ fn no_cache_is_no_cache() {
     };
     assert_eq!(Table::build(native, 2).lookup(4, 0, &cpu(0)), [0; 4]);
 }
+
+/// What is given without a look at the CPU's state is what a look would give.
+#[test]
+fn fixed_answers_are_those_of_every_cpu_in_every_state() {
+    let states = [0, CR4_OSXSAVE | CR4_PKE].map(|cr4| Dynamic {
+        virtual_id: 5,
+        cr4,
+        xcr0: 7,
+        xss: 0,
+    });
+    for table in [intel(6), amd(6), intel(1), amd(1)] {
+        for leaf in (0..0x40)
+            .chain(0x3fff_fff0..0x4000_0110)
+            .chain(0x7fff_fff0..0x8000_0030)
+        {
+            let Some(fixed) = table.fixed(leaf) else {
+                continue;
+            };
+            for (subleaf, now) in [0, 1, 2, u32::MAX]
+                .into_iter()
+                .flat_map(|s| states.map(|now| (s, now)))
+            {
+                assert_eq!(
+                    *fixed,
+                    table.lookup(leaf, subleaf, &now),
+                    "{leaf:x} {subleaf:x}"
+                );
+            }
+        }
+        let by_state = [1, 4, 7, 0xb, 0xd].map(|leaf| table.fixed(leaf));
+        assert_eq!(by_state, [None; 5]);
+        assert!(table.fixed(0).is_some());
+    }
+}

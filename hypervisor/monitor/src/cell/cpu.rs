@@ -76,8 +76,14 @@ impl Cpu<'_> {
     /// Steps over the instruction that exited. One that cannot be found any more
     /// was changed while it ran: the guest gets #UD.
     pub(crate) fn advance(&mut self) {
-        let known = self.vcpu.instruction_len();
-        match known.or_else(|| code::instruction_len(self)) {
+        if !self.vcpu.advance() {
+            self.advance_by_code();
+        }
+    }
+
+    #[inline(never)] // Not where the CPU tells.
+    fn advance_by_code(&mut self) {
+        match code::instruction_len(self) {
             Some(len) => self.vcpu.advance_by(len),
             None => self.vcpu.inject(Event::InvalidOpcode),
         }

@@ -7,6 +7,7 @@ use crate::cpu::percpu::Activity;
 use crate::cpu::{apic, outer, reset};
 use crate::machine;
 use cellvisor_abi::call::{CellId, ExitKind};
+use cellvisor_core::exit::Exit;
 use cellvisor_core::requests::{Requests, Step};
 use cellvisor_core::vcpu::{CpuState, RDX, RSI, Regs};
 use core::sync::atomic::Ordering;
@@ -17,15 +18,23 @@ pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
     outer::enter(cpu.shared);
     cpu.shared.set_activity(Activity::Running);
     loop {
-        cpu.serve();
         if cpu.shared.activity() != Activity::Running {
-            cpu.vcpu.idle(cpu.shared);
+            cpu.serve();
+            if cpu.shared.activity() != Activity::Running {
+                cpu.vcpu.idle(cpu.shared);
+            }
             continue;
         }
         if cpu.nmi_pending && cpu.vcpu.try_inject_nmi() {
             cpu.nmi_pending = false;
         }
-        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared);
+        let answers = cpu.cell.guest.as_ref().map(|guest| &guest.cpuid);
+        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared, answers);
+        // The back end has looked for requests: one look for each exit is enough.
+        if exit == Exit::Aborted {
+            cpu.serve();
+            continue;
+        }
         // From the first exit on the monitor's own interrupt table is loaded, and
         // an MSR that does not exist can be asked for.
         cpu.machine.get_or_insert_with(reset::Machine::take);

@@ -10,6 +10,7 @@ use cellvisor_core::vcpu::{CR4_OSXSAVE, RAX, RBX, RCX, RDX};
 
 /// Handles the exit: from the cell's table, or the machine's own answer with
 /// little changed for the root.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn handle(cpu: &mut Cpu<'_>) {
     let question = Question {
         leaf: cpu.regs.0[RAX] as u32,

@@ -12,6 +12,7 @@ use cellvisor_core::text::Dec;
 use cellvisor_core::vcpu::{Event, RAX, RBX, RCX, RDX, RSI};
 
 /// Handles the exit.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn handle(cpu: &mut Cpu<'_>) {
     if !cpu.vcpu.is_supervisor() {
         cpu.vcpu.inject(Event::InvalidOpcode);

@@ -25,6 +25,7 @@ use cellvisor_core::text::{Hex, Word};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Handles the exit.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn handle(cpu: &mut Cpu<'_>, access: MemoryAccess) {
     let touch = Touch {
         address: access.gpa,

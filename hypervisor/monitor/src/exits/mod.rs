@@ -68,7 +68,7 @@ impl Cpu<'_> {
         const LOGGED: u64 = 8;
         self.vcpu.repair();
         self.refuse();
-        let exit = self.vcpu.run(&mut self.regs, self.shared);
+        let exit = self.vcpu.run(&mut self.regs, self.shared, None);
         if let Exit::EntryFailed(_) = exit {
             self.fail(FailReason::EntryFailed(code));
             return;

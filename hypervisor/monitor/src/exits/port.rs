@@ -76,6 +76,7 @@ fn device(layout: &Devices, port: Port) -> Device {
 }
 
 /// Handles the exit: reads of nobody's ports give ones, writes vanish.
+#[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
     if access.string {
         // Devices of ours have no use for it, and others are not there.

@@ -13,7 +13,7 @@ use crate::mem::space::Space;
 use crate::refusal::EnterError;
 use cellvisor_abi::call;
 use cellvisor_core::addr::{Hpa, Hva};
-use cellvisor_core::cpuid::Lacks;
+use cellvisor_core::cpuid::{Lacks, Table};
 use cellvisor_core::exit::Exit;
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::MAX_LEN;
@@ -96,8 +96,10 @@ pub(crate) trait Vcpu {
     /// The guest's state as the guest sees it.
     fn state(&self) -> CpuState;
 
-    /// Runs the guest until it exits or `shared` has a request.
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit;
+    /// Runs the guest until it exits or `shared` has a request: [`Exit::Aborted`]
+    /// then, before anything is entered. A back end may give the fixed ones of
+    /// `answers` to CPUID itself, and run the guest on.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, answers: Option<&Table>) -> Exit;
 
     /// Sleeps until an NMI comes, unless `shared` has a request or one has come.
     fn idle(&mut self, shared: &CpuShared);
@@ -114,6 +116,16 @@ pub(crate) trait Vcpu {
 
     /// Steps over the `len` bytes of an instruction.
     fn advance_by(&mut self, len: u8);
+
+    /// Steps over the instruction that exited; false if the CPU does not tell its
+    /// length.
+    fn advance(&mut self) -> bool {
+        let len = self.instruction_len();
+        if let Some(len) = len {
+            self.advance_by(len);
+        }
+        len.is_some()
+    }
 
     /// Delivers an exception with the next entry.
     fn inject(&mut self, event: Event);

@@ -20,7 +20,7 @@ use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::addr::Hva;
-use cellvisor_core::cpuid::Lacks;
+use cellvisor_core::cpuid::{Lacks, Table};
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::ids::Msr;
@@ -198,7 +198,7 @@ impl Vcpu for Svm {
         }
     }
 
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, _answers: Option<&Table>) -> Exit {
         if !self.taken_over {
             self.take_over();
         }

@@ -9,6 +9,7 @@ use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::{Exit, MemoryAccess, PortAccess};
 use cellvisor_core::ids::Port;
 
+pub(super) const CPUID: u32 = 10;
 const ENTRY_FAILURE: u32 = 1 << 31;
 const TYPE_NMI: u32 = 2;
 const DEBUG: u8 = 1;
@@ -34,7 +35,7 @@ pub(super) fn decode(vmcs: &mut Vmcs) -> Exit {
         2 => Exit::TripleFault,
         3 | 4 => Exit::Signal,
         8 => Exit::NmiWindow,
-        10 => Exit::Cpuid,
+        CPUID => Exit::Cpuid,
         13 | 54 => Exit::Cache,
         18 => Exit::Hypercall,
         11 | 19..=27 | 50 | 53 | 59 => Exit::Undefined,

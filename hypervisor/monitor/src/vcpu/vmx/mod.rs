@@ -17,15 +17,17 @@ use crate::mem::space::Space;
 use crate::refusal::EnterError;
 use crate::vcpu::run;
 use caps::{Caps, NMI_WINDOW};
-use cellvisor_abi::call;
+use cellvisor_abi::call::{self, ExitKind};
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::addr::{Hpa, Hva};
-use cellvisor_core::cpuid::Lacks;
+use cellvisor_core::cpuid::{self, Lacks};
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
-use cellvisor_core::vcpu::{CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, Regs, Table};
+use cellvisor_core::vcpu::{
+    CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, RAX, RBX, RCX, RDX, Regs, Table,
+};
 use fields::*;
 use vmcs::Vmcs;
 use x86::bits64::vmx;
@@ -245,11 +247,11 @@ impl Vcpu for Vmx {
         }
     }
 
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
-        // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
-        // frame; `regs` outlives the call.
-        let result =
-            unsafe { run::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) };
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, answers: Option<&cpuid::Table>) -> Exit {
+        let mut result = self.enter(regs, shared);
+        while result == 0 && self.answered(regs, shared, answers) {
+            result = self.enter(regs, shared);
+        }
         match result {
             0 => {
                 let exit = exit::decode(&mut self.vmcs);
@@ -418,6 +420,40 @@ impl Vcpu for Vmx {
 }
 
 impl Vmx {
+    #[inline(always)] // Each exit comes this way.
+    fn enter(&self, regs: &mut Regs, shared: &CpuShared) -> u64 {
+        // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
+        // frame; `regs` outlives the call.
+        unsafe { run::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) }
+    }
+
+    /// True for an exit by CPUID whose answer is always the same: it is given, and the
+    /// guest can go on.
+    #[inline(always)] // As above.
+    fn answered(
+        &mut self,
+        regs: &mut Regs,
+        shared: &CpuShared,
+        answers: Option<&cpuid::Table>,
+    ) -> bool {
+        let Some(answers) = answers else { return false };
+        if self.vmcs.info(EXIT_REASON) != exit::CPUID {
+            return false;
+        }
+        let Some(answer) = answers.fixed(regs.0[RAX] as u32) else {
+            return false;
+        };
+        let [a, b, c, d] = *answer;
+        regs.0[RAX] = u64::from(a);
+        regs.0[RBX] = u64::from(b);
+        regs.0[RCX] = u64::from(c);
+        regs.0[RDX] = u64::from(d);
+        shared.count(ExitKind::Cpuid);
+        self.launched = true;
+        self.advance_by(self.vmcs.info(INSTRUCTION_LEN) as u8);
+        true
+    }
+
     /// While STI or MOV SS hold exceptions back, an entry with TF wants to be told
     /// that a single step waits, and one without TF that none does. An exit by a
     /// debug exception has taken the step from the pending ones (SDM 3C, "Checks
