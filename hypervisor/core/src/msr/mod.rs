@@ -113,29 +113,74 @@ pub struct Rule {
 // There are many, and the monitor's image is small.
 const _: () = assert!(size_of::<Rule>() == 16);
 
+impl Rule {
+    const fn is_emulated(&self) -> bool {
+        matches!(self.read, Action::Emulate(_)) || matches!(self.write, Action::Emulate(_))
+    }
+}
+
 /// The rules for one kind of guest under one back end.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Tables, each sorted; together they name each MSR at most once.
-    tables: &'static [&'static [Rule]],
+    tables: [&'static [Rule]; 2],
+    /// Where the rule for an MSR probably is, by its low bits.
+    hints: &'static [Hint; HINTS],
+}
+
+/// A line of the first table, or, with [`SECOND`], of the second.
+type Hint = u8;
+
+const SECOND: Hint = 0x80;
+
+const HINTS: usize = 64;
+
+/// The first MSR of each rule has a hint, unless another with the same low bits takes
+/// its place; those that exit go before those that do not.
+const fn hints(tables: [&[Rule]; 2]) -> [Hint; HINTS] {
+    let mut hints = [0; HINTS];
+    let mut emulated = false;
+    loop {
+        let mut number = 0;
+        while number < tables.len() {
+            assert!(tables[number].len() <= SECOND as usize);
+            let mut line = 0;
+            while line < tables[number].len() {
+                let rule = &tables[number][line];
+                if rule.is_emulated() == emulated {
+                    hints[rule.first as usize % HINTS] = (number as Hint * SECOND) | line as Hint;
+                }
+                line += 1;
+            }
+            number += 1;
+        }
+        if emulated {
+            return hints;
+        }
+        emulated = true;
+    }
 }
 
 impl Policy {
     /// A cell under VT-x.
     pub const CELL_VMX: Self = Self {
-        tables: &[cell::COMMON, cell::INTEL],
+        tables: [cell::COMMON, cell::INTEL],
+        hints: &const { hints([cell::COMMON, cell::INTEL]) },
     };
     /// A cell under AMD-V.
     pub const CELL_SVM: Self = Self {
-        tables: &[cell::COMMON, cell::AMD],
+        tables: [cell::COMMON, cell::AMD],
+        hints: &const { hints([cell::COMMON, cell::AMD]) },
     };
     /// The root under VT-x.
     pub const ROOT_VMX: Self = Self {
-        tables: &[root::COMMON, root::INTEL],
+        tables: [root::COMMON, root::INTEL],
+        hints: &const { hints([root::COMMON, root::INTEL]) },
     };
     /// The root under AMD-V.
     pub const ROOT_SVM: Self = Self {
-        tables: &[root::COMMON, root::AMD],
+        tables: [root::COMMON, root::AMD],
+        hints: &const { hints([root::COMMON, root::AMD]) },
     };
 
     /// What a read of `msr` does.
@@ -151,6 +196,22 @@ impl Policy {
     }
 
     fn rule(&self, msr: u32) -> Option<&'static Rule> {
+        match self.hinted(msr) {
+            // Rules do not overlap: one that has the MSR is the one.
+            Some(rule) if rule.first <= msr && msr <= rule.last => Some(rule),
+            _ => self.search(msr),
+        }
+    }
+
+    fn hinted(&self, msr: u32) -> Option<&'static Rule> {
+        let hint = *self.hints.get(msr as usize % HINTS)?;
+        let [first, second] = self.tables;
+        let table = if hint < SECOND { first } else { second };
+        table.get(usize::from(hint % SECOND))
+    }
+
+    #[inline(never)] // Exits mostly find the rule without.
+    fn search(&self, msr: u32) -> Option<&'static Rule> {
         self.tables.iter().find_map(|table| {
             let after = table.partition_point(|rule| rule.first <= msr);
             let rule = table.get(after.checked_sub(1)?)?;
@@ -159,7 +220,7 @@ impl Policy {
     }
 
     fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
-        self.tables.iter().flat_map(|table| table.iter())
+        self.tables.into_iter().flat_map(|table| table.iter())
     }
 }
 

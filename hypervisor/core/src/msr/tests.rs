@@ -13,7 +13,7 @@ const ALL: [(&str, Policy); 4] = [
 fn tables_are_sorted_and_name_each_msr_once() {
     for (name, policy) in ALL {
         for table in policy.tables {
-            for rule in *table {
+            for rule in table {
                 assert!(rule.first <= rule.last, "{name}: {rule:x?}");
             }
             for pair in table.windows(2) {
@@ -26,6 +26,29 @@ fn tables_are_sorted_and_name_each_msr_once() {
                 .filter(|b| a.first <= b.last && b.first <= a.last);
             assert_eq!(same.count(), 1, "{name}: {a:x?} is not alone");
         }
+    }
+}
+
+/// A hint that leads astray costs a search, and never another answer.
+#[test]
+fn hints_find_what_a_search_finds() {
+    for (name, policy) in ALL {
+        let edges = policy.rules().flat_map(|rule| {
+            [
+                rule.first.wrapping_sub(1),
+                rule.first,
+                rule.last,
+                rule.last + 1,
+            ]
+        });
+        for msr in edges.chain(0..0x2000).chain([u32::MAX]) {
+            assert_eq!(policy.rule(msr), policy.search(msr), "{name}: {msr:x}");
+        }
+    }
+    // What the loops of kernels exit by is found without a search.
+    for msr in [0x1b, 0x8b, 0x830] {
+        let hinted = Policy::CELL_VMX.hinted(msr);
+        assert_eq!(hinted.map(|rule| rule.first), Some(msr));
     }
 }
 
