@@ -6,6 +6,9 @@
 use crate::addr::{Gpa, Hpa, PAGE_SIZE};
 use crate::paging::Mapping;
 
+const LARGE_PAGE: u64 = 1 << 21;
+const HUGE_PAGE: u64 = 1 << 30;
+
 /// Guest-physical memory from `start` on, up to but without `end`, is at `hpa`.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -44,14 +47,22 @@ impl<const N: usize> Recent<N> {
         Some(Hpa(known.hpa.0 + (gpa.0 - known.start.0)))
     }
 
-    /// Notes what the tables said of `gpa`: it holds from the start of its 4 KiB on to
-    /// the end of the page that maps it.
+    /// Notes what the tables said of `gpa`: it holds for the page that maps it, as far
+    /// as its size can be seen, and at least from the start of its 4 KiB on.
     pub fn note(&mut self, gpa: Gpa, mapping: &Mapping) {
+        let left = mapping.size_left;
+        // More is left than a page has: it is a larger one.
+        let size = match left {
+            0..=PAGE_SIZE => PAGE_SIZE,
+            _ if left <= LARGE_PAGE => LARGE_PAGE,
+            _ => HUGE_PAGE,
+        };
+        let before = size.saturating_sub(left);
         if let Some(known) = self.known.get_mut(self.next) {
             *known = Known {
-                start: gpa.align_down(PAGE_SIZE),
-                end: Gpa(gpa.0 + mapping.size_left),
-                hpa: mapping.hpa.align_down(PAGE_SIZE),
+                start: Gpa(gpa.0 - before),
+                end: Gpa(gpa.0 + left),
+                hpa: Hpa(mapping.hpa.0 - before),
             };
             self.next = (self.next + 1) % N;
         }
@@ -91,7 +102,14 @@ mod tests {
         assert_eq!(recent.find(Gpa(0x20_3000)), Some(Hpa(0x60_3000)));
         assert_eq!(recent.find(Gpa(0x3f_ffff)), Some(Hpa(0x7f_ffff)));
         assert_eq!(recent.find(Gpa(0x40_0000)), None, "the next page");
-        assert_eq!(recent.find(Gpa(0x20_2fff)), None, "nobody asked for it");
+        assert_eq!(recent.find(Gpa(0x20_0000)), Some(Hpa(0x60_0000)));
+        assert_eq!(recent.find(Gpa(0x1f_ffff)), None, "the page before");
+        // The last 4 KiB of a large page look like a small one.
+        recent.note(Gpa(0x5f_f000), &mapping(0x9f_f000, 0x1000));
+        assert_eq!(recent.find(Gpa(0x5f_ffff)), Some(Hpa(0x9f_ffff)));
+        assert_eq!(recent.find(Gpa(0x5f_efff)), None, "may be another page");
+        recent.note(Gpa(0x4000_1000), &mapping(0x8000_1000, 0x3fff_f000));
+        assert_eq!(recent.find(Gpa(0x4000_0000)), Some(Hpa(0x8000_0000)));
     }
 
     #[test]
