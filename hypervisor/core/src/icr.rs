@@ -47,6 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// From delivery mode, vector and whether it is an INIT de-assert.
+    #[inline(always)] // As [`decode_x2apic`].
     pub(crate) const fn new(mode: u8, vector: u8, deassert: bool) -> Self {
         match mode & 7 {
             0 => Self::Fixed(vector),
@@ -101,6 +102,7 @@ pub enum Dest {
 
 impl Dest {
     /// From the 32-bit destination of x2APIC mode.
+    #[inline(always)] // As [`decode_x2apic`].
     pub(crate) const fn x2apic(dest: u32, logical: bool) -> Self {
         match (dest, logical) {
             (BROADCAST_X2APIC, _) => Self::All,
@@ -140,6 +142,7 @@ pub struct ReservedBits(pub u64);
 /// # Errors
 ///
 /// [`ReservedBits`], as the hardware would object.
+#[inline(always)] // The exit that cells have most often while they work.
 pub const fn decode_x2apic(value: u64) -> Result<Ipi, ReservedBits> {
     if value & RESERVED != 0 {
         return Err(ReservedBits(value & RESERVED));
@@ -190,6 +193,7 @@ pub const fn ldr(id: u32) -> u32 {
 
 /// Virtual ids that `dest` means when CPU `sender` of a cell with `cpus` CPUs
 /// says it, in ascending order. Ids that the cell does not have are left out.
+#[inline(always)] // As [`decode_x2apic`].
 pub fn targets(dest: Dest, sender: u32, cpus: u32) -> Targets {
     let (first, end, mask, skip) = match dest {
         Dest::Physical(id) => (id, id.saturating_add(1), u16::MAX, None),
@@ -239,6 +243,7 @@ pub struct Targets {
 impl Iterator for Targets {
     type Item = u32;
 
+    #[inline(always)] // As [`decode_x2apic`].
     fn next(&mut self) -> Option<u32> {
         while self.next < self.end {
             let id = self.next;
