@@ -104,10 +104,6 @@ pub(crate) trait Vcpu {
     /// Sleeps until an NMI comes, unless `shared` has a request or one has come.
     fn idle(&mut self, shared: &CpuShared);
 
-    /// Length in bytes of the instruction that exited; `None` if the CPU does
-    /// not tell.
-    fn instruction_len(&self) -> Option<u8>;
-
     /// All the bytes that an instruction can have, from where the one is whose
     /// memory access exited, if the CPU keeps them.
     fn instruction_bytes(&self) -> Option<[u8; MAX_LEN]> {
@@ -119,13 +115,7 @@ pub(crate) trait Vcpu {
 
     /// Steps over the instruction that exited; false if the CPU does not tell its
     /// length.
-    fn advance(&mut self) -> bool {
-        let len = self.instruction_len();
-        if let Some(len) = len {
-            self.advance_by(len);
-        }
-        len.is_some()
-    }
+    fn advance(&mut self) -> bool;
 
     /// Delivers an exception with the next entry.
     fn inject(&mut self, event: Event);

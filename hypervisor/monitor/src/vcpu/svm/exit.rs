@@ -13,7 +13,7 @@ const ALIGNMENT_CHECK: u64 = 0x51;
 const MACHINE_CHECK: u64 = 0x52;
 pub(super) const NMI: u64 = 0x61;
 pub(super) const INIT: u64 = 0x63;
-const CPUID: u64 = 0x72;
+pub(super) const CPUID: u64 = 0x72;
 pub(super) const IRET: u64 = 0x74;
 const INVD: u64 = 0x76;
 const INVLPGA: u64 = 0x7a;
@@ -31,10 +31,9 @@ pub(super) const NESTED_FAULT: u64 = 0x400;
 /// write the low half only.
 const FAILED: u32 = 0xffff_ff00;
 
-/// Decodes the exit that just happened; `delivering` says that it interrupted
-/// the delivery of an event. NMI, INIT, IRET and #DB are the caller's.
-pub(super) fn decode(vmcb: &Vmcb, delivering: bool) -> Exit {
-    let code = vmcb.read(EXIT_CODE);
+/// Decodes the exit that just happened, with its code; `delivering` says that it
+/// interrupted the delivery of an event. NMI, INIT, IRET and #DB are the caller's.
+pub(super) fn decode(vmcb: &Vmcb, code: u64, delivering: bool) -> Exit {
     if code as u32 >= FAILED {
         return Exit::EntryFailed(code);
     }

@@ -236,13 +236,14 @@ impl Vcpu for Svm {
         unsafe { host::with_nmis(self.shared, work) };
     }
 
-    fn instruction_len(&self) -> Option<u8> {
+    fn advance(&mut self) -> bool {
         let next = match self.vmcb.read(EXIT_CODE) {
             exit::IO => self.vmcb.read(EXIT_INFO_2),
             _ if self.caps.next_rip => self.vmcb.read(NEXT_RIP),
-            _ => return None,
+            _ => return false,
         };
-        Some(next.wrapping_sub(self.vmcb.read(RIP)) as u8)
+        self.advance_by(next.wrapping_sub(self.vmcb.read(RIP)) as u8);
+        true
     }
 
     fn instruction_bytes(&self) -> Option<[u8; MAX_LEN]> {
@@ -257,14 +258,10 @@ impl Vcpu for Svm {
         let rip = self.vmcb.read(RIP);
         let next = rip.wrapping_add(u64::from(len));
         // The width is asked for only where it makes a difference.
-        let crosses = next >> 32 != rip >> 32;
-        let next = if crosses {
-            next_rip(rip, len, self.code_width() == CpuMode::Bits64)
-        } else {
-            next
-        };
-        self.vmcb.write(RIP, next);
-        self.vmcb.write(INTERRUPT_SHADOW, 0);
+        if next >> 32 != rip >> 32 {
+            return self.advance_across(rip, len);
+        }
+        self.go_on_at(next);
     }
 
     fn repair(&mut self) {
@@ -381,8 +378,22 @@ impl Svm {
         }
     }
 
+    /// The guest goes on behind `len` bytes at `rip`, over the end of 4 GiB.
+    #[inline(never)]
+    fn advance_across(&mut self, rip: u64, len: u8) {
+        let is_64_bit = self.code_width() == CpuMode::Bits64;
+        self.go_on_at(next_rip(rip, len, is_64_bit));
+    }
+
+    #[inline(always)] // As `advance_by`.
+    fn go_on_at(&mut self, next: u64) {
+        self.vmcb.write(RIP, next);
+        self.vmcb.write(INTERRUPT_SHADOW, 0);
+    }
+
     /// Before the first VMRUN on this CPU: from here on there is no way back but
     /// by leaving.
+    #[inline(never)] // Done once, and not a part of each entry.
     fn take_over(&mut self) {
         // SAFETY: SVM is on, and `run` is called on the area's own stack.
         unsafe {
@@ -420,12 +431,17 @@ impl Svm {
             Clean::NONE
         };
         self.vmcb.set_clean(clean);
-        match self.vmcb.read(EXIT_CODE) {
-            exit::NMI => self.take_nmi(shared),
-            exit::INIT => self.take_init(),
-            exit::IRET => self.step_over_iret(),
-            exit::DEBUG => self.debug_exception(),
-            _ => exit::decode(&self.vmcb, interrupted & EVENT_VALID != 0),
+        let code = self.vmcb.read(EXIT_CODE);
+        // Below the frequent ones.
+        if code < exit::CPUID || code == exit::IRET {
+            match code {
+                exit::NMI => return self.take_nmi(shared),
+                exit::INIT => return self.take_init(),
+                exit::IRET => return self.step_over_iret(),
+                exit::DEBUG => return self.debug_exception(),
+                _ => {}
+            }
         }
+        exit::decode(&self.vmcb, code, interrupted & EVENT_VALID != 0)
     }
 }

@@ -9,7 +9,10 @@ use cellvisor_core::addr::{Hpa, Hva};
 
 /// This CPU's VMCB. The CPU reads and writes it in VMRUN, VMLOAD and VMSAVE
 /// only; the pointer keeps the value on its CPU.
-pub(super) struct Vmcb(*mut u8);
+pub(super) struct Vmcb {
+    page: *mut u8,
+    address: Hpa,
+}
 
 /// A number that fields hold.
 pub(super) trait Word: Copy + Into<u64> {
@@ -38,19 +41,22 @@ impl Vmcb {
     pub(super) unsafe fn new(page: Hva) -> Self {
         // SAFETY: the caller's promise.
         unsafe { core::ptr::write_bytes(page.ptr::<u8>(), 0, PAGE_SIZE as usize) };
-        Self(page.ptr())
+        Self {
+            page: page.ptr(),
+            address: hpa_of(page),
+        }
     }
 
     /// Where the CPU finds it.
     pub(super) fn address(&self) -> Hpa {
-        hpa_of(Hva::of(self.0))
+        self.address
     }
 
     /// Reads a field.
     pub(super) fn read<W: Word, K>(&self, field: Field<W, K>) -> u64 {
         // SAFETY: all fields lie inside the page, at multiples of their size.
         unsafe {
-            self.0
+            self.page
                 .add(usize::from(field.offset))
                 .cast::<W>()
                 .read_volatile()
@@ -84,7 +90,7 @@ impl Vmcb {
     fn put<W: Word, K>(&mut self, field: Field<W, K>, value: u64) {
         let place = |offset: u16| {
             // SAFETY: all fields lie inside the page.
-            unsafe { self.0.add(usize::from(offset)) }
+            unsafe { self.page.add(usize::from(offset)) }
         };
         // SAFETY: all fields lie at multiples of their size, and the page is
         // ours.

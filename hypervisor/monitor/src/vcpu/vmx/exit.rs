@@ -10,7 +10,10 @@ use cellvisor_core::exit::{Exit, MemoryAccess, PortAccess};
 use cellvisor_core::ids::Port;
 
 pub(super) const CPUID: u32 = 10;
-const ENTRY_FAILURE: u32 = 1 << 31;
+const IO: u32 = 30;
+const RDMSR: u32 = 31;
+const WRMSR: u32 = 32;
+pub(super) const ENTRY_FAILURE: u32 = 1 << 31;
 const TYPE_NMI: u32 = 2;
 const DEBUG: u8 = 1;
 /// B0 to B3, BD, BS.
@@ -22,10 +25,21 @@ const TYPE_SOFTWARE: [u32; 3] = [4, 5, 6];
 /// blocking of NMIs.
 const UNBLOCKED_BY_IRET: u64 = 1 << 12;
 
-/// Decodes the exit that just happened, and queues again what was being
+/// Decodes the exit that just happened, with its reason, and queues again what was being
 /// delivered when it did.
-pub(super) fn decode(vmcs: &mut Vmcs) -> Exit {
-    let reason = vmcs.info(EXIT_REASON);
+pub(super) fn decode(vmcs: &mut Vmcs, reason: u32) -> Exit {
+    // The frequent ones first. They come by an instruction, so no event was on its way
+    // (SDM 3C, "Information for VM Exits During Event Delivery").
+    match reason {
+        IO => port(vmcs),
+        RDMSR => Exit::MsrRead,
+        WRMSR => Exit::MsrWrite,
+        _ => decode_other(vmcs, reason),
+    }
+}
+
+#[inline(never)] // Not among the frequent ones.
+fn decode_other(vmcs: &mut Vmcs, reason: u32) -> Exit {
     if reason & ENTRY_FAILURE != 0 {
         return Exit::EntryFailed(u64::from(reason));
     }
@@ -40,9 +54,6 @@ pub(super) fn decode(vmcs: &mut Vmcs) -> Exit {
         18 => Exit::Hypercall,
         11 | 19..=27 | 50 | 53 | 59 => Exit::Undefined,
         28 => control_register(vmcs),
-        30 => port(vmcs),
-        31 => Exit::MsrRead,
-        32 => Exit::MsrWrite,
         48 => memory(vmcs, vectoring),
         55 => Exit::Xsetbv,
         other => Exit::Unknown(u64::from(other)),

@@ -248,19 +248,18 @@ impl Vcpu for Vmx {
     }
 
     fn run(&mut self, regs: &mut Regs, shared: &CpuShared, answers: Option<&cpuid::Table>) -> Exit {
-        let mut result = self.enter(regs, shared);
-        while result == 0 && self.answered(regs, shared, answers) {
-            result = self.enter(regs, shared);
-        }
-        match result {
-            0 => {
-                let exit = exit::decode(&mut self.vmcs);
-                // An entry that fails leaves the VMCS as it was.
-                self.launched |= !matches!(exit, Exit::EntryFailed(_));
-                exit
+        loop {
+            match self.enter(regs, shared) {
+                0 => {}
+                1 => return Exit::Aborted,
+                _ => return self.instruction_failed(),
             }
-            1 => Exit::Aborted,
-            _ => Exit::EntryFailed(1 << 32 | u64::from(self.vmcs.info(INSTRUCTION_ERROR))),
+            let reason = self.vmcs.info(EXIT_REASON);
+            // An entry that fails leaves the VMCS as it was.
+            self.launched |= reason & exit::ENTRY_FAILURE == 0;
+            if reason != exit::CPUID || !self.answered(regs, shared, answers) {
+                return exit::decode(&mut self.vmcs, reason);
+            }
         }
     }
 
@@ -268,26 +267,13 @@ impl Vcpu for Vmx {
         run::idle_wait(shared);
     }
 
-    fn instruction_len(&self) -> Option<u8> {
-        Some(self.vmcs.info(INSTRUCTION_LEN) as u8)
+    fn advance_by(&mut self, len: u8) {
+        self.step(len);
     }
 
-    fn advance_by(&mut self, len: u8) {
-        let rip = self.vmcs.read(GUEST_RIP);
-        let next = rip.wrapping_add(u64::from(len));
-        // The width is asked for only where it makes a difference.
-        let crosses = next >> 32 != rip >> 32;
-        let next = if crosses {
-            next_rip(rip, len, self.code_width() == CpuMode::Bits64)
-        } else {
-            next
-        };
-        self.vmcs.write(GUEST_RIP, next);
-        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
-        if blocked & BLOCKED_BY_STI_OR_SS != 0 {
-            self.vmcs
-                .write(GUEST_INTERRUPTIBILITY, blocked & !BLOCKED_BY_STI_OR_SS);
-        }
+    fn advance(&mut self) -> bool {
+        self.step(self.vmcs.info(INSTRUCTION_LEN) as u8);
+        true
     }
 
     fn inject(&mut self, event: Event) {
@@ -420,6 +406,35 @@ impl Vcpu for Vmx {
 }
 
 impl Vmx {
+    #[inline(always)] // Nearly each exit ends with it.
+    fn step(&mut self, len: u8) {
+        let rip = self.vmcs.read(GUEST_RIP);
+        let next = rip.wrapping_add(u64::from(len));
+        // The width is asked for only where it makes a difference.
+        if next >> 32 == rip >> 32 {
+            self.go_on_at(next);
+        } else {
+            self.advance_across(rip, len);
+        }
+    }
+
+    /// The guest goes on behind `len` bytes at `rip`, over the end of 4 GiB.
+    #[inline(never)]
+    fn advance_across(&mut self, rip: u64, len: u8) {
+        let is_64_bit = self.code_width() == CpuMode::Bits64;
+        self.go_on_at(next_rip(rip, len, is_64_bit));
+    }
+
+    #[inline(always)] // As `step`.
+    fn go_on_at(&mut self, next: u64) {
+        self.vmcs.write(GUEST_RIP, next);
+        let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
+        if blocked & BLOCKED_BY_STI_OR_SS != 0 {
+            self.vmcs
+                .write(GUEST_INTERRUPTIBILITY, blocked & !BLOCKED_BY_STI_OR_SS);
+        }
+    }
+
     #[inline(always)] // Each exit comes this way.
     fn enter(&self, regs: &mut Regs, shared: &CpuShared) -> u64 {
         // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
@@ -436,11 +451,7 @@ impl Vmx {
         shared: &CpuShared,
         answers: Option<&cpuid::Table>,
     ) -> bool {
-        let Some(answers) = answers else { return false };
-        if self.vmcs.info(EXIT_REASON) != exit::CPUID {
-            return false;
-        }
-        let Some(answer) = answers.fixed(regs.0[RAX] as u32) else {
+        let Some(answer) = answers.and_then(|table| table.fixed(regs.0[RAX] as u32)) else {
             return false;
         };
         let [a, b, c, d] = *answer;
@@ -449,9 +460,13 @@ impl Vmx {
         regs.0[RCX] = u64::from(c);
         regs.0[RDX] = u64::from(d);
         shared.count(ExitKind::Cpuid);
-        self.launched = true;
-        self.advance_by(self.vmcs.info(INSTRUCTION_LEN) as u8);
-        true
+        self.advance()
+    }
+
+    /// VMLAUNCH or VMRESUME was refused.
+    #[inline(never)]
+    fn instruction_failed(&self) -> Exit {
+        Exit::EntryFailed(1 << 32 | u64::from(self.vmcs.info(INSTRUCTION_ERROR)))
     }
 
     /// While STI or MOV SS hold exceptions back, an entry with TF wants to be told
