@@ -6,6 +6,7 @@ use cellvisor_abi::call::ExitKind;
 
 /// Why a guest stopped running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)] // Which one it is stands by itself, and is found in one step.
 pub enum Exit {
     /// It was not entered: a request came first. Counted as nothing.
     Aborted,
@@ -80,6 +81,7 @@ pub struct MemoryAccess {
 impl Exit {
     /// Under which name it is counted.
     #[must_use]
+    #[inline(always)] // Asked once, for each exit.
     pub const fn kind(&self) -> Option<ExitKind> {
         Some(match self {
             // Whose an NMI is, and so what it counts as, is seen later.

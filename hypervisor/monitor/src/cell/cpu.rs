@@ -7,7 +7,9 @@ use crate::cpu::reset::{self, Machine};
 use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
+use cellvisor_core::cpuid::Table;
 use cellvisor_core::ids::VirtualId;
+use cellvisor_core::msr::Policy;
 use cellvisor_core::text::Hex;
 use cellvisor_core::vcpu::{Event, RSP, Regs};
 use core::sync::atomic::Ordering;
@@ -18,6 +20,10 @@ pub(crate) struct Cpu<'a> {
     pub(crate) regs: Regs,
     pub(crate) shared: &'static CpuShared,
     pub(crate) cell: &'static Cell,
+    /// What its owner may do with MSRs.
+    pub(crate) msrs: &'static Policy,
+    /// What CPUID answers; `None` for the root.
+    pub(crate) answers: Option<&'static Table>,
     pub(crate) window: Window,
     /// Where memory of its cell is.
     pub(crate) translations: Translations,
@@ -38,11 +44,14 @@ impl<'a> Cpu<'a> {
         window: Window,
     ) -> Self {
         let regs = Regs::default();
+        let msrs = &vcpu.vendor().root_msrs;
         Self {
             vcpu,
             regs,
             shared,
             cell,
+            msrs,
+            answers: None,
             window,
             translations: Translations::new(),
             nmi_pending: false,
@@ -63,6 +72,21 @@ impl<'a> Cpu<'a> {
 }
 
 impl Cpu<'_> {
+    /// Belongs to `cell` from now on.
+    pub(crate) fn belong_to(&mut self, cell: &'static Cell) {
+        self.cell = cell;
+        let vendor = self.vcpu.vendor();
+        self.msrs = if self.is_root() {
+            &vendor.root_msrs
+        } else {
+            &vendor.cell_msrs
+        };
+        self.answers = cell.guest.as_ref().map(|guest| &guest.cpuid);
+        // What it knows of memory is the last owner's.
+        self.translations.forget();
+        self.window.close();
+    }
+
     /// An NMI came: another CPU's request, or one for the guest.
     pub(crate) fn nmi_arrived(&mut self) {
         if self.shared.kick_sent.swap(false, Ordering::AcqRel) {

@@ -28,8 +28,7 @@ pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
         if cpu.nmi_pending && cpu.vcpu.try_inject_nmi() {
             cpu.nmi_pending = false;
         }
-        let answers = cpu.cell.guest.as_ref().map(|guest| &guest.cpuid);
-        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared, answers);
+        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared, cpu.answers);
         // The back end has looked for requests: one look for each exit is enough.
         if exit == Exit::Aborted {
             cpu.serve();
@@ -38,9 +37,6 @@ pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
         // From the first exit on the monitor's own interrupt table is loaded, and
         // an MSR that does not exist can be asked for.
         cpu.machine.get_or_insert_with(reset::Machine::take);
-        if let Some(kind) = exit.kind() {
-            cpu.shared.count(kind);
-        }
         cpu.handle(exit);
     }
 }
@@ -85,7 +81,7 @@ impl Cpu<'_> {
     fn assign(&mut self) {
         let owner = CellId(self.shared.next_owner.load(Ordering::Acquire));
         let Some(cell) = cell::get(owner) else { return };
-        self.cell = cell;
+        self.belong_to(cell);
         self.shared.owner.store(owner.0, Ordering::Release);
         watch::settle();
         let virtual_id = self.shared.next_virtual_id.load(Ordering::Acquire);
@@ -107,8 +103,6 @@ impl Cpu<'_> {
         }
         self.nmi_pending = false;
         self.icr_high = 0;
-        self.translations.forget();
-        self.window.close();
         self.vcpu.attach(&cell.attachment());
         self.shared.set_activity(Activity::WaitForSipi);
     }

@@ -28,8 +28,12 @@ fn machine_check_is_elsewhere() -> bool {
 }
 
 impl Cpu<'_> {
-    /// Carries out what an exit asks for.
+    /// Counts an exit and carries out what it asks for. The handlers have frames of their own, so that
+    /// this, which each exit comes through, needs none.
     pub(crate) fn handle(&mut self, exit: Exit) {
+        if let Some(kind) = exit.kind() {
+            self.shared.count(kind);
+        }
         match exit {
             Exit::Aborted | Exit::NmiWindow => {}
             Exit::Nmi => self.nmi_arrived(),
@@ -42,28 +46,37 @@ impl Cpu<'_> {
             Exit::Xsetbv => self.xsetbv(),
             Exit::Hypercall => hypercall::handle(self),
             Exit::Exception(vector) => self.exception(vector),
-            Exit::Cache => {
-                // Memory of a cell without functions is coherent as it is, and its CPUs
-                // have no right to empty the caches of others.
-                if self.is_root() || functions::any(self.cell) {
-                    // SAFETY: writing back caches loses nothing, unlike INVD.
-                    unsafe { core::arch::asm!("wbinvd", options(nostack)) };
-                }
-                self.advance();
-            }
+            Exit::Cache => self.write_back_caches(),
             Exit::Undefined => self.vcpu.inject(Event::InvalidOpcode),
             // INIT and SIPI are emulated where they are sent; what comes from
             // elsewhere is for no guest.
             Exit::Signal => {}
-            Exit::TripleFault => self.fail(FailReason::TripleFault),
+            Exit::TripleFault => self.triple_fault(),
             Exit::EntryFailed(code) => self.entry_failed(code),
             Exit::Unknown(code) => self.unknown(code),
         }
     }
 
+    #[inline(never)]
+    fn write_back_caches(&mut self) {
+        // Memory of a cell without functions is coherent as it is, and its CPUs have no
+        // right to empty the caches of others.
+        if self.is_root() || functions::any(self.cell) {
+            // SAFETY: writing back caches loses nothing, unlike INVD.
+            unsafe { core::arch::asm!("wbinvd", options(nostack)) };
+        }
+        self.advance();
+    }
+
+    #[inline(never)]
+    fn triple_fault(&mut self) {
+        self.fail(FailReason::TripleFault);
+    }
+
     /// The guest has brought itself into a state that the CPU does not enter.
     /// What it can have done without meaning it is mended, and it gets #GP; if
     /// that is not enough, its run is over.
+    #[inline(never)]
     fn entry_failed(&mut self, code: u64) {
         const LOGGED: u64 = 8;
         self.vcpu.repair();
@@ -76,14 +89,12 @@ impl Cpu<'_> {
         if self.shared.counted(ExitKind::Other) <= LOGGED {
             self.log(format_args!("entry failed code={}: mended", Hex(code)));
         }
-        if let Some(kind) = exit.kind() {
-            self.shared.count(kind);
-        }
         self.handle(exit);
     }
 
     /// An exit that the back end does not know: an instruction that the root
     /// does not have either, or the end of a cell.
+    #[inline(never)]
     fn unknown(&mut self, code: u64) {
         if self.is_root() {
             self.log(format_args!(
@@ -97,6 +108,7 @@ impl Cpu<'_> {
         }
     }
 
+    #[inline(never)]
     fn control_register(&mut self, register: u8, source: u8) {
         let value = if usize::from(source) == RSP {
             self.vcpu.rsp()
@@ -110,6 +122,7 @@ impl Cpu<'_> {
         }
     }
 
+    #[inline(never)]
     fn xsetbv(&mut self) {
         let index = self.regs.0[cellvisor_core::vcpu::RCX] as u32;
         if self.vcpu.is_supervisor() && try_xsetbv(index, self.regs.edx_eax()) {
@@ -119,6 +132,7 @@ impl Cpu<'_> {
         }
     }
 
+    #[inline(never)]
     fn exception(&mut self, vector: u8) {
         const DEBUG: u8 = 1;
         const ALIGNMENT_CHECK: u8 = 17;

@@ -12,7 +12,7 @@ use cellvisor_core::cpuid::ARCH_CAPABILITIES;
 use cellvisor_core::icr;
 use cellvisor_core::ids::{Msr, VirtualId};
 use cellvisor_core::kvmclock::{self, Request};
-use cellvisor_core::msr::{self as policy, Action, Policy, Which};
+use cellvisor_core::msr::{self as policy, Action, Which};
 use cellvisor_core::text::{Hex, Word};
 use cellvisor_core::vcpu::RCX;
 
@@ -21,19 +21,11 @@ const CELL_APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
 const BOOT_CPU: u64 = 1 << 8;
 const MICROCODE: Msr = Msr(0x8b);
 
-fn policy_of(cpu: &Cpu<'_>) -> Policy {
-    if cpu.is_root() {
-        cpu.vcpu.vendor().root_msrs
-    } else {
-        cpu.vcpu.vendor().cell_msrs
-    }
-}
-
 /// Handles RDMSR.
 #[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn read(cpu: &mut Cpu<'_>) {
     let index = Msr(cpu.regs.0[RCX] as u32);
-    let value = match policy_of(cpu).read(index.0) {
+    let value = match cpu.msrs.read(index.0) {
         Action::Direct => msr::try_rdmsr(index),
         Action::Emulate(which) => emulated_read(cpu, which, index),
         Action::Deny => None,
@@ -52,7 +44,7 @@ pub(crate) fn read(cpu: &mut Cpu<'_>) {
 pub(crate) fn write(cpu: &mut Cpu<'_>) {
     let index = Msr(cpu.regs.0[RCX] as u32);
     let value = cpu.regs.edx_eax();
-    let done = match policy_of(cpu).write(index.0) {
+    let done = match cpu.msrs.write(index.0) {
         // It exits only because the hardware's map does not cover it.
         Action::Direct => write_direct(index, value),
         Action::Emulate(which) => emulated_write(cpu, which, index, value),
@@ -97,11 +89,16 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
         Which::Icr => 0,
         Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
-        Which::Efer => cpu.vcpu.state().efer,
+        Which::Efer => efer(cpu),
         Which::Lvt if !apic::has_entry(index) => return None,
         Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt => msr::try_rdmsr(index)?,
         Which::KvmWallClock | Which::KvmSystemTime => return None,
     })
+}
+
+#[inline(never)] // The whole state would make the frame of each read large.
+fn efer(cpu: &Cpu<'_>) -> u64 {
+    cpu.vcpu.state().efer
 }
 
 fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bool {
@@ -113,7 +110,7 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bo
         Which::KvmWallClock => wall_clock(cpu, Gpa(value)),
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
-        Which::OuterArea => outer::set_area(cpu.shared, index, value),
+        Which::OuterArea => outer_area(cpu, index, value),
         Which::Xss => value & !policy::ROOT_XSS == 0 && write_direct(index, value),
         Which::MiscEnable => msr::try_rdmsr(index)
             .is_some_and(|now| write_direct(index, policy::misc_enable(now, value))),
@@ -128,6 +125,11 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bo
         | Which::X2apicLdr
         | Which::MicrocodeRevision => false,
     }
+}
+
+#[inline(never)] // Its frame is large, and other writes are frequent.
+fn outer_area(cpu: &Cpu<'_>, index: Msr, value: u64) -> bool {
+    outer::set_area(cpu.shared, index, value)
 }
 
 /// Nobody may move the APIC, switch it off, or change its mode: the monitor
