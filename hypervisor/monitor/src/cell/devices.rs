@@ -111,7 +111,15 @@ impl Devices {
     }
 
     /// Moves typed bytes into the receiver as far as it has room.
+    #[inline(always)] // Mostly nobody types.
     fn feed(&mut self) {
+        if !self.input.is_empty() {
+            self.feed_typed();
+        }
+    }
+
+    #[inline(never)]
+    fn feed_typed(&mut self) {
         while self.uart.room() > 0 {
             let Some(byte) = self.input.pop() else { break };
             self.uart.receive(byte);

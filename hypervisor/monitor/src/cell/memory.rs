@@ -11,9 +11,15 @@ pub(crate) type Translations = Recent<8>;
 
 /// Where guest-physical memory is; `None` where there is none.
 fn translate(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
-    if let Some(hpa) = cpu.translations.find(gpa) {
-        return Some(hpa);
+    match cpu.translations.find(gpa) {
+        Some(hpa) => Some(hpa),
+        None => walk(cpu, gpa),
     }
+}
+
+/// The same by the tables of its owner.
+#[inline(never)]
+fn walk(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
     let space = cpu.cell.space.lock();
     let mapping = space.as_ref()?.translate(gpa)?;
     drop(space);

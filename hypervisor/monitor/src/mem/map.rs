@@ -236,9 +236,12 @@ impl Window {
         let guard = TABLES.lock();
         let level2 = table_at(guard.as_ref()?.level3, slot(va, 30))?;
         let level1 = table_at(level2, slot(va, 21))?;
+        let entries = slot(va, 12).within(level1);
+        // One of them is in the monitor's memory, and so is the table that has them all.
+        entry(entries)?;
         Some(Self {
             va,
-            entries: slot(va, 12).within(level1),
+            entries,
             shown: [0; PANES],
         })
     }
@@ -261,7 +264,7 @@ impl Window {
         let pane = pane(hpa);
         let wanted = hpa.0 & ADDRESS | flags;
         if self.shown.get(pane) != Some(&wanted) {
-            self.show(pane, wanted);
+            return self.show(pane, wanted);
         }
         self.pane(pane).ptr()
     }
@@ -270,7 +273,9 @@ impl Window {
         self.va + pane as u64 * PAGE_SIZE
     }
 
-    fn show(&mut self, pane: usize, value: u64) {
+    /// Makes a pane show what this entry says; where the pane is.
+    #[inline(never)] // Mostly it is shown already.
+    fn show(&mut self, pane: usize, value: u64) -> *mut u8 {
         if let Some(entry) = entry(self.entries + pane as u64 * 8) {
             entry.store(value, Ordering::Relaxed);
         }
@@ -279,11 +284,14 @@ impl Window {
         if let Some(shown) = self.shown.get_mut(pane) {
             *shown = value;
         }
+        self.pane(pane).ptr()
     }
 
     /// Shows nothing any more: the CPU gets another owner.
     pub(crate) fn close(&mut self) {
-        (0..PANES).for_each(|pane| self.show(pane, 0));
+        for pane in 0..PANES {
+            self.show(pane, 0);
+        }
     }
 
     /// Reads eight bytes of memory at `hpa`, a multiple of eight.
