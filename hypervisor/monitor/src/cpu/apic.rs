@@ -31,6 +31,8 @@ impl Register {
     }
 }
 
+/// Id: by it CPUs are found, other CPUs' requests included.
+pub(crate) const ID: Register = Register(0x20);
 const TPR: Register = Register(0x80);
 const EOI: Register = Register(0xb0);
 /// Logical destination.

@@ -180,14 +180,18 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
     let refused = emulated.refused;
     cpu.regs.0 = regs;
     if refused && cpu.denied(|denied| registers.counter(denied)) {
-        cpu.log(format_args!(
-            "denied write gpa={} rip={}",
-            Hex(access.gpa.0),
-            Hex(rip)
-        ));
+        log_denied(cpu, access, rip);
     }
     finish(cpu, &insn);
     true
+}
+
+fn log_denied(cpu: &Cpu<'_>, access: MemoryAccess, rip: u64) {
+    cpu.log(format_args!(
+        "denied write gpa={} rip={}",
+        Hex(access.gpa.0),
+        Hex(rip)
+    ));
 }
 
 impl Registers {
@@ -264,6 +268,12 @@ fn xapic_write(cpu: &mut Cpu<'_>, access: MemoryAccess) {
             ipi::command(cpu, icr::decode_xapic(cpu.icr_high, value));
         }
         apic::ICR_HIGH => cpu.icr_high = value,
+        // No kernel writes it, and the monitor would not find the CPU any more.
+        apic::ID => {
+            if cpu.denied(|denied| &denied.mmio) {
+                log_denied(cpu, access, cpu.vcpu.rip());
+            }
+        }
         _ => {
             if register == apic::LDR {
                 cpu.shared.ldr.store(value, Ordering::Relaxed);
