@@ -18,7 +18,8 @@ use crate::signals;
 use boot::Disk;
 use place::{Place, Target};
 use serde::Serialize;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tools::{Scratch, Tools};
 
@@ -86,6 +87,10 @@ fn finish(place: &Place, scratch: &Scratch, tools: &Tools) -> Result<Made> {
         rename(&initrd, to)?;
     }
     if let Target::File(file) = &place.target {
+        // Passwords of users are in it, in some form.
+        let private = Permissions::from_mode(0o600);
+        fs::set_permissions(&ready, private)
+            .map_err(|e| Error::file("cannot change", &ready, &e, "look at the folder"))?;
         rename(&ready, file)?;
     }
     Ok(made)

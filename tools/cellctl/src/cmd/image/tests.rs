@@ -146,6 +146,8 @@ fn qcow2_is_converted_and_never_guessed() {
     import::import(&import_options(&qcow2, &out), &tools).expect("takes it");
     let asked = fs::read_to_string(dir.path().join("asked")).expect("was asked");
     assert!(asked.starts_with("convert -f qcow2 -O raw "), "{asked}");
+    let mode = fs::metadata(&out).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others do not read it");
 }
 
 /// Options of `image build` for a file in a folder.
