@@ -26,7 +26,7 @@ transfer() {
 
 # Joins the network, in the cell $1.
 join() {
-    tell "$1" 20 "cellnet net > /tmp/net 2>&1 & sleep 1; cat /tmp/net"
+    tell "$1" 20 "cellnet net > /tmp/net 2>&1 & until [ -s /tmp/net ]; do sleep 1; done; cat /tmp/net"
 }
 
 # Sends 8 MiB by TCP from $1 to the address $2, which answers with their sum.
