@@ -36,10 +36,13 @@ ip link set eth0 up
 mkdir /srv
 dd if=/dev/urandom of=/srv/data bs=1M count=8 2> /dev/null
 httpd -p 80 -h /srv
-# Pages here that the attack aims at.
+# Pages here that the attack aims at: where little RAM is above 4 GiB the first ones
+# that Linux gives are low, so as much as lies below goes to something else.
+dd if=/dev/zero of=/ballast bs=1M count=$((beyond >> 20)) 2> /dev/null
 canary hold 64 /run/canary > /run/canary-said &
 canary=$!
 within "the canary is there" 10 test -s /run/canary
+rm /ballast
 foreign=$(for page in $(cat /run/canary); do [ $((page)) -lt $beyond ] || echo "$page"; done | head -n 10 | tr '\n' ' ')
 echo "root: canary: $(echo "$foreign" | wc -w) pages to aim at"
 monitor_on
