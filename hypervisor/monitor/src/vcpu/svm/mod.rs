@@ -19,7 +19,7 @@ use crate::refusal::EnterError;
 use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
-use cellvisor_core::addr::Hva;
+use cellvisor_core::addr::{Gva, Hva};
 use cellvisor_core::cpuid::{Lacks, Table};
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
@@ -259,9 +259,9 @@ impl Vcpu for Svm {
         let next = rip.wrapping_add(u64::from(len));
         // The width is asked for only where it makes a difference.
         if next >> 32 != rip >> 32 {
-            return self.advance_across(rip, len);
+            return self.advance_across(Gva(rip), len);
         }
-        self.go_on_at(next);
+        self.go_on_at(Gva(next));
     }
 
     fn repair(&mut self) {
@@ -380,14 +380,14 @@ impl Svm {
 
     /// The guest goes on behind `len` bytes at `rip`, over the end of 4 GiB.
     #[inline(never)]
-    fn advance_across(&mut self, rip: u64, len: u8) {
+    fn advance_across(&mut self, rip: Gva, len: u8) {
         let is_64_bit = self.code_width() == CpuMode::Bits64;
-        self.go_on_at(next_rip(rip, len, is_64_bit));
+        self.go_on_at(Gva(next_rip(rip.0, len, is_64_bit)));
     }
 
     #[inline(always)] // As `advance_by`.
-    fn go_on_at(&mut self, next: u64) {
-        self.vmcb.write(RIP, next);
+    fn go_on_at(&mut self, next: Gva) {
+        self.vmcb.write(RIP, next.0);
         self.vmcb.write(INTERRUPT_SHADOW, 0);
     }
 

@@ -88,12 +88,9 @@ impl Vmcb {
     }
 
     fn put<W: Word, K>(&mut self, field: Field<W, K>, value: u64) {
-        let place = |offset: u16| {
-            // SAFETY: all fields lie inside the page.
-            unsafe { self.page.add(usize::from(offset)) }
-        };
-        // SAFETY: all fields lie at multiples of their size, and the page is
-        // ours.
+        let place = |offset: u16| self.page.wrapping_add(usize::from(offset));
+        // SAFETY: all fields lie inside the page, at multiples of their size, and the
+        // page is ours.
         unsafe {
             if field.clean.0 != 0 {
                 let clean = place(CLEAN.offset).cast::<u32>();

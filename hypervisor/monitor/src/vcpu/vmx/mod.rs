@@ -19,7 +19,7 @@ use crate::vcpu::run;
 use caps::{Caps, NMI_WINDOW};
 use cellvisor_abi::call::{self, ExitKind};
 use cellvisor_abi::status::EnterStatus;
-use cellvisor_core::addr::{Hpa, Hva};
+use cellvisor_core::addr::{Gva, Hpa, Hva};
 use cellvisor_core::cpuid::{self, Lacks};
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
@@ -412,22 +412,22 @@ impl Vmx {
         let next = rip.wrapping_add(u64::from(len));
         // The width is asked for only where it makes a difference.
         if next >> 32 == rip >> 32 {
-            self.go_on_at(next);
+            self.go_on_at(Gva(next));
         } else {
-            self.advance_across(rip, len);
+            self.advance_across(Gva(rip), len);
         }
     }
 
     /// The guest goes on behind `len` bytes at `rip`, over the end of 4 GiB.
     #[inline(never)]
-    fn advance_across(&mut self, rip: u64, len: u8) {
+    fn advance_across(&mut self, rip: Gva, len: u8) {
         let is_64_bit = self.code_width() == CpuMode::Bits64;
-        self.go_on_at(next_rip(rip, len, is_64_bit));
+        self.go_on_at(Gva(next_rip(rip.0, len, is_64_bit)));
     }
 
     #[inline(always)] // As `step`.
-    fn go_on_at(&mut self, next: u64) {
-        self.vmcs.write(GUEST_RIP, next);
+    fn go_on_at(&mut self, next: Gva) {
+        self.vmcs.write(GUEST_RIP, next.0);
         let blocked = self.vmcs.read(GUEST_INTERRUPTIBILITY);
         if blocked & BLOCKED_BY_STI_OR_SS != 0 {
             self.vmcs
