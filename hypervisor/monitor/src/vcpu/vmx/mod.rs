@@ -7,6 +7,7 @@ pub(crate) mod caps;
 mod exit;
 mod fields;
 mod setup;
+mod tlb;
 mod vmcs;
 
 use super::{Attachment, Backend, BitmapSizes, Vcpu, Vendor};
@@ -29,6 +30,7 @@ use cellvisor_core::vcpu::{
     CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, RAX, RBX, RCX, RDX, Regs, Table,
 };
 use fields::*;
+use tlb::{Extent, Vpid, invept, invvpid};
 use vmcs::Vmcs;
 use x86::bits64::vmx;
 
@@ -47,6 +49,7 @@ const DEBUGCTL_BTF: u64 = 1 << 1;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_SS: u64 = 3;
 const BLOCKED_BY_NMI: u64 = 1 << 3;
+
 /// VT-x on this CPU.
 pub(crate) struct Vmx {
     vmcs: Vmcs,
@@ -487,49 +490,9 @@ impl Vmx {
     }
 }
 
-/// How much INVEPT and INVVPID forget.
-#[derive(Clone, Copy)]
-#[repr(u64)]
-enum Extent {
-    SingleContext = 1,
-    AllContexts = 2,
-}
-
-/// A virtual-processor identifier.
-#[derive(Clone, Copy)]
-struct Vpid(u16);
-
 /// Write-back tables, four levels.
 const fn ept_pointer(root: Hpa) -> u64 {
     root.0 | 6 | 3 << 3
-}
-
-/// Forgets translations through second-level tables.
-///
-/// # Safety
-///
-/// VMX operation is on.
-unsafe fn invept(extent: Extent) {
-    let descriptor = [0u64; 2];
-    // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
-    unsafe {
-        core::arch::asm!("invept {}, [{}]", in(reg) extent as u64, in(reg) &raw const descriptor,
-            options(nostack, readonly));
-    }
-}
-
-/// Forgets translations with a tag.
-///
-/// # Safety
-///
-/// VMX operation is on.
-unsafe fn invvpid(extent: Extent, vpid: Vpid) {
-    let descriptor = [u64::from(vpid.0), 0];
-    // SAFETY: the descriptor has its 16 bytes; `caps` has checked the type.
-    unsafe {
-        core::arch::asm!("invvpid {}, [{}]", in(reg) extent as u64, in(reg) &raw const descriptor,
-            options(nostack, readonly));
-    }
 }
 
 fn read_cr4() -> u64 {
