@@ -128,7 +128,6 @@ type Reply = Result<(CallStatus, usize), Refusal>;
 
 fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
     match code {
-        Code::Info => done(buffer, &info(caller.vendor)),
         Code::CellCreate => {
             let id = create::create(caller, request_bytes(buffer, len)?)?;
             done(buffer, &id)
@@ -161,6 +160,30 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             let (status, progress) = life::end_next(caller)?;
             Ok((status, reply(buffer, &progress)?))
         }
+        Code::ConsoleWrite => {
+            let taken = console_write(request_bytes(buffer, len)?)?;
+            done(buffer, &taken)
+        }
+        Code::Watch => {
+            watch::set_vector(request(buffer, len)?);
+            done(buffer, &())
+        }
+        Code::Info
+        | Code::CellStatus
+        | Code::CellList
+        | Code::CellCpus
+        | Code::CellFunction
+        | Code::Stats
+        | Code::ConsoleRead
+        | Code::LogRead => look(caller, code, buffer, len),
+        Code::Leave => Err(CallStatus::UnknownCall.into()),
+    }
+}
+
+/// Calls that only look.
+fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize) -> Reply {
+    match code {
+        Code::Info => done(buffer, &info(caller.vendor)),
         Code::CellStatus => {
             let id: CellId = request(buffer, len)?;
             let cell = cell::get(id).ok_or(CallStatus::NoSuchCell)?;
@@ -197,19 +220,11 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
                 guest.devices.lock().console_read(request.from, out)
             })
         }
-        Code::ConsoleWrite => {
-            let taken = console_write(request_bytes(buffer, len)?)?;
-            done(buffer, &taken)
-        }
         Code::LogRead => {
             let request: ReadRequest = request(buffer, len)?;
             read_reply(buffer, |out| log::read(request.from, out))
         }
-        Code::Watch => {
-            watch::set_vector(request(buffer, len)?);
-            done(buffer, &())
-        }
-        Code::Leave => Err(CallStatus::UnknownCall.into()),
+        _ => Err(CallStatus::UnknownCall.into()),
     }
 }
 
