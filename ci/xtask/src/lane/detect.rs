@@ -43,7 +43,7 @@ pub(crate) fn default_lane(paths: &Paths) -> Result<Lane> {
 /// True if a machine on this lane is one of the patched QEMU's.
 pub(crate) fn wants_patched(lane: Lane, machine: &Machine) -> bool {
     match lane.row().emulator {
-        Emulator::Qemu(binary, _) => binary.is_patched(machine.igb),
+        Emulator::Qemu(binary, _) => binary.is_patched(machine),
         Emulator::Outer(..) => true,
         Emulator::Bochs => false,
     }

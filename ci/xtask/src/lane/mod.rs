@@ -12,7 +12,7 @@ pub(crate) use qemu::VMX;
 use crate::emulators::{patched, stock};
 use crate::image::RootImage;
 use crate::paths::Paths;
-use crate::scenario::Scenario;
+use crate::scenario::{Machine, Scenario};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -73,10 +73,10 @@ enum Binary {
     Stock,
     /// The patched one.
     Patched,
-    /// Debian's, but for machines with igb the patched one: Debian's 10.0.2 maps
-    /// no BAR of igb's virtual functions under TCG. AMD-V is as QEMU has it in
-    /// either.
-    StockWithoutIgb,
+    /// Debian's, but for machines with igb, or that ask for it, the patched one:
+    /// Debian's 10.0.2 maps no BAR of igb's virtual functions above 4 GiB. AMD-V is as
+    /// QEMU has it in either.
+    StockUnlessWanted,
 }
 
 /// All lanes, in the order of [`Lane`].
@@ -107,7 +107,7 @@ static TABLE: &[Row] = &[
         excused: &[],
         // Two cells at once take their time under its AMD-V; `boot` plays them.
         demo: &["main"],
-        emulator: Emulator::Qemu(Binary::StockWithoutIgb, &qemu::SVM),
+        emulator: Emulator::Qemu(Binary::StockUnlessWanted, &qemu::SVM),
     },
     Row {
         lane: Lane::KvmOnVmx,
@@ -213,7 +213,7 @@ impl Lane {
     ) -> Result<Power> {
         match self.row().emulator {
             Emulator::Qemu(binary, cpu) => {
-                let binary = binary.find(paths, scenario.machine.igb)?;
+                let binary = binary.find(paths, &scenario.machine)?;
                 let mut power = qemu::power(&binary, cpu, scenario, image, dir)?;
                 power.command.args(qemu::panel(dir));
                 Ok(power)
@@ -228,13 +228,14 @@ impl Lane {
 }
 
 impl Binary {
-    fn is_patched(self, igb: bool) -> bool {
-        self == Self::Patched || self == Self::StockWithoutIgb && igb
+    fn is_patched(self, machine: &Machine) -> bool {
+        let wanted = machine.igb || machine.newer_qemu;
+        self == Self::Patched || self == Self::StockUnlessWanted && wanted
     }
 
-    /// The emulator of a machine with or without igb.
-    fn find(self, paths: &Paths, igb: bool) -> Result<PathBuf> {
-        if self.is_patched(igb) {
+    /// The emulator of a machine.
+    fn find(self, paths: &Paths, machine: &Machine) -> Result<PathBuf> {
+        if self.is_patched(machine) {
             patched(paths)
         } else {
             stock()

@@ -93,6 +93,8 @@ pub(crate) struct Machine {
     pub(crate) uart_pci: bool,
     /// CPU features to add or to take away, in QEMU's notation (`-x2apic`).
     pub(crate) cpu_features: Vec<String>,
+    /// On `qemu`: QEMU 10.0.13 instead of Debian's.
+    pub(crate) newer_qemu: bool,
     /// On `kvm-on-…`: the outer Linux keeps swapping the machine's memory out.
     pub(crate) host_swaps: bool,
     /// A plugin that watches what is executed, with its arguments, in QEMU's
@@ -115,6 +117,7 @@ impl Default for Machine {
             uart_pair: false,
             uart_pci: false,
             cpu_features: Vec::new(),
+            newer_qemu: false,
             host_swaps: false,
             plugin: None,
         }
