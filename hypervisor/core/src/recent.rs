@@ -3,11 +3,8 @@
 //! Pure memory of what second-level tables said. Its owner forgets it whenever the
 //! tables may say something else.
 
-use crate::addr::{Gpa, Hpa, PAGE_SIZE};
+use crate::addr::{Gpa, Hpa, PAGE_SIZE, SIZE_1G, SIZE_2M};
 use crate::paging::Mapping;
-
-const LARGE_PAGE: u64 = 1 << 21;
-const HUGE_PAGE: u64 = 1 << 30;
 
 /// Guest-physical memory from `start` on, up to but without `end`, is at `hpa`.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +51,8 @@ impl<const N: usize> Recent<N> {
         // More is left than a page has: it is a larger one.
         let size = match left {
             0..=PAGE_SIZE => PAGE_SIZE,
-            _ if left <= LARGE_PAGE => LARGE_PAGE,
-            _ => HUGE_PAGE,
+            _ if left <= SIZE_2M => SIZE_2M,
+            _ => SIZE_1G,
         };
         let before = size.saturating_sub(left);
         if let Some(known) = self.known.get_mut(self.next) {
