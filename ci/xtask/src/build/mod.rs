@@ -1,5 +1,6 @@
 //! Builds the parts that run on a machine: monitor, driver, tools.
 
+pub(crate) mod bare;
 pub(crate) mod cellctl;
 pub(crate) mod crs_check;
 pub(crate) mod driver;

@@ -8,11 +8,11 @@ use super::{TARGET, cargo};
 use crate::paths::Paths;
 use crate::sh::Cmd;
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Functions with large frames stay functions: put into their callers, they made
 /// frames in which most accesses need long instructions.
-const FLAGS: &str = "-C relocation-model=pic -C panic=abort -C no-redzone=yes \
+const FLAGS: &str = "-C panic=abort -C no-redzone=yes \
     -C target-feature=-mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float \
     -C llvm-args=-inline-max-stacksize=600 \
     -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
@@ -36,7 +36,7 @@ pub(crate) fn elf(paths: &Paths) -> PathBuf {
 ///
 /// It does not compile or link.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
-    freestanding(paths)
+    monitor(paths)
         .words("build")
         .words(PROFILE)
         .run(paths, "build-monitor")?;
@@ -55,7 +55,7 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
 ///
 /// The first lints, as clippy tells them.
 pub(crate) fn clippy(paths: &Paths) -> Result<()> {
-    let command = freestanding(paths)
+    let command = monitor(paths)
         .words("clippy")
         .words(PROFILE)
         .words("-- -D warnings");
@@ -69,7 +69,7 @@ pub(crate) fn clippy(paths: &Paths) -> Result<()> {
 ///
 /// The first broken link or other mistake, as rustdoc tells it.
 pub(crate) fn doc(paths: &Paths) -> Result<()> {
-    freestanding(paths)
+    monitor(paths)
         .env("RUSTDOCFLAGS", "-D warnings")
         .words("doc --no-deps --document-private-items")
         .words(PROFILE)
@@ -77,18 +77,26 @@ pub(crate) fn doc(paths: &Paths) -> Result<()> {
         .map(drop)
 }
 
+fn monitor(paths: &Paths) -> Cmd {
+    let script = paths.repo("hypervisor/monitor/linker.ld");
+    freestanding(paths, &script, "pic", &paths.target.join("monitor"))
+}
+
 /// Cargo with the flags of a freestanding program, in a folder of its own:
 /// other flags would build all dependencies again.
-fn freestanding(paths: &Paths) -> Cmd {
-    let script = paths.repo("hypervisor/monitor/linker.ld");
+pub(super) fn freestanding(paths: &Paths, script: &Path, model: &str, dir: &Path) -> Cmd {
+    let more = [
+        format!("relocation-model={model}"),
+        format!("link-arg=-T{}", script.display()),
+    ];
     // Encoded, so that a path with blanks stays one argument.
     let flags: Vec<String> = FLAGS
         .split_whitespace()
         .map(str::to_owned)
-        .chain(["-C".to_owned(), format!("link-arg=-T{}", script.display())])
+        .chain(more.into_iter().flat_map(|flag| ["-C".to_owned(), flag]))
         .collect();
     cargo(paths)
-        .env("CARGO_TARGET_DIR", paths.target.join("monitor"))
+        .env("CARGO_TARGET_DIR", dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
 }
 

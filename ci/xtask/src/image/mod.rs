@@ -9,6 +9,7 @@ pub(crate) mod ext4;
 mod frames;
 mod modules;
 pub(crate) mod outer;
+mod payloads;
 
 use crate::build::{Parts, crs_check, module, program};
 use crate::deb;
@@ -257,6 +258,7 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario, parts: &Pa
         let name = format!("{CELLS}/{}", payload.name);
         image.file(&name, &payload.content, Mode::Plain)?;
     }
+    payloads::add(paths, image, CELLS, &scenario.cells)?;
     for slice in &scenario.cells.slices {
         let path = paths.repo(slice);
         let name = path

@@ -178,6 +178,12 @@ pub(crate) struct Cells {
     /// C payloads that need no kernel, by their paths in the repository; cells
     /// boot them by their names without ending.
     pub(crate) payloads: Vec<String>,
+    /// The first kernel is there unpacked as well, as `vmlinux`.
+    pub(crate) vmlinux: bool,
+    /// Files of Debian packages, as `PACKAGE:PATH`.
+    pub(crate) package_files: Vec<String>,
+    /// Bare-metal programs, by the names of their crates.
+    pub(crate) bare: Vec<String>,
     /// Configs, by their paths in the repository.
     pub(crate) slices: Vec<String>,
     /// The NVMe controller's first namespace holds a Debian that `cellctl image build`

@@ -4,6 +4,7 @@
 pub(crate) mod apt;
 pub(crate) mod kernels;
 pub(crate) mod patched;
+pub(crate) mod payload;
 pub(crate) mod space;
 
 use crate::paths::Paths;

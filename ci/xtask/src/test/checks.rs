@@ -13,7 +13,7 @@ use crate::{emulators, header, layers, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
-pub(super) const HOSTED: &str = "--workspace --exclude cellvisor";
+pub(super) const HOSTED: &str = "--workspace --exclude cellvisor --exclude cellvisor-cell --exclude cell-hello --exclude cell-latency";
 
 /// Seconds that the bare-metal test of the patched QEMU may take.
 const BARE_METAL_LIMIT: &str = "60";
@@ -71,6 +71,9 @@ pub(super) fn all() -> Vec<Check> {
             apart: true,
             ..Check::host("packages-life", packages::life)
         },
+        Check::host("cells-clippy", |paths, _| {
+            build::bare::clippy(paths).and_then(|()| passed())
+        }),
         Check::host("cellctl-static", |paths, _| {
             let _alone = build::alone();
             build::cellctl::build(paths).and_then(|_| passed())

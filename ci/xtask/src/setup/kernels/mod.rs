@@ -1,7 +1,7 @@
 //! Stock Debian kernels: image, modules and headers, fetched as packages and
 //! unpacked into the cache, so that nothing is installed on this machine.
 
-mod source;
+pub(super) mod source;
 mod table;
 mod tree;
 

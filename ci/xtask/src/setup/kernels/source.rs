@@ -13,7 +13,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt, with the options that make it see one suite.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::setup) struct Source {
     options: Vec<String>,
     /// apt's state and downloads; `None` for the system's own.
     dir: Option<PathBuf>,
@@ -25,7 +25,7 @@ impl Source {
     /// # Errors
     ///
     /// The index of a suite that is not the system's cannot be fetched.
-    pub(super) fn open(paths: &Paths, suite: &str) -> Result<Self> {
+    pub(in crate::setup) fn open(paths: &Paths, suite: &str) -> Result<Self> {
         if suite == CODENAME || suite == BACKPORTS {
             // Backports are taken only when they are named.
             let target: &[&str] = if suite == BACKPORTS {
@@ -55,7 +55,7 @@ impl Source {
     }
 
     /// True for the suites that this system's own programs are from.
-    pub(super) const fn is_system(&self) -> bool {
+    pub(in crate::setup) const fn is_system(&self) -> bool {
         self.dir.is_none()
     }
 
@@ -64,7 +64,7 @@ impl Source {
     /// # Errors
     ///
     /// apt cannot be run.
-    pub(super) fn depends(&self, package: &str) -> Result<Vec<String>> {
+    pub(in crate::setup) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let text = Cmd::new("apt-cache")
             .args(&self.options)
             .args(["depends", package])
@@ -80,7 +80,12 @@ impl Source {
     /// # Errors
     ///
     /// The mirror does not have it, or it cannot be fetched.
-    pub(super) fn download(&self, paths: &Paths, debs: &Path, package: &str) -> Result<PathBuf> {
+    pub(in crate::setup) fn download(
+        &self,
+        paths: &Paths,
+        debs: &Path,
+        package: &str,
+    ) -> Result<PathBuf> {
         make_dir(debs)?;
         if let Some(deb) = cached(debs, package) {
             return Ok(deb);
@@ -101,7 +106,7 @@ impl Source {
     /// # Errors
     ///
     /// It is the system's suite, or a package cannot be fetched.
-    pub(super) fn download_closure(
+    pub(in crate::setup) fn download_closure(
         &self,
         paths: &Paths,
         packages: &[&str],
@@ -128,7 +133,7 @@ impl Source {
     /// # Errors
     ///
     /// apt cannot be run.
-    pub(super) fn clean(&self, paths: &Paths) -> Result<()> {
+    pub(in crate::setup) fn clean(&self, paths: &Paths) -> Result<()> {
         if self.dir.is_some() {
             Cmd::new("apt-get")
                 .args(&self.options)

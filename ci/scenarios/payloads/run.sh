@@ -1,0 +1,87 @@
+. /lib.sh
+
+# Writes the slice $1 of $2 CPUs with the image $3 and the rest of its [kernel].
+slice() {
+    cat > "$1.toml" << END
+version = 1
+cell.name = "$1"
+cpus.count = $2
+memory.size = "256MiB"
+[kernel]
+image = "$3"
+$4
+END
+}
+
+# Copies what the cell $1 says from its start on, until it says $2, one line for
+# each piece of its screen; fails after $3 seconds.
+screen_says() {
+    limit=$(($3 * $(cat /patience)))
+    cellctl console "$1" --expect "$2" --for $limit < /dev/null > "/run/screen-$1" ||
+        fail "cell $1 does not say '$2' within $limit s"
+}
+
+more_to_tell() {
+    for screen in /run/screen-*; do
+        echo "root: $screen:"
+        tail -c 2000 "$screen" | cat -v
+    done
+    cellctl stats
+}
+
+stopped() {
+    cellctl list | grep -q "$1 .*stopped"
+}
+
+step on
+resources
+monitor_on
+
+step refused
+printf '\3757zXZ\0 and so on' > packed
+cp /lib/modules/cellvisor.ko module
+for wrong in packed module; do
+    slice no 1 $wrong
+    ! cellctl create no.toml || fail "$wrong is no kernel"
+done
+[ "$(nproc)" = 4 ] && echo "root: nothing was created"
+
+step vmlinux
+echo "root: vmlinux has 0x$(od -A n -t x8 -j 24 -N 8 vmlinux | tr -d ' ')"
+# An archive as of microcode stands before the initrd proper.
+mkdir -p kernel/x86/microcode
+: > kernel/x86/microcode/first
+find kernel | cpio -o -H newc > all.img
+cat initrd.img >> all.img
+slice elf 2 vmlinux 'initrd = "all.img"
+cmdline = "console=ttyS0"'
+cell_up elf elf.toml
+tell elf 20 'ls /kernel/x86/microcode'
+run cellctl destroy elf
+
+step memtest
+slice memtest 1 memtest86+x64.bin 'cmdline = "console=ttyS0,115200"'
+run cellctl create memtest.toml
+run cellctl start memtest
+screen_says memtest "Memtest86+ v" 60
+echo "root: memtest says: $(grep -o 'Memtest86+ v[0-9.]*' /run/screen-memtest | head -n 1)"
+screen_says memtest "Test #" 60
+echo "root: memtest tests"
+run cellctl destroy memtest
+
+step bare
+for program in hello latency; do
+    slice $program 2 cell-$program "cmdline = \"console=ttyS0 $program\""
+    run cellctl create $program.toml
+    run cellctl start $program
+    follow $program
+    cell_says $program 60 "cell: done status=0"
+    within "$program is stopped" 20 stopped $program
+    run cellctl destroy $program
+done
+
+step off
+run cellctl disable
+unload
+resources
+pass
