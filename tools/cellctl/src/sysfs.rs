@@ -193,7 +193,10 @@ impl Linux for Sysfs {
             None,
             length,
             libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE
+            // Shared, since Linux 6.12 promises the pages of a private mapping
+            // to their pool again when it goes, which pages that stay pinned never reach:
+            // fewer would seem promised than are, and others' promises would break.
+            libc::MAP_SHARED
                 | libc::MAP_ANONYMOUS
                 | libc::MAP_HUGETLB
                 | order << libc::MAP_HUGE_SHIFT,
