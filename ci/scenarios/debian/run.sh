@@ -84,6 +84,7 @@ first_boot() {
     run as alice cellctl status web0
     run as alice cellctl stats web0
     (timeout 10 setpriv --reuid alice --regid alice --init-groups cellctl events --json || true) | head -n 1
+    run as alice cellctl top --interval 1 --count 1 | cat
     refused as alice cellctl stop web0
     refused as alice cellctl console web0 --no-follow
     refused as alice cellctl log
