@@ -3,20 +3,28 @@
 //! On a terminal the screen shows the newest look; elsewhere the looks come one
 //! after the other.
 
+mod screen;
+
 use super::{Context, stats};
 use crate::cli;
 use crate::driver::Driver;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hypercalls::Monitor;
 use crate::messages;
 use crate::output::{self, Reader, size, table};
 use crate::power;
 use crate::signals;
 use cellvisor_abi::call::{CellId, CellStatus, ExitKind, Info, Stats};
+use screen::Screen;
 use serde::Serialize;
-use std::io::{IsTerminal, stdout};
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Columns of the table.
+const HEAD: [&str; 7] = [
+    "NAME", "STATE", "CPUS", "MEMORY", "EXITS/S", "REFUSED", "MOST",
+];
 
 /// How many kinds of exits a line names.
 const KINDS: usize = 3;
@@ -26,14 +34,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether somebody wants it to end.
 const TURN: Duration = Duration::from_millis(50);
-
-/// Another screen without a cursor, and back.
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
-const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
-/// To the corner; the rest of a line; the rest of the screen.
-const HOME: &str = "\x1b[H";
-const CLEAR_LINE: &str = "\x1b[K\r\n";
-const CLEAR_REST: &str = "\x1b[J";
 
 /// Counters of all CPUs by Linux's numbers, and when they were read.
 struct Look {
@@ -58,6 +58,24 @@ struct Line {
     refused: Option<u64>,
 }
 
+impl Line {
+    /// What stands in the table.
+    fn columns(&self) -> [String; HEAD.len()] {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let kinds = self.kinds.iter();
+        let kinds = kinds.map(|(kind, count)| format!("{kind} {count}"));
+        [
+            self.name.clone(),
+            self.state.to_owned(),
+            super::show::numbers(&self.cpus),
+            or_dash(self.memory.map(size)),
+            self.exits.to_string(),
+            or_dash(self.refused.map(|count| count.to_string())),
+            kinds.collect::<Vec<_>>().join(", "),
+        ]
+    }
+}
+
 /// One look, as programs read it.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -71,22 +89,26 @@ pub(super) fn top(context: &Context<'_>, options: &cli::Top) -> Result<()> {
     let driver = context.looking_driver()?;
     power::require_on(&driver, "cannot watch cells")?;
     signals::catch()?;
-    let screen = stdout().is_terminal() && !context.cli.json;
-    if screen {
-        output::bytes(ENTER);
-    }
-    let done = watch(context, &driver, options, screen);
-    if screen {
-        output::bytes(LEAVE);
-    }
-    done
+    let screen = match context.cli.json {
+        true => None,
+        false => Screen::open().map_err(|e| no_screen(&e))?,
+    };
+    watch(context, &driver, options, screen)
+}
+
+fn no_screen(error: &io::Error) -> Error {
+    Error::new(
+        "cannot draw on this terminal",
+        error.to_string(),
+        "have lines instead: cellctl top | cat",
+    )
 }
 
 fn watch(
     context: &Context<'_>,
     driver: &dyn Driver,
     options: &cli::Top,
-    screen: bool,
+    mut screen: Option<Screen>,
 ) -> Result<()> {
     let period = Duration::from_secs_f64(options.interval).max(SHORTEST);
     let cpus = stats::plan_cpus(context, driver)?;
@@ -103,23 +125,33 @@ fn watch(
         let monitor = Monitor(driver);
         let info = monitor.info()?;
         let lines = lines(&before, &now, &monitor.cells()?);
-        let text = match context.cli.json {
-            true => {
-                output::json_line(&Shown {
-                    owners: &lines,
-                    pool_pages: info.pool_pages,
-                    pool_free: info.pool_free,
-                })? + "\n"
+        let reader = match &mut screen {
+            Some(screen) => {
+                screen.show(&lines, &info).map_err(|e| no_screen(&e))?;
+                Reader::There
             }
-            false => picture(&lines, &info, screen),
+            None => output::bytes(text(context, &lines, &info)?.as_bytes()),
         };
-        if output::bytes(text.as_bytes()) == Reader::Gone {
+        if reader == Reader::Gone {
             break;
         }
         before = now;
         left -= u32::from(options.count.is_some());
     }
     Ok(())
+}
+
+/// A look as lines, for people or for programs.
+fn text(context: &Context<'_>, lines: &[Line], info: &Info) -> Result<String> {
+    if !context.cli.json {
+        return Ok(picture(lines, info));
+    }
+    let line = output::json_line(&Shown {
+        owners: lines,
+        pool_pages: info.pool_pages,
+        pool_free: info.pool_free,
+    })?;
+    Ok(line + "\n")
 }
 
 /// False if somebody wants this to end.
@@ -190,38 +222,16 @@ fn line(owner: CellId, (before, now): (&Look, &Look), took: Duration) -> Line {
     }
 }
 
-/// A look for people: for a screen, or as lines.
-fn picture(lines: &[Line], info: &Info, screen: bool) -> String {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let rows = lines.iter().map(|line| {
-        let kinds: Vec<_> = line
-            .kinds
-            .iter()
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
-        vec![
-            line.name.clone(),
-            line.state.to_owned(),
-            super::show::numbers(&line.cpus),
-            or_dash(line.memory.map(size)),
-            line.exits.to_string(),
-            or_dash(line.refused.map(|count| count.to_string())),
-            kinds.join(", "),
-        ]
-    });
-    let head = [
-        "NAME", "STATE", "CPUS", "MEMORY", "EXITS/S", "REFUSED", "MOST",
-    ];
-    let text = format!(
-        "monitor: {} CPUs, pool {}\n\n{}\n",
-        info.cpus,
-        messages::pool(info.pool_pages, info.pool_free),
-        table(&head, rows)
-    );
-    if screen {
-        return format!("{HOME}{}{CLEAR_REST}", text.replace('\n', CLEAR_LINE));
-    }
-    text + "\n"
+/// A look for people who are not at a terminal.
+fn picture(lines: &[Line], info: &Info) -> String {
+    let rows = lines.iter().map(|line| line.columns().to_vec());
+    format!("{}\n\n{}\n\n", monitor(info), table(&HEAD, rows))
+}
+
+/// The monitor's CPUs and memory.
+fn monitor(info: &Info) -> String {
+    let pool = messages::pool(info.pool_pages, info.pool_free);
+    format!("monitor: {} CPUs, pool {pool}", info.cpus)
 }
 
 #[cfg(test)]
