@@ -227,8 +227,8 @@ pub(crate) struct ImagePlace {
         conflicts_with = "namespace"
     )]
     pub(crate) out: Option<PathBuf>,
-    /// The block device of an NVMe namespace, such as /dev/nvme0n2.
-    #[arg(long, value_name = "DEVICE")]
+    /// The block device of an NVMe namespace, such as /dev/nvme0n2, or its number.
+    #[arg(long, value_name = "DEVICE|NUMBER")]
     pub(crate) namespace: Option<PathBuf>,
     /// With --namespace, the folder for kernel and initial RAM disk.
     #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "out")]

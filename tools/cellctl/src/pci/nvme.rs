@@ -89,6 +89,23 @@ impl Sysfs {
         }
         Ok(false)
     }
+
+    /// Block devices of the namespaces that have this number, each once.
+    pub(crate) fn namespaces(&self, number: u32) -> Vec<PathBuf> {
+        let controllers = self.path("sys/class/nvme");
+        let mut disks = Vec::new();
+        for controller in names(&controllers) {
+            let folder = controllers.join(controller);
+            let here = names(&folder).into_iter().filter(|name| {
+                let id = read_number(&folder.join(name).join("nsid"));
+                id.is_ok_and(|id| id == u64::from(number))
+            });
+            disks.extend(here.map(|name| self.path("dev").join(disk(&name))));
+        }
+        disks.sort();
+        disks.dedup();
+        disks
+    }
 }
 
 /// Name of the block device of a namespace, whose folder may name the path to
@@ -115,5 +132,23 @@ mod tests {
     fn path_to_a_namespace_names_its_disk() {
         assert_eq!(disk("nvme0n2"), "nvme0n2");
         assert_eq!(disk("nvme0c12n2"), "nvme0n2");
+    }
+
+    #[test]
+    fn namespace_that_two_controllers_lead_to_is_one_disk() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for (path, id) in [
+            ("nvme0/nvme0c0n2", 2),
+            ("nvme1/nvme0c1n2", 2),
+            ("nvme2/nvme2n1", 1),
+        ] {
+            let folder = dir.path().join("sys/class/nvme").join(path);
+            std::fs::create_dir_all(&folder).expect("makes");
+            std::fs::write(folder.join("nsid"), format!("{id}\n")).expect("writes");
+        }
+        let linux = Sysfs::new(dir.path());
+        assert_eq!(linux.namespaces(2), [dir.path().join("dev/nvme0n2")]);
+        assert_eq!(linux.namespaces(1), [dir.path().join("dev/nvme2n1")]);
+        assert!(linux.namespaces(3).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use super::tools::{Scratch, Tools};
 use super::{Made, finish};
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::sysfs::Sysfs;
 use rustix::process::geteuid;
 use std::fs;
 use std::fs::OpenOptions;
@@ -42,8 +43,8 @@ const PACKAGES: &[&str] = &[
 ///
 /// What is wrong with the command line or missing here, before anything is done; what
 /// failed, after which no file is left, and a namespace holds nothing of use.
-pub(super) fn build(options: &cli::ImageBuild, tools: &Tools) -> Result<Made> {
-    let place = Place::of(&options.place, WHAT)?;
+pub(super) fn build(options: &cli::ImageBuild, linux: &Sysfs, tools: &Tools) -> Result<Made> {
+    let place = Place::of(&options.place, linux, WHAT)?;
     let settings = Settings::of(options, WHAT)?;
     tools.need(&["mmdebstrap", "mke2fs", "debugfs"])?;
     if !geteuid().is_root() {

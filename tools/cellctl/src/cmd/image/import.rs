@@ -10,6 +10,7 @@ use super::{Made, finish, place};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::output::size;
+use crate::sysfs::Sysfs;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -48,9 +49,9 @@ enum Format {
 ///
 /// What is wrong with it or missing here, before anything is done; what failed, after
 /// which no file is left, and a namespace holds nothing of use.
-pub(super) fn import(options: &cli::ImageImport, tools: &Tools) -> Result<Made> {
+pub(super) fn import(options: &cli::ImageImport, linux: &Sysfs, tools: &Tools) -> Result<Made> {
     let image = &options.file;
-    let place = Place::of(&options.place, WHAT)?;
+    let place = Place::of(&options.place, linux, WHAT)?;
     let format = format(image)?;
     tools.need(&["debugfs"])?;
     let (Format::Raw(bytes) | Format::Qcow2(bytes)) = format;

@@ -29,8 +29,12 @@ pub(super) fn image(context: &Context<'_>, verb: &cli::Image) -> Result<()> {
     signals::catch()?;
     let quiet = context.cli.json;
     let made = match verb {
-        cli::Image::Build(options) => build::build(options, &Tools::new(build::WHAT, quiet)),
-        cli::Image::Import(options) => import::import(options, &Tools::new(import::WHAT, quiet)),
+        cli::Image::Build(options) => {
+            build::build(options, &context.linux, &Tools::new(build::WHAT, quiet))
+        }
+        cli::Image::Import(options) => {
+            import::import(options, &context.linux, &Tools::new(import::WHAT, quiet))
+        }
     }?;
     match context.cli.json {
         true => output::json(&made),

@@ -4,6 +4,7 @@ use super::boot::plain;
 use super::tools::Scratch;
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::sysfs::Sysfs;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -37,15 +38,19 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// A file of one of the names is there; the device is in use, or something is in it
-    /// that may not be lost.
-    pub(super) fn of(options: &cli::ImagePlace, what: &str) -> Result<Self> {
+    /// A file of one of the names is there; no namespace has the number, or several; the
+    /// device is in use, or something is in it that may not be lost.
+    pub(super) fn of(options: &cli::ImagePlace, linux: &Sysfs, what: &str) -> Result<Self> {
         let refused = |why: String, help: &str| Err(Error::new(what, why, help));
-        let named = options.out.as_ref().or(options.namespace.as_ref());
+        let device = options.namespace.as_deref();
+        let device = device
+            .map(|named| device_of(named, linux, what))
+            .transpose()?;
         let failed = |path: &Path, e| Error::file("cannot use", path, &e, "check the path");
+        let named = device.as_ref().or(options.out.as_ref());
         let named = named.map(PathBuf::as_path).unwrap_or(Path::new(""));
         let path = absolute(named).map_err(|e| failed(named, e))?;
-        let beside = match &options.namespace {
+        let beside = match &device {
             None => path.parent().unwrap_or(Path::new("/")),
             Some(_) => &options.boot,
         };
@@ -63,7 +68,7 @@ impl Place {
             );
             return refused(why, "take letters, digits, - and _ for files and folders");
         }
-        let target = match &options.namespace {
+        let target = match device {
             Some(_) => Target::Device(path.clone(), vacant(&path, options.replace, what)?),
             None => Target::File(folder.join(path.file_name().unwrap_or_default())),
         };
@@ -104,6 +109,33 @@ impl Place {
             Target::Device(path, _) => path.clone(),
         }
     }
+}
+
+/// The block device of a namespace that is named by it or by a number.
+fn device_of(named: &Path, linux: &Sysfs, what: &str) -> Result<PathBuf> {
+    let Some(number) = named.to_str().and_then(|text| text.parse().ok()) else {
+        return Ok(named.to_owned());
+    };
+    let mut disks = linux.namespaces(number);
+    let (why, help) = match (disks.pop(), disks.is_empty()) {
+        (Some(only), true) => return Ok(only),
+        (Some(last), false) => {
+            disks.push(last);
+            let names: Vec<_> = disks
+                .iter()
+                .map(|disk| disk.display().to_string())
+                .collect();
+            (
+                format!("namespace {number} may be {}", names.join(" or ")),
+                "name the device",
+            )
+        }
+        (None, _) => (
+            format!("no namespace of this Linux has the number {number}"),
+            "name a device, as `lsblk` shows them; one that a cell has is not this Linux's",
+        ),
+    };
+    Err(Error::new(what, why, help))
 }
 
 /// The size of a file or a block device, in bytes.
@@ -169,7 +201,7 @@ mod tests {
             boot: PathBuf::from("."),
             replace: false,
         };
-        Place::of(&options, "cannot make an image")
+        Place::of(&options, &Sysfs::new("/"), "cannot make an image")
     }
 
     #[test]
@@ -198,6 +230,34 @@ mod tests {
         let told = vacant(&file, true, "cannot make an image").expect_err("a file");
         assert!(told.to_string().contains("is no block device"), "{told}");
         assert!(vacant(&dir.path().join("none"), true, "cannot").is_err());
+    }
+
+    #[test]
+    fn number_names_the_one_namespace_that_has_it() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for (path, id) in [
+            ("nvme0/nvme0n1", 1),
+            ("nvme0/nvme0n2", 2),
+            ("nvme1/nvme1n1", 1),
+        ] {
+            let folder = dir.path().join("sys/class/nvme").join(path);
+            fs::create_dir_all(&folder).expect("makes");
+            fs::write(folder.join("nsid"), format!("{id}\n")).expect("writes");
+        }
+        let linux = Sysfs::new(dir.path());
+        let of = |named: &str| device_of(Path::new(named), &linux, "cannot make an image");
+        assert_eq!(of("2").expect("one"), dir.path().join("dev/nvme0n2"));
+        assert_eq!(
+            of("/dev/nvme7n7").expect("a name"),
+            Path::new("/dev/nvme7n7")
+        );
+        let told = of("1").expect_err("two").to_string();
+        assert!(
+            told.contains("nvme0n1 or ") && told.contains("nvme1n1"),
+            "{told}"
+        );
+        let told = of("3").expect_err("none").to_string();
+        assert!(told.contains("has the number 3"), "{told}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::settings::tests::options;
 use super::*;
+use crate::sysfs::Sysfs;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -21,6 +22,11 @@ fn tools(dir: &Path) -> Tools {
     path.push(&tools.path);
     tools.path = path;
     tools
+}
+
+/// A Linux without namespaces.
+fn linux() -> Sysfs {
+    Sysfs::new("/nowhere")
 }
 
 /// True if the programs are here; tells it otherwise.
@@ -94,7 +100,7 @@ fn import_finds_the_newest_kernel_in_a_partition() {
     disk.extend(fs::read(&image).expect("reads"));
     fs::write(&image, disk).expect("writes");
     let out = dir.path().join("web.img");
-    let made = import::import(&import_options(&image, &out), &tools).expect("takes it");
+    let made = import::import(&import_options(&image, &out), &linux(), &tools).expect("takes it");
     assert_eq!(made.version, "6.1.0-10-amd64");
     assert_eq!(made.cmdline, format!("console=ttyS0 root=UUID={UUID} ro"));
     assert_eq!(made.size, 17 << 20);
@@ -114,7 +120,7 @@ fn image_without_a_kernel_leaves_nothing_behind() {
     let image = dir.path().join("system.img");
     fs::write(&image, vec![0; 1 << 20]).expect("writes");
     let out = dir.path().join("web.img");
-    let error = import::import(&import_options(&image, &out), &tools).expect_err("none");
+    let error = import::import(&import_options(&image, &out), &linux(), &tools).expect_err("none");
     assert!(
         error.to_string().contains("no ext4 file system is on it"),
         "{error}"
@@ -143,7 +149,7 @@ fn qcow2_is_converted_and_never_guessed() {
     let qcow2 = dir.path().join("cloud.qcow2");
     fs::write(&qcow2, head).expect("writes");
     let out = dir.path().join("web.img");
-    import::import(&import_options(&qcow2, &out), &tools).expect("takes it");
+    import::import(&import_options(&qcow2, &out), &linux(), &tools).expect("takes it");
     let asked = fs::read_to_string(dir.path().join("asked")).expect("was asked");
     assert!(asked.starts_with("convert -f qcow2 -O raw "), "{asked}");
     let mode = fs::metadata(&out).expect("there").permissions().mode();
@@ -177,7 +183,7 @@ fn build_makes_a_file_system_of_the_tree_that_mmdebstrap_makes() {
     if !here(&tools, &["mke2fs", "debugfs"]) {
         return;
     }
-    let built = build::build(&build_options(dir.path()), &tools);
+    let built = build::build(&build_options(dir.path()), &linux(), &tools);
     if !rustix::process::geteuid().is_root() {
         let told = built.expect_err("only root may").to_string();
         assert!(told.contains("run this as root"), "{told}");
@@ -206,7 +212,7 @@ fn failure_of_a_program_names_it_and_leaves_nothing_behind() {
     }
     let options = build_options(dir.path());
     if rustix::process::geteuid().is_root() {
-        let error = build::build(&options, &tools)
+        let error = build::build(&options, &linux(), &tools)
             .expect_err("fails")
             .to_string();
         assert!(
@@ -222,7 +228,7 @@ fn failure_of_a_program_names_it_and_leaves_nothing_behind() {
     );
     tools.path = dir.path().as_os_str().to_owned();
     fs::remove_file(dir.path().join("mke2fs")).expect("removes");
-    let error = build::build(&options, &tools)
+    let error = build::build(&options, &linux(), &tools)
         .expect_err("fails")
         .to_string();
     assert!(error.contains("the program mke2fs is not here"), "{error}");
