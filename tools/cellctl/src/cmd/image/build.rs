@@ -19,6 +19,11 @@ pub(super) const WHAT: &str = "cannot make a Debian image";
 /// The script that configures the new tree.
 const CONFIGURE: &str = include_str!("configure.sh");
 
+/// Tells initramfs-tools before it comes what the root file system will be. Otherwise it
+/// looks for the device, which is not there yet, and leaves `fsck` out.
+const FSTYPE: &str =
+    r#"d=$1/etc/initramfs-tools/conf.d; mkdir -p "$d" && echo FSTYPE=ext4 > "$d/fstype""#;
+
 /// Packages beside the essential ones: systemd with its network, a way in, and the
 /// stock kernel with what makes its initial RAM disk.
 const PACKAGES: &[&str] = &[
@@ -71,6 +76,7 @@ fn make(
     debootstrap
         .arg("--aptopt=APT::Install-Recommends \"0\"")
         .arg(format!("--include={}", packages.join(",")))
+        .arg(format!("--essential-hook={FSTYPE}"))
         .arg(format!("--customize-hook={CONFIGURE}"))
         .arg(&options.suite)
         .arg(&tree)
