@@ -1,12 +1,9 @@
 //! The cell's other CPUs.
 
-use crate::{CpuMain, Machine, apic, interrupts, timer};
+use crate::{CpuMain, MAX_CPUS, Machine, apic, interrupts, timer};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
-
-/// CPUs that a program can have.
-pub const MAX: u32 = 64;
 
 /// Where the other CPUs begin, in 16-bit mode: a page below the boot parameters.
 const PAGE: u64 = 0x1000;
@@ -67,12 +64,12 @@ unsafe extern "C" {
 }
 
 #[repr(C, align(16))]
-struct Stacks(UnsafeCell<[[u8; STACK]; MAX as usize]>);
+struct Stacks(UnsafeCell<[[u8; STACK]; MAX_CPUS as usize]>);
 
 // SAFETY: each CPU is given one stack, by its number.
 unsafe impl Sync for Stacks {}
 
-static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX as usize]));
+static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; MAX_CPUS as usize]));
 static MAIN: spin::Mutex<Option<CpuMain>> = spin::Mutex::new(None);
 static UP: AtomicU32 = AtomicU32::new(1);
 static DONE: AtomicU32 = AtomicU32::new(0);
@@ -81,7 +78,7 @@ static DONE: AtomicU32 = AtomicU32::new(0);
 /// Returns how many CPUs are up, with the first.
 pub fn start(machine: &Machine, main: CpuMain) -> u32 {
     *MAIN.lock() = Some(main);
-    for cpu in 1..machine.cpus.min(MAX) {
+    for cpu in 1..machine.cpus.min(MAX_CPUS) {
         prepare(cpu);
         let before = UP.load(SeqCst);
         apic::send_init(cpu);

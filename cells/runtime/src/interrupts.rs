@@ -1,8 +1,7 @@
 //! Interrupt gates. A program has two vectors, that of the timer and one of its own;
 //! each notes for its CPU when it came.
 
-use crate::cpus::MAX;
-use crate::{apic, power, say};
+use crate::{MAX_CPUS, apic, power, say};
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use spin::Once;
@@ -18,7 +17,7 @@ const CODE: u64 = 0x10;
 const INTERRUPT_GATE: u64 = 0x8e << 40;
 
 /// For each CPU: the TSC at the last interrupt; 0 for none since it was asked.
-static CAME: [AtomicU64; MAX as usize] = [const { AtomicU64::new(0) }; MAX as usize];
+static CAME: [AtomicU64; MAX_CPUS as usize] = [const { AtomicU64::new(0) }; MAX_CPUS as usize];
 
 #[repr(C, align(16))]
 struct Gates([[u64; 2]; 256]);
@@ -79,7 +78,7 @@ pub fn wait() -> u64 {
 }
 
 fn own() -> usize {
-    apic::id() as usize % MAX as usize
+    apic::id() as usize % MAX_CPUS as usize
 }
 
 /// Notes the time, saving all registers that Rust code may change.

@@ -22,6 +22,9 @@ pub mod timer;
 
 pub use start::{CpuMain, Machine};
 
+/// CPUs that a program can have.
+pub const MAX_CPUS: u32 = 64;
+
 /// Names the function that the first CPU runs: `fn(&Machine)`. When it returns, the
 /// cell powers off.
 #[macro_export]

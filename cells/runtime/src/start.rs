@@ -37,7 +37,7 @@ static FIRST_STACK: Stack = Stack(core::cell::UnsafeCell::new([0; STACK]));
 /// The cell as its loader and its tables describe it.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// CPUs that the tables list; at most [`crate::cpus::MAX`] are started.
+    /// CPUs that the tables list; at most [`crate::MAX_CPUS`] are started.
     pub cpus: u32,
     /// The command line of the slice file.
     pub command_line: &'static str,
