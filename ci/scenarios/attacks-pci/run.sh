@@ -30,6 +30,11 @@ strays() {
     echo "others $(dmesg | grep -c -e 'No irq handler' -e 'NMI received' -e 'Spurious')"
 }
 
+# True if the file $2 has $1 lines.
+written() {
+    [ "$(wc -l < "$2")" = "$1" ]
+}
+
 step on
 ip addr add $peer/24 dev eth0
 ip link set eth0 up
@@ -37,13 +42,19 @@ mkdir /srv
 dd if=/dev/urandom of=/srv/data bs=1M count=8 2> /dev/null
 httpd -p 80 -h /srv
 # Pages here that the attack aims at: where little RAM is above 4 GiB the first ones
-# that Linux gives are low, so as much as lies below goes to something else.
-dd if=/dev/zero of=/ballast bs=1M count=$((beyond >> 20)) 2> /dev/null
-canary hold 64 /run/canary > /run/canary-said &
-canary=$!
-within "the canary is there" 10 test -s /run/canary
-rm /ballast
-foreign=$(for page in $(cat /run/canary); do [ $((page)) -lt $beyond ] || echo "$page"; done | head -n 10 | tr '\n' ' ')
+# that Linux gives are low, so files take as much as lies below, and more if need be.
+for ballast in 1 2 3 4; do
+    dd if=/dev/zero of=/ballast-$ballast bs=1M count=$((beyond >> 20)) 2> /dev/null
+    canary hold 64 /run/canary > /run/canary-said &
+    canary=$!
+    within "the canary is there" 10 written 64 /run/canary
+    foreign=$(for page in $(cat /run/canary); do [ $((page)) -lt $beyond ] || echo "$page"; done | head -n 10 | tr '\n' ' ')
+    [ "$(echo "$foreign" | wc -w)" -lt 10 ] || break
+    kill $canary
+    wait $canary
+    rm /run/canary
+done
+rm /ballast-*
 echo "root: canary: $(echo "$foreign" | wc -w) pages to aim at"
 monitor_on
 
