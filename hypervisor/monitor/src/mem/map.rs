@@ -7,6 +7,7 @@
 //! Source: SDM 3A, "4-Level Paging and 5-Level Paging", "Page Attribute Table
 //! (PAT)".
 
+use super::device::DevicePage;
 use super::{AreaIndex, entry, hpa_of, memory_size, pool};
 use crate::sync::Mutex;
 use crate::sync::Once;
@@ -254,9 +255,9 @@ impl Window {
         self.open_as(hpa, Flags(0))
     }
 
-    /// Opens the window on a page of device registers, uncacheable.
-    pub(crate) fn open_device(&mut self, hpa: Hpa) -> *mut u8 {
-        self.open_as(hpa, Flags(UNCACHED))
+    /// Opens the window on the page of device registers that `hpa` is in, uncacheable.
+    pub(crate) fn open_device(&mut self, hpa: Hpa) -> DevicePage<'_> {
+        DevicePage::shown(self.open_as(hpa, Flags(UNCACHED)))
     }
 
     fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {

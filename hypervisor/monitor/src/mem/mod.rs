@@ -1,6 +1,7 @@
 //! The monitor's memory: where it lies, its page pool, its own page tables and
 //! its windows onto other memory.
 
+pub(crate) mod device;
 pub(crate) mod map;
 pub(crate) mod owners;
 pub(crate) mod page;

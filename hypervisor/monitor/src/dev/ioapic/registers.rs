@@ -2,6 +2,7 @@
 //!
 //! Source: Intel 82093AA, "Register Description".
 
+use crate::mem::device::DevicePage;
 use crate::mem::map::Window;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::ioapic::{FIRST_ENTRY, LEVEL, MASKED, SELECT, VERSION_REGISTER, WINDOW};
@@ -11,9 +12,7 @@ pub(super) const MAX_PINS: u8 = 120;
 
 /// Registers of a chip, through the window of this CPU.
 pub(super) struct Registers<'a> {
-    page: *mut u8,
-    /// The window stays where it is.
-    _window: &'a mut Window,
+    page: DevicePage<'a>,
 }
 
 impl<'a> Registers<'a> {
@@ -21,25 +20,18 @@ impl<'a> Registers<'a> {
     pub(super) fn open(window: &'a mut Window, base: Hpa) -> Self {
         Self {
             page: window.open_device(base),
-            _window: window,
         }
     }
 
     /// Reads at one of the offsets that are seen directly.
     pub(super) fn load(&self, offset: u64) -> u32 {
-        let at = self.page.wrapping_add(offset as usize).cast::<u32>();
-        // SAFETY: the window shows the page of the chip's registers; offsets are
-        // those of its 32-bit registers. Reads have no side effect.
-        unsafe { at.read_volatile() }
+        self.page.read(offset, 4) as u32
     }
 
-    /// Writes there.
+    /// Writes there. A chip reaches memory by interrupts alone, and those the callers
+    /// make: a wire's go to CPUs of its cell, and the root's as `Shared` lets them.
     pub(super) fn store(&self, offset: u64, value: u32) {
-        let at = self.page.wrapping_add(offset as usize).cast::<u32>();
-        // SAFETY: as in `load`. A chip reaches memory by interrupts alone, and
-        // those the callers make: a wire's go to CPUs of its cell, and the root's
-        // as `Shared` lets them.
-        unsafe { at.write_volatile(value) };
+        self.page.write(offset, 4, u64::from(value));
     }
 
     /// Reads the register with this number.

@@ -93,14 +93,7 @@ pub(crate) fn at(address: Hpa) -> Option<(Bdf, u16)> {
 /// Reads four bytes at a multiple of 4.
 pub(crate) fn read(window: &mut Window, bdf: Bdf, at: Register) -> u32 {
     if let Some(page) = page(bdf) {
-        let base = window.open_device(page);
-        // SAFETY: the window shows the function's configuration space; reads of
-        // it have no side effects, and the offset stays in the page.
-        return unsafe {
-            base.add(usize::from(at.0 & 0xffc))
-                .cast::<u32>()
-                .read_volatile()
-        };
+        return window.open_device(page).read(u64::from(at.0), 4) as u32;
     }
     by_ports(bdf, at, |port| {
         // SAFETY: the address port points at the register.
@@ -118,24 +111,14 @@ pub(crate) fn write(window: &mut Window, bdf: Bdf, at: Register, value: u32) {
 }
 
 /// Writes the bytes of `access` and no others: registers beside it may act when
-/// they are written.
+/// they are written. The same promise as for [`write()`].
 pub(crate) fn write_part(window: &mut Window, bdf: Bdf, access: Access, value: u32) {
     let Some(page) = page(bdf) else {
         write_by_port(bdf, access, value);
         return;
     };
-    let at = window
-        .open_device(page)
-        .wrapping_add(usize::from(access.offset()));
-    // SAFETY: as in `read`; an access is aligned and stays in the page, and what
-    // may be written is the callers' promise.
-    unsafe {
-        match access.size() {
-            1 => at.write_volatile(value as u8),
-            2 => at.cast::<u16>().write_volatile(value as u16),
-            _ => at.cast::<u32>().write_volatile(value),
-        }
-    }
+    let (offset, value) = (u64::from(access.offset()), u64::from(value));
+    window.open_device(page).write(offset, access.size(), value);
 }
 
 /// The same where configuration space is not mapped.

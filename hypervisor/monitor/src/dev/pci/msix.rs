@@ -94,18 +94,7 @@ impl Msix {
     pub(crate) fn read(&self, window: &mut Window, hpa: Hpa, size: u8) -> u64 {
         match self.layout.in_table(hpa.0.wrapping_sub(self.bar.0)) {
             Some(offset) => self.table.read(offset, size),
-            None => {
-                let at = window.open_device(hpa).wrapping_add(offset_of(hpa, size));
-                // SAFETY: the page is the function's, whose owner reads it.
-                unsafe {
-                    match size {
-                        1 => u64::from(at.read_volatile()),
-                        2 => u64::from(at.cast::<u16>().read_volatile()),
-                        4 => u64::from(at.cast::<u32>().read_volatile()),
-                        _ => at.cast::<u64>().read_volatile(),
-                    }
-                }
-            }
+            None => window.open_device(hpa).read(hpa.page_offset(), size),
         }
     }
 
@@ -171,7 +160,9 @@ impl Msix {
             let masked = if entry.masked { MASKED } else { 0 };
             registers = [address as u32, (address >> 32) as u32, data, masked];
         }
+        // An entry does not cross pages.
         let page = window.open_device(at);
+        let write = |part: u64, value| page.write(at.page_offset() + part * 4, 4, u64::from(value));
         // Masked first, so that no half of it is ever used.
         for (part, value) in [
             (3, MASKED),
@@ -179,23 +170,11 @@ impl Msix {
             (1, registers[1]),
             (2, registers[2]),
         ] {
-            write_register(page, at, part, value);
+            write(part, value);
         }
-        write_register(page, at, 3, registers[3]);
+        write(3, registers[3]);
         message.is_some() || entry.masked
     }
-}
-
-fn write_register(page: *mut u8, entry: Hpa, part: u64, value: u32) {
-    let at = page.wrapping_add(offset_of(entry + part * 4, 4));
-    // SAFETY: the window shows the page of the function's table that the entry
-    // is in; entries do not cross pages.
-    unsafe { at.cast::<u32>().write_volatile(value) };
-}
-
-/// Offset in its page, such that an access of `size` bytes stays in it.
-fn offset_of(address: Hpa, size: u8) -> usize {
-    (address.page_offset() & !(u64::from(size.max(1)) - 1)) as usize
 }
 
 impl Target<'_> {
