@@ -71,7 +71,7 @@ pool_free() {
 # Loads the driver and turns the monitor on.
 monitor_on() {
     run insmod /lib/modules/cellvisor.ko
-    run cellctl enable --log-port 0x2f8
+    run cellctl enable --log-port 0x2f8 "$@"
 }
 
 # Creates the cell $1 from the file $2, starts it and waits until it is up.

@@ -21,7 +21,8 @@ twice_ready() {
 }
 
 step on
-monitor_on
+# A port of the log's UART, which nobody else has.
+monitor_on --inject fault-at-port=767
 cell_up cell1 qemu-cell1.toml
 tell cell1 20 'n=0; while :; do n=$((n + 1)); echo "beat $n"; sleep 1; done & true'
 cell_says cell1 20 "beat 1"
@@ -62,6 +63,21 @@ send actor "devmem 0x40000000"
 becomes actor failed
 run cellctl status actor
 run cellctl destroy actor
+
+# Meets a fault of the monitor.
+touch='dd if=/dev/port of=/dev/null bs=1 skip=767 count=1'
+
+step fault
+cell_up actor /scenario/actor.toml
+send actor "taskset 2 $touch"
+becomes actor failed
+run cellctl status actor
+run cellctl destroy actor
+$touch 2> /dev/null && fail "the root was not told of a fault of the monitor"
+echo "root: a program met a fault of the monitor, and ended"
+# Its end is no trouble when all is looked at once more.
+dmesg -c > /dev/null
+run cellctl list
 
 step policy
 cell_up actor /scenario/triple.toml

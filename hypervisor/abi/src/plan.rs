@@ -29,7 +29,7 @@ pub struct SystemPlan<'a> {
     pub tsc_khz: u32,
     /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
     pub log_port: u16,
-    /// A failure to provoke, for tests of the roll-back.
+    /// A failure to provoke, for tests.
     pub inject: Option<Inject>,
 }
 
@@ -105,6 +105,9 @@ pub enum Inject {
     FailCpu(u32),
     /// The CPU with this index is not ready before the others have given up.
     LateCpu(u32),
+    /// The monitor itself faults, a lock being held, on each CPU that touches this port,
+    /// which must be nobody's.
+    FaultAtPort(u16),
 }
 
 /// One cell, framed by [`crate::wire::seal`] and sent with

@@ -147,8 +147,8 @@ codes! {
 }
 
 codes! {
-    /// Outcome of a hypercall. With anything but `Ok` and `Again` the state is
-    /// what it was before the call.
+    /// Outcome of a hypercall. With anything but `Ok`, `Again` and `Damaged` the
+    /// state is what it was before the call.
     CallStatus {
         /// Done; the response follows.
         Ok = 0,
@@ -187,5 +187,9 @@ codes! {
         NotSupported = 15,
         /// Cells exist.
         CellsExist = 16,
+        /// The monitor met a fault of its own in this call, or in another one before
+        /// it: what it knows of owners may be half changed, and it gives nothing to
+        /// anybody any more. Cells that run go on.
+        Damaged = 17,
     }
 }

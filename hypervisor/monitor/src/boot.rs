@@ -1,9 +1,30 @@
 //! What the driver writes before the first instruction, and where the parts of
 //! the image lie.
 
-use cellvisor_abi::image::BootInfo;
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::image::{BASE, BootInfo};
+use cellvisor_core::addr::Hva;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+
+const PAGE: usize = PAGE_SIZE as usize;
+const GIB: u64 = 1 << 30;
+
+/// Bytes of stack, at the start of an area.
+pub(crate) const STACK_SIZE: usize = 2 * PAGE;
+/// Bytes of an area: stack, shared part, two hardware pages.
+pub(crate) const AREA_SIZE: usize = STACK_SIZE + 3 * PAGE;
+/// Stacks once more, each with an unmapped page before it and the shared part behind it.
+pub(crate) const STACKS: Hva = Hva(BASE + 3 * GIB);
+/// Where the shared part lies from there.
+pub(crate) const SHARED_OFFSET: usize = PAGE + STACK_SIZE;
+/// From one such stack to the next.
+pub(crate) const STACK_STRIDE: u64 = (SHARED_OFFSET + PAGE) as u64;
+
+const _: () = assert!(
+    STACK_STRIDE.is_power_of_two(),
+    "a stack pointer tells which it is"
+);
 
 /// Memory that something outside of Rust's sight writes.
 #[repr(C, align(8192))]
@@ -24,6 +45,17 @@ pub(crate) fn boot_info() -> &'static BootInfo {
     // afterwards (the memory leaves Linux's view), and every bit pattern is a
     // valid `BootInfo`.
     unsafe { (*BOOT_INFO.0.get()).assume_init_ref() }
+}
+
+/// Rounds up to a page.
+pub(crate) const fn page_up(va: Hva) -> Hva {
+    Hva(va.0 + PAGE_SIZE - 1).align_down(PAGE_SIZE)
+}
+
+/// Where the areas begin.
+pub(crate) fn areas_start() -> Hva {
+    let info = boot_info();
+    page_up(Hva(BASE) + info.plan_offset.saturating_add(info.plan_len))
 }
 
 /// Virtual address of the bridge tables (abi: `image::ImageHeader`).

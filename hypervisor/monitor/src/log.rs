@@ -3,18 +3,19 @@
 //!
 //! Source: PC16550D, "Registers" (the line status register).
 
+use crate::lock::Mutex;
 use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_core::ids::Port;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::ring::Ring;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU16, Ordering};
-use spin::Mutex;
 
 /// Bytes that are kept.
 const SIZE: usize = 8 << 10;
 
-static LOG: Mutex<Ring<[u8; SIZE]>> = Mutex::new(Ring::new([0; SIZE]));
+static LOG: Mutex<Ring<[u8; SIZE]>, { Rank::Log as u8 }> = Mutex::new(Ring::new([0; SIZE]));
 static PORT: AtomicU16 = AtomicU16::new(0);
 
 /// Repeats the log on the 16550 at `port`.

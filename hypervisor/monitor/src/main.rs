@@ -19,6 +19,7 @@ mod cpu;
 mod dev;
 mod entry;
 mod exits;
+mod lock;
 mod log;
 mod machine;
 mod mem;
@@ -41,5 +42,5 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
             Dec(u64::from(place.line()))
         ));
     }
-    cpu::exceptions::stop()
+    lock::give_up_work()
 }

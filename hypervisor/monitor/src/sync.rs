@@ -2,7 +2,7 @@
 //!
 //! Source: SDM 3B, "Time-Stamp Counter".
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// A value that is set once while the monitor starts and only read afterwards.
 pub(crate) struct Once<T>(spin::Once<T>);
@@ -24,24 +24,42 @@ impl<T> Once<T> {
     }
 }
 
-/// A spinlock whose taking is one call: inlined, as `spin` has it, the loop stood in
-/// the image a hundred times. For what is not on the way of frequent exits.
-///
-/// Like all of `spin`'s here it is fair (`use_ticket_mutex`): CPUs get it in the order
-/// in which they ask.
-pub(crate) struct Mutex<T>(spin::Mutex<T>);
+/// A reference that many CPUs read, and that is there at times.
+#[repr(transparent)]
+pub(crate) struct Later<T: 'static>(AtomicPtr<T>);
 
-impl<T> Mutex<T> {
-    /// Not taken.
-    pub(crate) const fn new(value: T) -> Self {
-        Self(spin::Mutex::new(value))
+impl<T: Sync> Later<T> {
+    /// Nothing yet.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(core::ptr::null_mut()))
     }
 
-    /// Waits until it is free.
-    #[inline(never)]
-    pub(crate) fn lock(&self) -> spin::MutexGuard<'_, T> {
-        self.0.lock()
+    /// What was set last.
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: the two below store nothing but references that live as long as the
+        // monitor.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
+
+    /// Sets it.
+    pub(crate) fn set(&self, new: Option<&'static T>) {
+        self.0.store(place(new), Ordering::Release);
+    }
+
+    /// Sets it if there is nothing yet; false otherwise.
+    pub(crate) fn set_first(&self, new: &'static T) -> bool {
+        let exchanged = self.0.compare_exchange(
+            core::ptr::null_mut(),
+            place(Some(new)),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        exchanged.is_ok()
+    }
+}
+
+fn place<T>(of: Option<&'static T>) -> *mut T {
+    of.map_or(core::ptr::null(), core::ptr::from_ref).cast_mut()
 }
 
 /// TSC ticks per microsecond; 0 until the plan is known. Data that does not start

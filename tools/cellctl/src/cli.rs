@@ -151,7 +151,7 @@ pub(crate) struct Enable {
     /// Memory for the monitor, such as 16MiB; by default what the machine needs.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
-    /// Provoke a failure: fail-cpu=N, late-cpu=N, tsc-khz=N.
+    /// Provoke a failure: fail-cpu=N, late-cpu=N, tsc-khz=N, fault-at-port=N.
     #[arg(long, hide = true, value_parser = parse_inject)]
     pub(crate) inject: Option<Provoke>,
 }
@@ -553,7 +553,10 @@ fn parse_inject(text: &str) -> Result<Provoke, String> {
         ("fail-cpu", Ok(index)) => Ok(Provoke::FailCpu(index)),
         ("late-cpu", Ok(index)) => Ok(Provoke::LateCpu(index)),
         ("tsc-khz", Ok(khz)) => Ok(Provoke::TscKhz(khz)),
-        _ => Err("fail-cpu=N, late-cpu=N or tsc-khz=N".into()),
+        ("fault-at-port", Ok(port)) => u16::try_from(port)
+            .map(Provoke::FaultAtPort)
+            .map_err(|_| "a port is below 65536".into()),
+        _ => Err("fail-cpu=N, late-cpu=N, tsc-khz=N or fault-at-port=N".into()),
     }
 }
 

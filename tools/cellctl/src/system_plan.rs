@@ -44,7 +44,7 @@ pub(crate) struct Choices {
     pub(crate) log_port: u16,
     /// Bytes of memory, if not what the machine asks for.
     pub(crate) memory: Option<u64>,
-    /// What is to go wrong (tests of the roll-back).
+    /// What is to go wrong (for tests).
     pub(crate) provoke: Option<Provoke>,
 }
 
@@ -58,6 +58,8 @@ pub(crate) enum Provoke {
     LateCpu(u32),
     /// The monitor is told that the TSC has this rate, in kHz.
     TscKhz(u32),
+    /// The monitor itself faults on each CPU that touches this port.
+    FaultAtPort(u16),
 }
 
 /// CPUs of the host in the order of the system plan. One that is offline would
@@ -98,6 +100,7 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8
         Some(Provoke::FailCpu(index)) => (tsc_khz, Some(Inject::FailCpu(index))),
         Some(Provoke::LateCpu(index)) => (*TSC_KHZ.start(), Some(Inject::LateCpu(index))),
         Some(Provoke::TscKhz(khz)) => (khz, None),
+        Some(Provoke::FaultAtPort(port)) => (tsc_khz, Some(Inject::FaultAtPort(port))),
     };
     seal(&SystemPlan {
         cpus: cpus.list(),

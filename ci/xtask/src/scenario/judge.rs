@@ -33,7 +33,7 @@ pub(crate) const TROUBLE: &[&str] = &[
 ];
 
 /// Lines of the monitor's log that tell of something refused, broken or given up.
-const COMPLAINT: &str = "denied|failed|panicked|fault|does not|do not|not driven|not checked|\
+const COMPLAINT: &str = "denied|failed|panicked|fault|hv: lock |does not|do not|not driven|not checked|\
     cannot|pool empty|unexpected";
 
 /// Complaints about what every Linux tries in a cell: ports that a PC has of old

@@ -9,10 +9,10 @@ use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim,
 use crate::dev::ioapic;
 use crate::dev::iommu::{self, Domain};
 use crate::dev::pci::Functions;
+use crate::lock::Mutex;
 use crate::machine;
 use crate::mem::space::Space;
 use crate::refusal::{Refusal, bad};
-use crate::sync::Mutex;
 use crate::vcpu::Vendor;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, Resource, State};
@@ -55,8 +55,8 @@ pub(super) fn build(
         cpuid: Table::build(native, cpus.len().max(1) as u32).without(caller.lacks),
         layout: plan.devices,
         dump: plan.dump,
-        devices: spin::Mutex::new(devices),
-        functions: spin::Mutex::new(parts.functions),
+        devices: Mutex::new(devices),
+        functions: Mutex::new(parts.functions),
         _domain: parts.domain,
         config_address: AtomicU32::new(0),
         boot: Mutex::new(None),

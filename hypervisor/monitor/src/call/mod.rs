@@ -16,6 +16,7 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{self, functions, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
+use crate::lock::{self, Mutex};
 use crate::mem::{self, owners};
 use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
@@ -28,15 +29,16 @@ use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::fault;
 use cellvisor_core::ids::PlanIndex;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
-use spin::Mutex;
 
 const SIZE: usize = CALL_BUFFER as usize;
 
-static BUFFER: Mutex<[u8; SIZE]> = Mutex::new([0; SIZE]);
+static BUFFER: Mutex<[u8; SIZE], { Rank::Calls as u8 }> = Mutex::new([0; SIZE]);
 
 /// Where the caller's buffer is, what is in it, and what fits.
 struct Span {
@@ -53,6 +55,9 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
     };
     if code == Code::Leave {
         return leave::leave(cpu, Hpa(regs[RDI]));
+    }
+    if fault::refuses(lock::damage(), code) {
+        return u64::from(CallStatus::Damaged.code());
     }
     let Some(mut guard) = BUFFER.try_lock() else {
         return u64::from(CallStatus::Busy.code());

@@ -8,6 +8,7 @@ use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
 use cellvisor_core::cpuid::Table;
+use cellvisor_core::fault::Faults;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::text::Hex;
@@ -31,6 +32,10 @@ pub(crate) struct Cpu<'a> {
     pub(crate) nmi_pending: bool,
     /// MSRs as they were when the monitor came.
     pub(crate) machine: Option<Machine>,
+    /// An exit is being carried out.
+    pub(crate) in_exit: bool,
+    /// Faults of the monitor on this CPU.
+    pub(crate) faults: Faults,
     /// High half of an xAPIC interrupt command, as last written by the guest.
     pub(crate) icr_high: u32,
 }
@@ -56,6 +61,8 @@ impl<'a> Cpu<'a> {
             translations: Translations::new(),
             nmi_pending: false,
             machine: None,
+            in_exit: false,
+            faults: Faults::default(),
             icr_high: 0,
         }
     }

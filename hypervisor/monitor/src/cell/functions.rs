@@ -5,13 +5,14 @@ use crate::dev::iommu;
 use crate::dev::pci::config::Register;
 use crate::dev::pci::device::Written;
 use crate::dev::pci::{Functions, config};
+use crate::lock::Mutex;
 use crate::mem::map::Window;
-use crate::sync::Mutex;
 use cellvisor_abi::call::CellId;
 use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::ones;
 use cellvisor_core::ids::Port;
 use cellvisor_core::iommu::vtd;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::pci::sriov::SrIov;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, Seen, placeholder, route};
 use cellvisor_core::text::{Address, Hex, Word};
@@ -39,7 +40,8 @@ struct Given {
 
 /// All of them. The root's accesses ask here while cells come and go: none may
 /// look into a cell, which only its own CPUs and hypercalls keep alive.
-static GIVEN: Mutex<heapless::Vec<Given, MAX_GIVEN>> = Mutex::new(heapless::Vec::new());
+static GIVEN: Mutex<heapless::Vec<Given, MAX_GIVEN>, { Rank::Given as u8 }> =
+    Mutex::new(heapless::Vec::new());
 
 /// Notes that `cell` has these functions. False if there is no room; then it is
 /// noted of none.

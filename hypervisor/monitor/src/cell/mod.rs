@@ -16,10 +16,10 @@ use crate::cpu::kick;
 use crate::cpu::percpu::{self, CpuShared, request};
 use crate::dev::iommu::Domain;
 use crate::dev::pci::Functions;
+use crate::lock::Mutex;
 use crate::log;
 use crate::mem::page::PageVec;
 use crate::mem::space::Space;
-use crate::sync::Mutex;
 use crate::vcpu::{Attachment, Vendor};
 use cellvisor_abi::call::{
     CellId, CellStatus, Denied, FailReason, Failure, Name, Owner, Registers, State, StopReason,
@@ -31,6 +31,7 @@ use cellvisor_core::cpuid::Table;
 use cellvisor_core::ids::{ApicId, PlanIndex, Port, VirtualId};
 use cellvisor_core::life;
 use cellvisor_core::link::{self, Links};
+use cellvisor_core::locks::Rank;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::text::{Dec, Hex, Word};
 use core::ptr::NonNull;
@@ -139,15 +140,15 @@ pub(crate) struct Guest {
     /// The root may see its memory when it has ended.
     pub(crate) dump: bool,
     /// The devices.
-    pub(crate) devices: spin::Mutex<Devices>,
+    pub(crate) devices: Mutex<Devices, { Rank::Devices as u8 }>,
     /// Its PCI functions. They use the domain, and are dropped before it.
-    pub(crate) functions: spin::Mutex<Functions>,
+    pub(crate) functions: Mutex<Functions, { Rank::Functions as u8 }>,
     /// Memory that they reach, as long as they are the cell's.
     pub(crate) _domain: Option<Domain>,
     /// What was written to the configuration address port.
     pub(crate) config_address: AtomicU32,
     /// State of its first CPU at the next start.
-    pub(crate) boot: Mutex<Option<plan::Boot>>,
+    pub(crate) boot: Mutex<Option<plan::Boot>, { Rank::Boot as u8 }>,
     /// Pages of the pool that belong to it besides tables.
     pub(crate) pages: u32,
     /// Links that it shares.
@@ -160,10 +161,10 @@ pub(crate) struct Guest {
 pub(crate) struct Cell {
     pub(crate) id: CellId,
     pub(crate) name: Name,
-    pub(crate) space: Mutex<Option<Space>>,
+    pub(crate) space: Mutex<Option<Space>, { Rank::Space as u8 }>,
     pub(crate) bitmaps: Bitmaps,
     pub(crate) denied: DeniedCounters,
-    pub(crate) life: Mutex<Life>,
+    pub(crate) life: Mutex<Life, { Rank::Life as u8 }>,
     /// `None` for the root.
     pub(crate) guest: Option<Guest>,
 }

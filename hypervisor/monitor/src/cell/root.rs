@@ -3,8 +3,8 @@
 use crate::cell::{self, Bitmaps, Cell, DeniedCounters, Life};
 use crate::cpu::apic::Mode;
 use crate::dev::pci;
+use crate::lock::Mutex;
 use crate::mem::owners;
-use crate::sync::Mutex;
 use crate::vcpu::Vendor;
 use crate::{boot, machine};
 use cellvisor_abi::CHUNK_SIZE;

@@ -3,12 +3,13 @@
 
 use crate::cpu::apic;
 use crate::cpu::percpu::{self, Activity, CpuShared};
+use crate::lock::Mutex;
 use cellvisor_abi::call::CellId;
-use spin::Mutex;
+use cellvisor_core::locks::Rank;
 
 /// Vector by which the root wants to be told; 0 for none. Who holds the lock may be
 /// about to send it.
-static VECTOR: Mutex<u8> = Mutex::new(0);
+static VECTOR: Mutex<u8, { Rank::Watch as u8 }> = Mutex::new(0);
 
 /// Interrupt command: fixed delivery, asserted.
 const FIXED: u32 = 1 << 14;

@@ -155,6 +155,31 @@ exception_common:
     mov rsi, [rsp + 8]
     mov rdx, [rsp + 16]
     mov rcx, cr2
+    mov r8, [rsp + 40]
+# What comes now may ask for locks and takes its time: not on the one stack that all CPUs
+# share for such faults, and not on one that has run over.
+    push rdi
+    push rsi
+    push rdx
+    push rcx
+    push r8
+    mov rdi, r8
+    mov rbx, rsp
     and rsp, -16
+    call {refuge}
+    mov rsp, rbx
+    pop r8
+    pop rcx
+    pop rdx
+    pop rsi
+    pop rdi
+    test rax, rax
+    jz 7f
+    mov rsp, rax
+7:  and rsp, -16
     call {fatal}
+
+# extern "C" fn give_up_work() -> !: comes to `fatal` in the same way.
+    .globl give_up_work
+give_up_work:
     ud2

@@ -4,14 +4,17 @@
 //! a stack, the shared part, and two pages that the hardware owns.
 
 use crate::boot;
+use crate::lock::{self, Notes};
 use crate::mem::{AREA_SIZE, AreaIndex, STACK_SIZE, areas_start, memory_size};
+use crate::sync::Later;
 use cellvisor_abi::call::{CellId, ExitKind};
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::Hva;
 use cellvisor_core::ids::{ApicId, PlanIndex, VirtualId};
 use cellvisor_core::requests::Request;
 pub(crate) use cellvisor_core::requests::{self as request, Activity};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
 
@@ -26,6 +29,8 @@ pub(crate) struct CpuShared {
     pub(crate) requests: AtomicU32,
     /// Non-zero after an NMI arrived while the monitor ran. The second word.
     pub(crate) nmi_seen: AtomicU32,
+    /// What it leaves behind when it dies.
+    pub(crate) notes: Notes,
     /// An NMI was sent for the requests and has not arrived yet.
     pub(crate) kick_sent: AtomicBool,
     activity: AtomicU8,
@@ -55,6 +60,7 @@ pub(crate) struct CpuShared {
 }
 
 const _: () = assert!(size_of::<CpuShared>() <= PAGE);
+const _: () = assert!(offset_of!(CpuShared, notes) == lock::NOTES_OFFSET);
 
 impl CpuShared {
     /// Its physical APIC id.
@@ -166,30 +172,18 @@ pub(crate) extern "C" fn claim_area() -> *mut u8 {
 }
 
 /// CPUs by their index in the system plan.
-static CPUS: [AtomicPtr<CpuShared>; MAX_CPUS] =
-    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+static CPUS: [Later<CpuShared>; MAX_CPUS] = [const { Later::new() }; MAX_CPUS];
 
 /// Makes a CPU known under its index in the plan; false if the index is taken
 /// or too large.
 pub(crate) fn register(index: PlanIndex, shared: &'static CpuShared) -> bool {
-    let new = core::ptr::from_ref(shared).cast_mut();
-    CPUS.get(usize::from(index.0)).is_some_and(|slot| {
-        slot.compare_exchange(
-            core::ptr::null_mut(),
-            new,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        )
-        .is_ok()
-    })
+    let slot = CPUS.get(usize::from(index.0));
+    slot.is_some_and(|slot| slot.set_first(shared))
 }
 
 /// The CPU with this index in the plan.
 pub(crate) fn cpu(index: PlanIndex) -> Option<&'static CpuShared> {
-    let slot = CPUS.get(usize::from(index.0))?.load(Ordering::Acquire);
-    // SAFETY: only `register` stores here, and only references that live as
-    // long as the monitor.
-    unsafe { slot.as_ref() }
+    CPUS.get(usize::from(index.0))?.get()
 }
 
 /// All CPUs, by index in the plan.

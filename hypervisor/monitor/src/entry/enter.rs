@@ -13,6 +13,7 @@ use crate::cpu::percpu::{self, Area, CpuShared};
 use crate::cpu::{apic, gdt, outer, stack};
 use crate::dev::{ioapic, iommu, pci};
 use crate::entry::run;
+use crate::exits::port;
 use crate::mem::AreaIndex;
 use crate::mem::map::{self, Window};
 use crate::mem::pool;
@@ -61,16 +62,10 @@ fn enter_on<B: Backend>(area: Area, state: &CpuState, regs: Regs) -> EnterError 
         Ok(vcpu) => Ok(vcpu as &mut dyn Vcpu),
         Err(error) => Err(*error),
     };
-    let cpu = match prepare(area, state, vcpu) {
-        Ok(cpu) => cpu,
-        Err(error) => return error,
-    };
-    let distance = map::guarded_stack(area.shared().area());
-    // SAFETY: `map::init` has mapped this CPU's stack there; areas and guarded
-    // stacks are whole pages apart.
-    unsafe { stack::on_guarded_stack::<_, ()>(distance, || run::run(cpu, regs)) };
-    // `run` leaves by leaving the monitor.
-    EnterStatus::EntryFailed.into()
+    match prepare(area, state, vcpu) {
+        Ok(cpu) => run::run(cpu, regs),
+        Err(error) => error,
+    }
 }
 
 /// The part that is done once, by the first CPU, while the others wait.
@@ -133,6 +128,7 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     map::init().ok_or(no_memory)?;
     machine::init(&plan, vendor)?;
     pci::init(&plan);
+    port::init(plan.inject);
     root::init(&plan, vendor).ok_or(no_memory)?;
     iommu::init(&plan).ok_or(no_memory)?;
     ioapic::init(&plan);
@@ -206,7 +202,9 @@ fn check_own(area: Area) -> Result<(), EnterError> {
 /// The failure that is provoked on this CPU.
 fn injected(own: &CpuShared) -> Option<Inject> {
     let inject = machine::plan()?.inject?;
-    let (Inject::FailCpu(index) | Inject::LateCpu(index)) = inject;
+    let (Inject::FailCpu(index) | Inject::LateCpu(index)) = inject else {
+        return None;
+    };
     percpu::cpu(PlanIndex(index as u16)).filter(|cpu| core::ptr::eq(*cpu, own))?;
     Some(inject)
 }

@@ -29,6 +29,7 @@ core::arch::global_asm!(
     claim_area = sym percpu::claim_area,
     enter = sym enter::enter,
     fatal = sym cpu::exceptions::fatal,
+    refuge = sym cpu::exceptions::refuge,
     stack_size = const mem::STACK_SIZE,
     mcg_status = const cellvisor_core::mce::MCG_STATUS.0,
     no_memory = const EnterStatus::NoMemory.code(),

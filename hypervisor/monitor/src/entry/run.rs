@@ -4,44 +4,94 @@
 use crate::cell::cpu::Cpu;
 use crate::cell::{self, watch};
 use crate::cpu::percpu::Activity;
-use crate::cpu::{apic, outer, reset};
+use crate::cpu::{apic, exceptions, outer, reset, stack};
 use crate::machine;
-use cellvisor_abi::call::{CellId, ExitKind};
+use crate::mem::map;
+use cellvisor_abi::call::{CellId, ExitKind, FailReason};
+use cellvisor_abi::status::CallStatus;
 use cellvisor_core::exit::Exit;
+use cellvisor_core::fault::{self, Consequence};
+use cellvisor_core::locks::Ranks;
 use cellvisor_core::requests::{Requests, Step};
-use cellvisor_core::vcpu::{CpuState, RDX, RSI, Regs};
+use cellvisor_core::vcpu::{CpuState, RAX, RDX, RSI, Regs};
 use core::sync::atomic::Ordering;
 
-/// Runs until the monitor is left.
+/// Runs until the monitor is left, which it is by leaving this stack.
 pub(crate) fn run(mut cpu: Cpu<'_>, regs: Regs) -> ! {
     cpu.regs = regs;
     outer::enter(cpu.shared);
     cpu.shared.set_activity(Activity::Running);
+    let shared = cpu.shared;
+    let distance = map::guarded_stack(shared.area());
+    let mut cut_short = None;
     loop {
-        if cpu.shared.activity() != Activity::Running {
-            cpu.serve();
-            if cpu.shared.activity() != Activity::Running {
-                cpu.vcpu.idle(cpu.shared);
-            }
-            continue;
-        }
-        if cpu.nmi_pending && cpu.vcpu.try_inject_nmi() {
-            cpu.nmi_pending = false;
-        }
-        let exit = cpu.vcpu.run(&mut cpu.regs, cpu.shared, cpu.answers);
-        // The back end has looked for requests: one look for each exit is enough.
-        if exit == Exit::Aborted {
-            cpu.serve();
-            continue;
-        }
-        // From the first exit on the monitor's own interrupt table is loaded, and
-        // an MSR that does not exist can be asked for.
-        cpu.machine.get_or_insert_with(reset::Machine::take);
-        cpu.handle(exit);
+        let work = || cpu.work(cut_short);
+        // SAFETY: `map::init` has mapped this CPU's stack there; areas and guarded
+        // stacks are whole pages apart. After a fault `work` begins by mending `cpu`.
+        cut_short = Some(unsafe { stack::on_guarded_stack(distance, shared, work) });
     }
 }
 
 impl Cpu<'_> {
+    /// Serves requests and carries out exits, until the monitor is left or faults. What
+    /// was cut short by a fault held these locks.
+    fn work(&mut self, cut_short: Option<Ranks>) -> ! {
+        if let Some(held) = cut_short {
+            self.recover(held);
+        }
+        loop {
+            if self.shared.activity() != Activity::Running {
+                self.serve();
+                if self.shared.activity() != Activity::Running {
+                    self.vcpu.idle(self.shared);
+                }
+                continue;
+            }
+            if self.nmi_pending && self.vcpu.try_inject_nmi() {
+                self.nmi_pending = false;
+            }
+            let exit = self.vcpu.run(&mut self.regs, self.shared, self.answers);
+            // The back end has looked for requests: one look for each exit is enough.
+            if exit == Exit::Aborted {
+                self.serve();
+                continue;
+            }
+            // From the first exit on the monitor's own interrupt table is loaded, and
+            // an MSR that does not exist can be asked for.
+            self.machine.get_or_insert_with(reset::Machine::take);
+            self.in_exit = true;
+            self.handle(exit);
+            self.in_exit = false;
+        }
+    }
+
+    /// The monitor faulted on this CPU, which held these locks. Its cell fails; the root
+    /// is told where it asked for something.
+    fn recover(&mut self, held: Ranks) {
+        self.vcpu.regain();
+        // What it was about to note of memory may be half noted.
+        self.translations.forget();
+        self.window.close();
+        let counted = self.shared.exits.iter();
+        let exits = counted.fold(0, |sum: u64, counter| {
+            sum.wrapping_add(counter.load(Ordering::Relaxed))
+        });
+        if !self.faults.goes_on(exits) {
+            self.log(format_args!("failed: this CPU stops for good"));
+            exceptions::stop();
+        }
+        let in_exit = core::mem::take(&mut self.in_exit);
+        match fault::consequence(self.is_root(), in_exit, held) {
+            Consequence::CellFails => self.fail(FailReason::Monitor),
+            Consequence::Status => {
+                self.regs.0[RAX] = u64::from(CallStatus::Damaged.code());
+                self.advance();
+            }
+            Consequence::Exception => self.refuse(),
+            Consequence::Log => {}
+        }
+    }
+
     /// Does what other CPUs asked for.
     fn serve(&mut self) {
         if self.shared.nmi_seen.swap(0, Ordering::AcqRel) != 0 {

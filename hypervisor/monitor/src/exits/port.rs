@@ -6,9 +6,10 @@
 use crate::cell::cpu::Cpu;
 use crate::cell::{functions, ipi};
 use crate::dev::pci;
+use crate::lock;
 use cellvisor_abi::call::StopReason;
 use cellvisor_abi::plan::{
-    CRASH_LOADED, Devices, EVENT_PORT, PANIC_PORT, PANICKED, POWER_OFF, RESET_VALUE,
+    CRASH_LOADED, Devices, EVENT_PORT, Inject, PANIC_PORT, PANICKED, POWER_OFF, RESET_VALUE,
 };
 use cellvisor_core::exit::{PortAccess, ones, port_result};
 use cellvisor_core::ids::Port;
@@ -16,7 +17,7 @@ use cellvisor_core::pci::Access;
 use cellvisor_core::text::{Dec, Hex, Word};
 use cellvisor_core::uart;
 use cellvisor_core::vcpu::RAX;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Which virtual device a port belongs to.
 enum Device {
@@ -184,6 +185,27 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
     }
 }
 
+/// The port at which a test wants a fault, with this bit; 0 for none.
+static FAULTY: AtomicU32 = AtomicU32::new(0);
+const ASKED: u32 = 1 << 16;
+
+/// Notes what a test has asked for.
+pub(crate) fn init(inject: Option<Inject>) {
+    if let Some(Inject::FaultAtPort(port)) = inject {
+        FAULTY.store(ASKED | u32::from(port), Ordering::Relaxed);
+    }
+}
+
+/// A test may have asked for a fault here. It finds a lock held.
+fn fault_if_asked(cpu: &Cpu<'_>, port: Port) {
+    if FAULTY.load(Ordering::Relaxed) == ASKED | u32::from(port.0) {
+        let devices = cpu.cell.guest.as_ref().map(|guest| guest.devices.lock());
+        if devices.is_some() || cpu.is_root() {
+            lock::give_up_work();
+        }
+    }
+}
+
 /// Counts a write to configuration space that was dropped.
 pub(super) fn config_refused(cpu: &Cpu<'_>) {
     if cpu.denied(|denied| &denied.config) {
@@ -195,6 +217,7 @@ pub(super) fn config_refused(cpu: &Cpu<'_>) {
 }
 
 fn refused(cpu: &Cpu<'_>, access: PortAccess) {
+    fault_if_asked(cpu, access.port);
     if cpu.denied(|denied| &denied.port) {
         let what = if access.write { "write" } else { "read" };
         cpu.log(format_args!(

@@ -9,12 +9,14 @@
 
 use super::device::DevicePage;
 use super::{AreaIndex, entry, hpa_of, memory_size, pool};
-use crate::sync::Mutex;
+use crate::boot::{STACK_SIZE, STACK_STRIDE, STACKS};
+use crate::lock::Mutex;
 use crate::sync::Once;
 use crate::{boot, mem};
 use cellvisor_abi::image::{BASE, BRIDGE_SLOT};
 use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::{Hpa, Hva};
+use cellvisor_core::locks::Rank;
 use core::sync::atomic::Ordering;
 
 const GIB: u64 = 1 << 30;
@@ -22,10 +24,6 @@ const GIB: u64 = 1 << 30;
 const WINDOWS: Hva = Hva(BASE + GIB);
 /// Device registers, mapped uncacheable.
 const DEVICES: Hva = Hva(BASE + 2 * GIB);
-/// Stacks once more, with an unmapped page before each.
-const STACKS: Hva = Hva(BASE + 3 * GIB);
-/// From one such stack to the next.
-const STACK_STRIDE: u64 = PAGE_SIZE + mem::STACK_SIZE as u64;
 
 /// Bits of an entry besides the address.
 #[derive(Clone, Copy)]
@@ -47,7 +45,7 @@ struct Tables {
     devices_used: u64,
 }
 
-static TABLES: Mutex<Option<Tables>> = Mutex::new(None);
+static TABLES: Mutex<Option<Tables>, { Rank::Tables as u8 }> = Mutex::new(None);
 static CR3: Once<u64> = Once::new();
 
 /// Host-physical address of the top table; 0 before [`init`].
@@ -106,10 +104,11 @@ pub(crate) fn init() -> Option<()> {
     Some(())
 }
 
-/// Maps the stack of the CPU with this area behind a page that is not
-/// there: what overflows it faults instead of writing over another CPU's VMCS.
+/// Maps the stack of the CPU with this area, and the shared part, behind a page that is
+/// not there: what overflows it faults instead of writing over another CPU's VMCS.
 fn map_stack(tables: &Tables, area: AreaIndex) -> Option<()> {
-    for offset in (0..mem::STACK_SIZE as u64).step_by(PAGE_SIZE as usize) {
+    let size = STACK_SIZE as u64 + PAGE_SIZE;
+    for offset in (0..size).step_by(PAGE_SIZE as usize) {
         let hpa = hpa_of(mem::stack(area) + offset);
         let va = mem::stack(area) + guarded_stack(area) + offset;
         map_small(tables, va, hpa, DATA)?;

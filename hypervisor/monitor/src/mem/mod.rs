@@ -9,21 +9,15 @@ pub(crate) mod pool;
 pub(crate) mod space;
 
 use crate::boot;
+pub(crate) use crate::boot::{AREA_SIZE, STACK_SIZE, areas_start, page_up};
+use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::image::BASE;
-use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::{Hpa, Hva};
 use core::sync::atomic::AtomicU64;
 
 /// Which of the areas is a CPU's: in the order in which CPUs have entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AreaIndex(pub(crate) u32);
-
-const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
-
-/// Bytes of stack, at the start of an area.
-pub(crate) const STACK_SIZE: usize = 2 * PAGE;
-/// Bytes of an area: stack, shared part, two hardware pages.
-pub(crate) const AREA_SIZE: usize = STACK_SIZE + 3 * PAGE;
 
 /// Bytes of memory that the driver gave us.
 pub(crate) fn memory_size() -> u64 {
@@ -63,17 +57,6 @@ pub(crate) fn entry(va: Hva) -> Option<&'static AtomicU64> {
 /// First byte behind image, plan and per-CPU areas: the pool begins here.
 pub(crate) fn pool_start() -> Hva {
     areas_start() + u64::from(boot::boot_info().cpu_count) * AREA_SIZE as u64
-}
-
-/// Rounds up to a page.
-pub(crate) const fn page_up(va: Hva) -> Hva {
-    Hva(va.0 + PAGE_SIZE - 1).align_down(PAGE_SIZE)
-}
-
-/// Where the areas begin.
-pub(crate) fn areas_start() -> Hva {
-    let info = boot::boot_info();
-    page_up(Hva(BASE) + info.plan_offset.saturating_add(info.plan_len))
 }
 
 /// The stack of the CPU with this area.

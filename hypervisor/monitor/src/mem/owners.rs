@@ -2,12 +2,13 @@
 //!
 //! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
+use crate::lock::{self, Mutex};
 use crate::mem::page::PageVec;
 use crate::mem::pool::Pages;
-use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_core::addr::Hpa;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::ownership::{OwnerMap, Span};
 use core::ops::Range;
 
@@ -23,7 +24,7 @@ pub(crate) struct Owners {
     pub(crate) ports: OwnerMap<'static>,
 }
 
-static OWNERS: Mutex<Option<Owners>> = Mutex::new(None);
+static OWNERS: Mutex<Option<Owners>, { Rank::Owners as u8 }> = Mutex::new(None);
 
 /// Makes empty maps: all is the root's. `None` if the pool is too small.
 pub(crate) fn init() -> Option<()> {
@@ -38,9 +39,12 @@ fn storage(pages: Pages) -> Option<&'static mut [Span]> {
     Some(PageVec::filled(count, || Span::UNUSED)?.leak())
 }
 
-/// Runs `f` with the maps locked; `None` before [`init`].
+/// Runs `f` with the maps locked; `None` before [`init`], and when a CPU died that was
+/// about to change them.
 pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
-    OWNERS.lock().as_mut().map(f)
+    let mut owners = OWNERS.lock();
+    let whole = !lock::damage().has(Rank::Owners);
+    owners.as_mut().filter(|_| whole).map(f)
 }
 
 /// True if all pages of this range are the root's.

@@ -4,11 +4,12 @@
 //! Source: SDM 2A, "CLFLUSH".
 
 use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
-use crate::sync::Mutex;
+use crate::lock::{self, Mutex};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::free_map::FreeMap;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::paging::TableMem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +23,7 @@ struct Pool {
     first: Hva,
 }
 
-static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+static POOL: Mutex<Option<Pool>, { Rank::Pool as u8 }> = Mutex::new(None);
 
 /// Puts all memory behind the per-CPU areas into the pool, but for the map of
 /// the pool itself. `None` if there is none.
@@ -49,6 +50,11 @@ pub(crate) fn usage() -> (u32, u32) {
     })
 }
 
+/// False when a CPU died that was about to change the map: then no page changes hands.
+fn is_whole() -> bool {
+    !lock::damage().has(Rank::Pool)
+}
+
 /// Takes a zeroed page; its virtual address.
 pub(crate) fn alloc() -> Option<Hva> {
     alloc_run(Pages(1))
@@ -58,7 +64,7 @@ pub(crate) fn alloc() -> Option<Hva> {
 /// well; the virtual address of the first.
 pub(crate) fn alloc_run(count: Pages) -> Option<Hva> {
     let mut guard = POOL.lock();
-    let pool = guard.as_mut()?;
+    let pool = guard.as_mut().filter(|_| is_whole())?;
     let va = |page: usize| pool.first + page as u64 * PAGE_SIZE;
     let joined = |page: usize| hpa_of(va(page)) + PAGE_SIZE == hpa_of(va(page + 1));
     let page = va(pool.map.take(count.0 as usize, joined)?);
@@ -77,7 +83,9 @@ pub(crate) fn free(page: Hva) {
 /// not the pool's is ignored.
 pub(crate) fn free_run(first: Hva, count: Pages) {
     let mut guard = POOL.lock();
-    let Some(pool) = guard.as_mut() else { return };
+    let Some(pool) = guard.as_mut().filter(|_| is_whole()) else {
+        return;
+    };
     if let Some(offset) = first.0.checked_sub(pool.first.0) {
         pool.map
             .give((offset / PAGE_SIZE) as usize, count.0 as usize);

@@ -141,6 +141,9 @@ pub(crate) trait Vcpu {
         work();
     }
 
+    /// The monitor faulted on this CPU, wherever it was, and goes on with its loop.
+    fn regain(&mut self) {}
+
     /// Forgets cached second-level translations of this owner.
     fn flush(&mut self);
 

@@ -56,6 +56,10 @@ pub(crate) fn call(what: &str, status: u32, response: &[u8]) -> Error {
             "cells exist".into(),
             "destroy them first: cellctl destroy NAME, or cellctl disable --force",
         ),
+        S::Damaged => (
+            "the monitor met a fault of its own and gives nothing to anybody any more".into(),
+            "cells that run go on; report `cellctl log`, end them in order and reboot the machine",
+        ),
     };
     let error = Error::new(what, why, help);
     if status == S::NoSuchCell {

@@ -15,11 +15,11 @@ mod registers;
 use crate::cpu::dest;
 use crate::dev::iommu::IrteIndex;
 use crate::dev::{iommu, pci};
+use crate::lock::Mutex;
 use crate::machine;
 use crate::mem::map::Window;
 use crate::mem::owners::{self, Owners};
 use crate::refusal::{Refusal, bad, taken};
-use crate::sync::Mutex;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner, Resource};
 use cellvisor_abi::plan::{self, SystemPlan, WIRE_GSIS};
@@ -32,6 +32,7 @@ use cellvisor_core::ioapic::shared::{Read, Shared, Write};
 use cellvisor_core::ioapic::wire::{self, Route};
 use cellvisor_core::ioapic::{Change, EOI, FIRST_ENTRY, MASKED, REMOTE_IRR, SELECT};
 use cellvisor_core::iommu::vtd::Irte;
+use cellvisor_core::locks::Rank;
 use heapless::Vec;
 use registers::{MAX_PINS, Registers};
 
@@ -63,7 +64,7 @@ struct Chips {
     wires: Vec<Wire, MAX_WIRES>,
 }
 
-static CHIPS: Mutex<Chips> = Mutex::new(Chips {
+static CHIPS: Mutex<Chips, { Rank::IoApics as u8 }> = Mutex::new(Chips {
     all: Vec::new(),
     wires: Vec::new(),
 });

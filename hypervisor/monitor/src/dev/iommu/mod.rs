@@ -12,16 +12,17 @@ mod domain;
 mod root;
 mod unit;
 
+use crate::lock::{self, Mutex};
 use crate::log;
 use crate::mem::map::Window;
 use crate::mem::owners;
 use crate::mem::page::PageVec;
-use crate::sync::Mutex;
 use cellvisor_abi::call::Owner;
 use cellvisor_abi::plan::{IommuKind, SystemPlan};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::free_map::FreeMap;
 use cellvisor_core::iommu::vtd::{Effect, FaultRecord, Irte, Mode, registers};
+use cellvisor_core::locks::Rank;
 use cellvisor_core::pci::Bdf;
 use cellvisor_core::text::{Dec, Word};
 use core::ops::Range;
@@ -71,7 +72,7 @@ struct Iommu {
     on: bool,
 }
 
-static IOMMU: Mutex<Option<&'static mut Iommu>> = Mutex::new(None);
+static IOMMU: Mutex<Option<&'static mut Iommu>, { Rank::Units as u8 }> = Mutex::new(None);
 
 /// The monitor does not drive the units, or one does not answer any more.
 #[derive(Clone, Copy, Debug)]
@@ -192,10 +193,12 @@ pub(crate) fn units() -> u32 {
     driven.map_or(0, |iommu| iommu.units.len() as u32)
 }
 
-/// Runs `f` with the units, if the monitor drives them.
+/// Runs `f` with the units, if the monitor drives them and no CPU died that did so.
 fn with<T>(f: impl FnOnce(&mut Iommu) -> Result<T, Unavailable>) -> Result<T, Unavailable> {
     let mut guard = IOMMU.lock();
-    let iommu = guard.as_mut().filter(|iommu| iommu.on).ok_or(Unavailable)?;
+    let whole = !lock::damage().has(Rank::Units);
+    let driven = guard.as_mut().filter(|iommu| iommu.on && whole);
+    let iommu = driven.ok_or(Unavailable)?;
     f(iommu)
 }
 

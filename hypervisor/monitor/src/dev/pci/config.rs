@@ -4,6 +4,7 @@
 //! PCI Express Base 5.0, "PCI Express Enhanced Configuration Access Mechanism
 //! (ECAM)".
 
+use crate::lock::Mutex;
 use crate::machine;
 use crate::mem::map::Window;
 use crate::sync::Once;
@@ -11,9 +12,9 @@ use cellvisor_abi::plan::{Ecam, SystemPlan};
 use cellvisor_core::addr::{Hpa, PAGE_SIZE};
 use cellvisor_core::few::first;
 use cellvisor_core::ids::Port;
+use cellvisor_core::locks::Rank;
 use cellvisor_core::pci::{ABSENT, Access, Bdf, CONFIG_SIZE};
 use heapless::Vec;
-use spin::Mutex;
 
 /// Most entries of MCFG.
 const MAX_ECAM: usize = 64;
@@ -38,7 +39,7 @@ const BUS: u64 = 256 * CONFIG_SIZE;
 
 static ECAM: Once<Vec<Ecam, MAX_ECAM>> = Once::new();
 /// The two ports are used together.
-static PORTS: Mutex<()> = Mutex::new(());
+static PORTS: Mutex<(), { Rank::ConfigPorts as u8 }> = Mutex::new(());
 
 /// Notes where configuration space is mapped to memory. What is not in the machine's
 /// addresses as a whole is not used.

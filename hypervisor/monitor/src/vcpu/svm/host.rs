@@ -126,6 +126,12 @@ pub(super) unsafe fn with_nmis(shared: Hva, work: impl FnOnce()) {
     }
 }
 
+/// Keeps NMIs waiting, wherever the CPU was.
+pub(super) fn close_nmis() {
+    // SAFETY: touches no memory; where SVM is off, an exception.
+    unsafe { core::arch::asm!("clgi", options(nomem, nostack)) };
+}
+
 /// Opens NMIs for good: SVM is about to be switched off.
 ///
 /// # Safety

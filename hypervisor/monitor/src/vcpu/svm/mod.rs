@@ -236,6 +236,12 @@ impl Vcpu for Svm {
         unsafe { host::with_nmis(self.shared, work) };
     }
 
+    fn regain(&mut self) {
+        // What GS was the guest's is lost if this cut `with_nmis` short, which is while
+        // a CPU waits or an NMI is taken.
+        host::close_nmis();
+    }
+
     fn advance(&mut self) -> bool {
         let next = match self.vmcb.read(EXIT_CODE) {
             exit::IO => self.vmcb.read(EXIT_INFO_2),
