@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Keep images and disks after a good end, too.
     #[arg(long)]
     keep: bool,
+    /// Boot the image that checks the order of its locks.
+    #[arg(long)]
+    checked: bool,
     /// Give a shell on the root's console instead of playing the script.
     #[arg(long)]
     shell: bool,
@@ -117,7 +120,13 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
             lanes.join(", ")
         );
     }
-    let parts = parts(paths, &ui, &scenario)?;
+    let mut parts = parts(paths, &ui, &scenario)?;
+    let checked = options.checked || scenario.checked.contains(&lane);
+    if checked && scenario.parts {
+        let title = "Builds the monitor that checks the order of locks";
+        let image = ui.step(title, |_| build::monitor::build_checked(paths))?;
+        parts.monitor = Some(image);
+    }
     if options.shell {
         if lane == Lane::Bochs {
             bail!("Bochs gives no shell: its console is a file");

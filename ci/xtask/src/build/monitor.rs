@@ -18,16 +18,19 @@ const FLAGS: &str = "-C panic=abort -C no-redzone=yes \
     -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
     -C link-arg=-Wl,--build-id=none,-z,max-page-size=4096";
 
+/// Where it is built, below `target`.
+const FOLDER: &str = "monitor";
+
 /// What is built, and how.
 const PROFILE: &str = "--package cellvisor --profile monitor --target x86_64-unknown-linux-gnu";
 
 /// Where the linked image is, with symbols.
 pub(crate) fn elf(paths: &Paths) -> PathBuf {
-    paths
-        .target
-        .join("monitor")
-        .join(TARGET)
-        .join("monitor/cellvisor")
+    elf_in(&paths.target.join(FOLDER))
+}
+
+fn elf_in(folder: &Path) -> PathBuf {
+    folder.join(TARGET).join("monitor/cellvisor")
 }
 
 /// Builds the image and returns its path.
@@ -36,14 +39,32 @@ pub(crate) fn elf(paths: &Paths) -> PathBuf {
 ///
 /// It does not compile or link.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
+    image(paths, FOLDER, "")
+}
+
+/// Builds the image that checks the order in which its CPUs ask for locks. It is for
+/// tests: larger, and slower where locks are taken. It has a folder of its own: what
+/// looks at [`elf`] means the other one.
+///
+/// # Errors
+///
+/// As of [`build`].
+pub(crate) fn build_checked(paths: &Paths) -> Result<PathBuf> {
+    image(paths, "monitor-checked", "--features checked")
+}
+
+fn image(paths: &Paths, folder: &str, features: &str) -> Result<PathBuf> {
+    let folder = paths.target.join(folder);
     monitor(paths)
+        .env("CARGO_TARGET_DIR", &folder)
         .words("build")
         .words(PROFILE)
+        .words(features)
         .run(paths, "build-monitor")?;
-    let image = paths.target.join("monitor/cellvisor.bin");
+    let image = folder.join("cellvisor.bin");
     Cmd::new("objcopy")
         .words("-O binary")
-        .arg(elf(paths))
+        .arg(elf_in(&folder))
         .arg(&image)
         .run(paths, "objcopy")?;
     Ok(image)
@@ -79,7 +100,7 @@ pub(crate) fn doc(paths: &Paths) -> Result<()> {
 
 fn monitor(paths: &Paths) -> Cmd {
     let script = paths.repo("hypervisor/monitor/linker.ld");
-    freestanding(paths, &script, "pic", &paths.target.join("monitor"))
+    freestanding(paths, &script, "pic", &paths.target.join(FOLDER))
 }
 
 /// Cargo with the flags of a freestanding program, in a folder of its own:

@@ -43,6 +43,9 @@ pub(crate) struct Scenario {
     pub(crate) large: bool,
     /// Why `test` leaves it out as yet; `boot` plays it all the same.
     pub(crate) not_yet: Option<String>,
+    /// Lanes on which it boots the image that checks the order of its locks.
+    #[serde(default)]
+    pub(crate) checked: Vec<Lane>,
     /// False for a bare Linux: no monitor, driver or tools are built.
     #[serde(default = "yes")]
     pub(crate) parts: bool,

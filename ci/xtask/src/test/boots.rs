@@ -132,11 +132,16 @@ fn boot(
             return Ok(Verdict::Skipped(why));
         }
     }
-    let parts = if scenario.parts {
+    let mut parts = if scenario.parts {
         built.get(paths, ui, scenario.root.kernel)?
     } else {
         Parts::default()
     };
+    if scenario.checked.contains(&lane) {
+        let _alone = build::alone();
+        let image = build::monitor::build_checked(paths);
+        parts.monitor = Some(image.map_err(|why| anyhow!(short(&why)))?);
+    }
     let mut quiet = Quiet { ui, name };
     let outcome = run::run(paths, lane, scenario, &parts, false, &mut quiet)?;
     show(&outcome);
