@@ -1,8 +1,9 @@
 . /lib.sh
 
-# How often: cells made and destroyed, the monitor turned on and off.
-cells=1000
-switches=50
+# How often: cells made and destroyed, the monitor turned on and off. Words of the
+# kernel's command line (cargo xtask bench life) are variables of the first process.
+cells=${life_cells:-1000}
+switches=${life_times:-50}
 
 # What must be the same afterwards: pages of the monitor's pool, huge pages, CPUs,
 # open files.
@@ -40,6 +41,7 @@ memory=$(free_mib)
 
 step cells
 cycle small "$cells"
+cycle medium 20
 cycle large 20
 after=$(kept)
 echo "life: before $before"

@@ -33,6 +33,12 @@ pub(crate) struct Options {
     /// For all but `plan`: the machine (default: the best one that can be had).
     #[arg(long, value_enum)]
     lane: Option<Lane>,
+    /// For `life`: how many cells are made and destroyed.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    cells: u32,
+    /// For `life`: how often the monitor is turned on and off.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    times: u32,
     /// Show the serial consoles while they run.
     #[arg(long)]
     verbose: bool,

@@ -6,9 +6,14 @@ use crate::boot::{Screen, conclude, parts, prepare};
 use crate::lane::run;
 use crate::paths::Paths;
 use crate::report;
-use crate::scenario;
+use crate::scenario::{self, Scenario};
 use crate::ui::Ui;
 use anyhow::{Result, ensure};
+
+/// Seconds that an emulated machine has for a cell that comes and goes, and for the
+/// monitor.
+const CELL_S: u32 = 2;
+const SWITCH_S: u32 = 10;
 
 /// Plays the scenario and prints what a cycle of each kind costs.
 ///
@@ -18,7 +23,8 @@ use anyhow::{Result, ensure};
 pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, options.lane)?;
-    let scenario = scenario::load(paths, "bench-life")?;
+    let mut scenario = scenario::load(paths, "bench-life")?;
+    ask(&mut scenario, options.cells, options.times);
     let parts = parts(paths, &ui, &scenario)?;
     let mut screen = Screen::new(&ui, false);
     let outcome = run::run(paths, lane, &scenario, &parts, false, &mut screen)?;
@@ -29,6 +35,21 @@ pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
     ensure!(!rows.is_empty(), "the scenario measured nothing");
     println!("{}", report::table(&rows));
     Ok(())
+}
+
+/// Tells the script how often, by words of the kernel's command line, which Linux hands
+/// to its first process as variables; and gives it time for that.
+fn ask(scenario: &mut Scenario, cells: u32, times: u32) {
+    let words = format!(" life_cells={cells} life_times={times}");
+    scenario.root.cmdline.push_str(&words);
+    for step in &mut scenario.steps {
+        let each = match &*step.name {
+            "cells" => CELL_S.saturating_mul(cells),
+            "switches" => SWITCH_S.saturating_mul(times),
+            _ => 0,
+        };
+        step.limit_s = step.limit_s.saturating_add(each);
+    }
 }
 
 /// Words of a line like `life: small cycles=1000 ms=41`.
