@@ -48,7 +48,11 @@ echo "root: mounted=$(inside findmnt -n -o SOURCE,FSTYPE / | tr -s ' ')"
 echo "root: network=$(inside ip -4 -br addr show scope global | tr -s ' ')"
 
 step look
+# A serial line has no size, and would get lines: with one it is a screen.
+stty rows 24 cols 80 < /dev/console
 run cellctl top --interval 1 --count 1
+echo
+run cellctl top --interval 1 --count 1 | cat
 cellctl console web0 --pty < /dev/null > /run/pty &
 within "there is a pseudo-terminal" 10 grep -q /dev/pts/ /run/pty
 tty=$(sed -n 's|.*\(/dev/pts/[0-9]*\).*|\1|p' /run/pty | head -n 1)
