@@ -44,7 +44,7 @@ pub(crate) struct Failure {
     pub(crate) step: String,
     /// What was wrong.
     pub(crate) why: String,
-    /// The last lines of the root's console.
+    /// What the root said in that step, and the last lines of its console.
     pub(crate) tail: String,
 }
 
@@ -194,10 +194,14 @@ fn play(
         failure = failure.or(end).or_else(|| log.into_iter().next());
     }
     let step = judge.title().to_owned();
+    let said = judge
+        .records
+        .last()
+        .map_or(&[][..], |record| &record.shown[..]);
     let failure = failure.map(|why| Failure {
         step,
         why,
-        tail: tail.text(),
+        tail: tail.text(said),
     });
     let seconds = start.elapsed().as_secs_f64();
     Ok(Outcome {
@@ -359,6 +363,7 @@ struct Tail(std::collections::VecDeque<String>);
 
 impl Tail {
     const LINES: usize = 40;
+    const SAID: usize = 20;
 
     fn push(&mut self, line: &str) {
         if self.0.len() == Self::LINES {
@@ -367,10 +372,15 @@ impl Tail {
         self.0.push_back(line.to_owned());
     }
 
-    fn text(&self) -> String {
-        self.0
-            .iter()
-            .map(String::as_str)
+    /// The end of what the root `said` itself stands before them: cells and kernels
+    /// may have said more since than there is room for.
+    fn text(&self, said: &[String]) -> String {
+        let said = said.iter().skip(said.len().saturating_sub(Self::SAID));
+        ["the root in this step:"]
+            .into_iter()
+            .chain(said.map(String::as_str))
+            .chain(["the last lines of all:"])
+            .chain(self.0.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join("\n")
     }
