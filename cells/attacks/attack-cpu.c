@@ -203,6 +203,26 @@ static void port_sweep(void)
 	put("cell: all ports: %u gave something, %u strings refused\n", seen, refused);
 }
 
+/* Start-up vectors of the sweep: pages below 1 MiB that nobody here uses. */
+#define START_UP_STEP 17
+
+/* This cell's other CPU is started by the sweep as well. What it ran there without
+ * this would be whatever lies in memory, page tables among it, until it has written
+ * over them or shut down, and with it the cell. */
+static void park_start_ups(void)
+{
+	static const uint8_t cli_hlt_jmp[] = { 0xfa, 0xf4, 0xeb, 0xfc };
+
+	for (uint64_t vector = 0; vector < 40; vector += START_UP_STEP) {
+		volatile uint8_t *page;
+
+		/* The compiler takes address 0 for nobody's. */
+		__asm__("" : "=r"(page) : "0"(vector << 12));
+		for (unsigned int byte = 0; byte < sizeof(cli_hlt_jmp); byte++)
+			page[byte] = cli_hlt_jmp[byte];
+	}
+}
+
 /* Interrupt commands of every delivery mode, level and destination, vectors 0 to
  * 31 and some above. Destinations are physical ids 0 to 7, all, and clusters. */
 static void ipi_sweep(void)
@@ -210,6 +230,7 @@ static void ipi_sweep(void)
 	static const uint64_t destinations[] = { 0, 1, 2, 3, 4, 5, 6, 7, 0xff, 0xffffffff, 0x1000f };
 	unsigned int sent = 0, refused = 0;
 
+	park_start_ups();
 	__asm__ volatile("cli");
 	for (uint64_t mode = 0; mode < 8; mode++) {
 		for (uint64_t form = 0; form < 16; form++) {
@@ -222,7 +243,7 @@ static void ipi_sweep(void)
 				    ((form & 3) == 1 || (form & 3) == 2 || (form & 4) ||
 				     destinations[to] == 0 || destinations[to] >= 0xff))
 					continue;
-				for (uint64_t vector = 0; vector < 40; vector += mode == 0 ? 1 : 13) {
+				for (uint64_t vector = 0; vector < 40; vector += mode == 0 ? 1 : START_UP_STEP) {
 					if (write_msr(ICR, destinations[to] << 32 | low | vector))
 						sent++;
 					else
