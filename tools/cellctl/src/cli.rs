@@ -439,9 +439,10 @@ pub(crate) struct Plan {
     /// Slice files; - is standard input.
     #[arg(required = true, value_name = "FILE.toml")]
     pub(crate) files: Vec<PathBuf>,
-    /// Use a saved host instead of this machine.
+    /// Use a saved host instead of this machine. Named more than once: tell which of
+    /// these machines takes which slice, each the first one on which it fits.
     #[arg(long, value_name = "HOST")]
-    pub(crate) host: Option<PathBuf>,
+    pub(crate) host: Vec<PathBuf>,
     /// Draw the machine into this file, which is new or a picture.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
@@ -499,6 +500,10 @@ pub(crate) struct HostArgs {
     /// List all PCI functions.
     #[arg(long)]
     pub(crate) functions: bool,
+    /// Print what a scheduler needs to know, as JSON: what there is, what cells have
+    /// of it, and what further ones could have.
+    #[arg(long, conflicts_with_all = ["functions", "save"])]
+    pub(crate) inventory: bool,
 }
 
 /// A port as 0x2f8 or 760.

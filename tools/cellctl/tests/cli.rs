@@ -252,6 +252,50 @@ fn pictures_replace_nothing_but_pictures() {
     }
 }
 
+/// Another of the hosts in `configs`.
+fn host(name: &str) -> String {
+    let path = configs().join(format!("hosts/{name}.toml"));
+    path.display().to_string()
+}
+
+#[test]
+fn several_machines_are_planned_together() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let slice = dir.path().join("slice.toml");
+    fs::write(&slice, SLICE).expect("written");
+    let hosts = format!("--host {} --host {}", small(), host("z240"));
+    let slice = slice.display();
+    let output = run(&format!("plan {slice} {hosts}"));
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    let told = out(&output);
+    let expected = "SLICE  MACHINE        CPUS  MEMORY  FUNCTIONS\n\
+                    a      small desktop  2     64 MiB  0\n";
+    assert!(told.starts_with(expected), "{told}");
+
+    let large = dir.path().join("large.toml");
+    fs::write(&large, SLICE.replace("64MiB", "900GiB")).expect("written");
+    let output = run(&format!("plan {} {hosts}", large.display()));
+    assert_eq!(code(&output), 1);
+    let told = err(&output);
+    assert!(
+        told.starts_with("error: no machine takes slice `a`: each has a reason\n  small desktop: "),
+        "{told}"
+    );
+    assert!(told.contains("\n  help: ask for less"), "{told}");
+
+    let output = run(&format!("plan {slice} {hosts} --text"));
+    assert!(err(&output).starts_with("error: cannot draw several machines: a picture shows one"));
+}
+
+#[test]
+fn inventories_are_json() {
+    let output = run(&format!("host --inventory --host {}", host("z8")));
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["version"], &told["sockets"]), (&1.into(), &2.into()));
+    assert_eq!(told["nodes"][1]["cpus"], "12-23");
+}
+
 #[test]
 fn programs_get_failures_as_json() {
     let dir = tempfile::tempdir().expect("a folder");

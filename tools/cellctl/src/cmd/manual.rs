@@ -131,7 +131,13 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
         "check",
         &["cellctl check", "cellctl check web.toml --host server.json"],
     ),
-    ("plan", &["cellctl plan web.toml db.toml --svg plan.svg"]),
+    (
+        "plan",
+        &[
+            "cellctl plan web.toml db.toml --svg plan.svg",
+            "cellctl plan web.toml db.toml --host rack1.json --host rack2.json",
+        ],
+    ),
     (
         "generate",
         &["cellctl generate --policy cluster > slices.toml"],

@@ -11,6 +11,7 @@ mod console;
 mod dump;
 mod edit;
 mod events;
+mod fleet;
 mod image;
 mod manual;
 mod metrics;

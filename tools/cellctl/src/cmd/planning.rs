@@ -1,6 +1,6 @@
 //! `plan`, `host`, and `check` of slice files: the planner for people.
 
-use super::{Context, cells};
+use super::{Context, cells, fleet};
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::output::{self, say, size, warn};
@@ -8,6 +8,7 @@ use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::draw;
 use cellvisor_planner::host::Host;
+use cellvisor_planner::inventory::Inventory;
 use cellvisor_planner::plan::{self, Plan, Policy, Taken};
 use cellvisor_planner::report::Report;
 use cellvisor_planner::words::{count, numbered};
@@ -30,14 +31,7 @@ pub(super) fn ground(
     files: &[PathBuf],
     saved: Option<&Path>,
 ) -> Result<Ground> {
-    let named = files.iter().map(PathBuf::as_path).chain(saved);
-    if named.filter(|path| *path == Path::new("-")).count() > 1 {
-        return Err(Error::new(
-            "cannot read standard input twice",
-            "two files are named `-`",
-            "keep one of them in a file, and name that",
-        ));
-    }
+    stdin_once(files.iter().map(PathBuf::as_path).chain(saved))?;
     let Some(path) = saved else {
         return Ok(Ground {
             host: context.host()?,
@@ -52,12 +46,28 @@ pub(super) fn ground(
     })
 }
 
+/// Refuses to read two files from standard input.
+pub(super) fn stdin_once<'p>(named: impl Iterator<Item = &'p Path>) -> Result<()> {
+    if named.filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::new(
+            "cannot read standard input twice",
+            "two files are named `-`",
+            "keep one of them in a file, and name that",
+        ));
+    }
+    Ok(())
+}
+
 /// `plan`.
 pub(super) fn plan(context: &Context<'_>, options: &cli::Plan) -> Result<()> {
     if let Some(path) = &options.svg {
         refuse_other_files(path)?;
     }
-    let ground = ground(context, &options.files, options.host.as_deref())?;
+    if options.host.len() > 1 {
+        return fleet::plan(context, options);
+    }
+    let saved = options.host.first().map(PathBuf::as_path);
+    let ground = ground(context, &options.files, saved)?;
     let (slices, report) = config::read(&options.files);
     if report.has_errors() {
         return Err(all_of(&ground, &options.files, (&slices, report)).into());
@@ -232,7 +242,10 @@ pub(super) fn checked(host: &Host, slices: &[Slice], taken: &Taken) -> Result<Pl
 
 /// `host`.
 pub(super) fn host(context: &Context<'_>, options: &cli::HostArgs) -> Result<()> {
-    let host = ground(context, &[], options.host.as_deref())?.host;
+    let Ground { host, taken, .. } = ground(context, &[], options.host.as_deref())?;
+    if options.inventory {
+        return output::json(&Inventory::of(&host, &taken));
+    }
     if let Some(path) = &options.save {
         host.save(path)?;
     }

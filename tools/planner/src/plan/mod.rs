@@ -8,6 +8,7 @@
 //! Running cells keep what they have.
 
 mod cpus;
+mod free;
 mod functions;
 mod generate;
 mod links;
@@ -15,6 +16,7 @@ mod memory;
 mod pool;
 mod ports;
 
+pub use free::Free;
 pub use generate::{Policy, generate};
 pub use pool::ROOT_MEMORY;
 
