@@ -6,32 +6,66 @@ place() {
         head -n 1 | while read -r start; do printf '%x' "$start"; done
 }
 
-# Sends 16 MiB from the cell $1 to the cell $2 through the ring, and what both left
+# Remembers what the cells $@ left their guests for so far.
+before() {
+    for cell in "$@"; do
+        exits "$cell" > "/run/before-$cell"
+    done
+}
+
+# Prints what the cell $1 left its guest for since then, $2.
+since() {
+    exits "$1" > "/run/after-$1"
+    awk -v told="exits of $1 $2" 'NR == FNR { before[$1] = $2; next }
+        $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
+        END { print "root: " told ":" (what ? what : " none") }' "/run/before-$1" "/run/after-$1"
+}
+
+# Sends 4 MiB from the cell $1 to the cell $2 through the ring, and what both left
 # their guests for meanwhile.
 transfer() {
-    exits "$1" > /run/before-$1
-    exits "$2" > /run/before-$2
-    tell "$1" 120 "yes abcdefg-to-$2 | head -c 16777216 | window send shared" &
+    before "$1" "$2"
+    tell "$1" 120 "yes abcdefg-to-$2 | head -c 4194304 | window send shared" &
     sender=$!
-    sleep 2
+    sleep 1
     tell "$2" 120 "window receive shared | sha256sum"
     wait $sender
-    for cell in "$1" "$2"; do
-        exits "$cell" > "/run/after-$cell"
-        awk -v cell="$cell" 'NR == FNR { before[$1] = $2; next }
-            $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
-            END { print "root: exits of " cell ":" (what ? what : " none") }' "/run/before-$cell" "/run/after-$cell"
-    done
+    since "$1" "by a ring"
+    since "$2" "by a ring"
 }
 
 # Joins the network, in the cell $1.
 join() {
-    tell "$1" 20 "cellnet net > /tmp/net 2>&1 & until [ -s /tmp/net ]; do sleep 1; done; cat /tmp/net"
+    tell "$1" 20 "cellnet net > /tmp/net 2>&1 & until [ -s /tmp/net ]; do sleep 0.1; done; cat /tmp/net"
 }
 
-# Sends 8 MiB by TCP from $1 to the address $2, which answers with their sum.
+# Sends 2 MiB by TCP from $1 to the address $2, which answers with their sum.
 stream() {
-    echo "yes by-tcp-from-$1 | head -c 8388608 | nc $2 9000"
+    echo "yes by-tcp-from-$1 | head -c 2097152 | nc $2 9000"
+}
+
+# Has the cell $1 answer by ssh, to whoever comes.
+serve() {
+    tell "$1" 60 "mkdir -p /etc /root; echo root::0:0::/root:/bin/sh > /etc/passwd; echo root:x:0: > /etc/group; dropbearkey -t ed25519 -f /tmp/key > /dev/null 2>&1; dropbear -B -r /tmp/key"
+}
+
+# A command on another machine.
+by_ssh() {
+    echo "dbclient -y -y root@$1 'uname -r; ip -4 -o addr show dev net' < /dev/null"
+}
+
+# A command on the machine beyond the root's card.
+beyond() {
+    nsenter -t "$world" -n "$@"
+}
+
+is_beyond() {
+    [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+}
+
+# Whether the root forwards, and how many tables of rules it has.
+forwarding() {
+    echo "root: forwards=$(cat /proc/sys/net/ipv4/ip_forward) tables=$(nft list tables | wc -l)"
 }
 
 step on
@@ -74,19 +108,70 @@ done
 cat /run/cellnet
 for address in 1 2 3; do
     within "10.1.2.$address answers" 20 ping -c 1 -W 1 "10.1.2.$address"
-    run ping -c 3 "10.1.2.$address"
+    run ping -c 3 -i 0.2 "10.1.2.$address"
 done
 nc -ll -p 9000 -e sha256sum < /dev/null &
 listener=$!
 for cell in a b c; do
     tell "$cell" 20 "nc -ll -p 9000 -e sha256sum < /dev/null > /dev/null 2>&1 &"
 done
-tell b 20 "ping -c 3 10.1.2.3"
-tell c 20 "ping -c 3 -s 60000 10.1.2.1"
-tell a 120 "$(stream a 10.1.2.2)"
-tell b 120 "$(stream b 10.1.2.1)"
-tell c 120 "$(stream c 10.1.2.4)"
+tell b 20 "ping -c 3 -i 0.2 10.1.2.3"
+tell c 20 "ping -c 3 -i 0.2 -s 60000 10.1.2.1"
+# All at once: a wire is seldom quiet.
+tell a 120 "$(stream a 10.1.2.2)" &
+streams=$!
+tell b 120 "$(stream b 10.1.2.1)" &
+streams="$streams $!"
+tell c 120 "$(stream c 10.1.2.4)" &
+streams="$streams $!"
 eval "$(stream root 10.1.2.3)"
+# shellcheck disable=SC2086 # Several processes.
+wait $streams
+
+step exits
+# Every program runs, and the connection is there, before anything is counted: programs
+# that begin ask for CPUID. What is sent is said by the shell itself.
+tell b 20 "sleep 3600 | nc -l -p 9001 > /tmp/got &"
+tell a 60 "mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes abcdefg | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in 1 2 3 4; do echo \"\$big\"; done) | nc 10.1.2.2 9001 1<> /tmp/done & read -r go < /tmp/ready; sleep 1"
+before a b
+tell a 120 "echo > /tmp/go; read -r sum < /tmp/done; true"
+since a "that sent 4 MiB by TCP"
+since b "that received them"
+tell b 60 "sha256sum < /tmp/got; rm /tmp/got"
+
+step outside
+# A machine that only the root reaches, and that knows no way to the cells' network.
+unshare -n sleep 3600 &
+world=$!
+within "there is a network beyond" 10 is_beyond "$world"
+# By its path: busybox has one of its own, which makes no pairs.
+run /bin/ip link add near type veth peer name far
+run /bin/ip link set far netns "$world"
+run ip addr add 192.0.2.1/24 dev near
+run ip link set near up
+run beyond ip addr add 192.0.2.2/24 dev far
+run beyond ip link set far up
+beyond nc -ll -p 9000 -e sha256sum < /dev/null &
+forwarding
+tell b 20 "ip route"
+tell b 60 "$(stream b 192.0.2.2)"
+run beyond ip route add 10.1.2.0/24 via 192.0.2.1
+beyond ping -c 2 -W 2 10.1.2.2 && fail "somebody from outside reaches a cell"
+echo "root: nobody comes in from outside"
+
+step ssh
+serve a &
+serves=$!
+serve b &
+serves="$serves $!"
+serve c &
+# shellcheck disable=SC2086 # Several processes.
+wait $serves $!
+for address in 1 2 3; do
+    eval "$(by_ssh "10.1.2.$address")" || fail "no ssh to 10.1.2.$address"
+done
+tell b 60 "$(by_ssh 10.1.2.3)"
+tell c 60 "$(by_ssh 10.1.2.1)"
 
 step messages
 tell a 20 "cellmsg shared answer > /tmp/answer 2>&1 & echo \$! > /tmp/pid"
@@ -98,7 +183,7 @@ tell b 60 "yes a-file-from-b | head -c 1000000 > /tmp/file; cellmsg shared send 
 tell a 20 "sleep 1; cat /tmp/why; sha256sum < /tmp/copy"
 
 step garbage
-tell a 60 "window garbage net 5"
+tell a 60 "window garbage net 2"
 for address in 1 2 3; do
     within "10.1.2.$address answers after nonsense" 30 ping -c 1 -W 1 "10.1.2.$address"
 done
@@ -139,7 +224,7 @@ step member-goes
 cellctl console a --new --for 0 --send "yes | nc 10.1.2.4 9000\n" < /dev/null > /dev/null
 sleep 2
 run cellctl destroy a
-run ping -c 3 10.1.2.2
+run ping -c 3 -i 0.2 10.1.2.2
 run cellctl list
 tell b 20 "window read shared"
 tell b 20 "window write shared while-a-is-away"
@@ -154,6 +239,7 @@ within "a is back in the network" 30 ping -c 1 -W 1 10.1.2.1
 echo "root: a is back in the network"
 
 step off
-kill $network $listener
+kill $network $listener $world
 all_off a b c
+forwarding
 pass

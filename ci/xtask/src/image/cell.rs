@@ -2,7 +2,9 @@
 //! namespaces, made without privileges.
 
 use super::archive::Mode;
-use super::{BUSYBOX, add_link_tools, add_modules, add_programs, applets, base, ext4, trouble};
+use super::{
+    BUSYBOX, add_link_tools, add_modules, add_programs, add_tools, applets, base, ext4, trouble,
+};
 use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Scenario;
@@ -46,6 +48,7 @@ pub(super) fn initramfs(
     }
     image.file("bin/io", &read(&paths.repo(IO))?, Mode::Run)?;
     add_programs(paths, &mut image, &scenario.cells.programs)?;
+    add_tools(&mut image, &scenario.cells.tools)?;
     add_link_tools(&mut image, scenario, link_tools)?;
     image.finish(&file)?;
     Ok(file)

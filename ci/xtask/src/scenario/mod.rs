@@ -178,6 +178,8 @@ pub(crate) struct Cells {
     pub(crate) link_tools: bool,
     /// C programs for their `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
+    /// Programs of this machine for their `/bin`, with the libraries they need.
+    pub(crate) tools: Vec<String>,
     /// C payloads that need no kernel, by their paths in the repository; cells
     /// boot them by their names without ending.
     pub(crate) payloads: Vec<String>,

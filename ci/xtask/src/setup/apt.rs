@@ -27,6 +27,9 @@ const RELEASE_PACKAGES: &[&str] = &[
     "e2fsprogs",      // cells' disks
     "acpica-tools",   // checks of ACPI tables
     "makedumpfile",   // reads dumps of cells
+    "nftables",
+    "iproute2",
+    "dropbear-bin", // links: the root forwards, cells are logged in to
     "lintian",
     "mmdebstrap",     // packages, and the Debian that they are tried in
     "openssh-client", // the way into a cell that is a Debian
