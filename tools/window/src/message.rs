@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long the other may say nothing, or take nothing.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How many times longer the other side of a stream may take to be there: somebody starts
+/// it by hand, on another console.
+const ARRIVAL: u32 = 6;
 /// How often one who waits for a stream says so.
 const KNOCK: Duration = Duration::from_millis(50);
 /// Looks at the ring before the CPU is left to others for a while.
@@ -52,8 +55,8 @@ impl Kind {
 /// Why an exchange did not come about.
 #[derive(Debug)]
 pub enum Failed {
-    /// The other does nothing; what it should be doing.
-    Silent(&'static str),
+    /// The other does nothing; what it should be doing, and how long it was waited for.
+    Silent(&'static str, Duration),
     /// More than fits.
     TooLong,
     /// Bytes that were sent, and that came.
@@ -64,12 +67,12 @@ pub enum Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = PATIENCE.as_secs();
         match self {
-            Self::Silent(verb) => {
+            Self::Silent(verb, waited) => {
                 write!(
                     f,
-                    "the other does nothing for {seconds} s: is `cellmsg {verb}` running there?"
+                    "the other does nothing for {} s: is `cellmsg {verb}` running there?",
+                    waited.as_secs()
                 )
             }
             Self::TooLong => write!(
@@ -141,7 +144,8 @@ impl<'a> Channel<'a> {
     ///
     /// There is no receiver, it stops, or did not get all of it.
     pub fn send(&mut self, source: &mut impl Read) -> Result<u64, Failed> {
-        self.wait(&[Kind::Ready], "receive")?;
+        let there = self.wait_for(&[Kind::Ready], self.arrival());
+        there.ok_or(Failed::Silent("receive", self.arrival()))?;
         let (mut part, mut sum) = (vec![0; PART], 0);
         loop {
             let length = source.read(&mut part).map_err(Failed::Here)?;
@@ -193,10 +197,15 @@ impl<'a> Channel<'a> {
             self.put(Kind::Ready, &[], "send")?;
             match self.wait_for(&[Kind::Data, Kind::End], KNOCK) {
                 Some(kind) => return Ok(kind),
-                None if begun.elapsed() < self.patience => {}
-                None => return Err(Failed::Silent("send")),
+                None if begun.elapsed() < self.arrival() => {}
+                None => return Err(Failed::Silent("send", self.arrival())),
             }
         }
+    }
+
+    /// How long the other side of a stream may take to be there.
+    const fn arrival(&self) -> Duration {
+        self.patience.saturating_mul(ARRIVAL)
     }
 
     /// The bytes of the last frame.
@@ -233,12 +242,12 @@ impl<'a> Channel<'a> {
             }
             done
         });
-        done.map(|_| ()).ok_or(Failed::Silent(verb))
+        done.map(|_| ()).ok_or(Failed::Silent(verb, self.patience))
     }
 
     fn wait(&mut self, kinds: &[Kind], verb: &'static str) -> Result<Kind, Failed> {
         let found = self.wait_for(kinds, self.patience);
-        found.ok_or(Failed::Silent(verb))
+        found.ok_or(Failed::Silent(verb, self.patience))
     }
 
     /// Waits for one of these; what else comes is passed over.

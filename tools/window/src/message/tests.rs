@@ -72,18 +72,18 @@ fn nobody_waits_for_ever() {
     let mut channel = channel(&memory, 0, SHORT);
     assert!(matches!(
         channel.ask(b"anybody?"),
-        Err(Failed::Silent("answer"))
+        Err(Failed::Silent("answer", waited)) if waited == SHORT
     ));
     assert!(matches!(
         channel.send(&mut &b"all"[..]),
-        Err(Failed::Silent("receive"))
+        Err(Failed::Silent("receive", waited)) if waited == SHORT * ARRIVAL
     ));
     assert!(matches!(
         channel.receive(&mut Vec::new()),
-        Err(Failed::Silent("send"))
+        Err(Failed::Silent("send", waited)) if waited == SHORT * ARRIVAL
     ));
-    let text = Failed::Silent("answer").to_string();
-    assert!(text.contains("cellmsg answer"), "{text}");
+    let text = Failed::Silent("answer", PATIENCE).to_string();
+    assert!(text.contains("for 10 s: is `cellmsg answer`"), "{text}");
 }
 
 #[test]
