@@ -27,11 +27,20 @@ transfer() {
     before "$1" "$2"
     tell "$1" 120 "yes abcdefg-to-$2 | head -c 4194304 | window send shared" &
     sender=$!
-    sleep 1
     tell "$2" 120 "window receive shared | sha256sum"
     wait $sender
     since "$1" "by a ring"
     since "$2" "by a ring"
+}
+
+# A command: whether somebody listens on the port $1.
+listens() {
+    printf "grep -q ':%04X .* 0A ' /proc/net/tcp*" "$1"
+}
+
+# Whether the cell a, 10.1.2.1, is connected with the port $1 here.
+a_is_connected() {
+    grep -q "$(printf ':%04X [0-9A-F]*0102010A:.... 01 ' "$1")" /proc/net/tcp*
 }
 
 # Joins the network, in the cell $1.
@@ -92,7 +101,8 @@ tell b 20 "window read shared"
 tell c 20 "window read shared"
 tell b 20 "window write shared from-b-to-all"
 tell a 20 "window read shared"
-tell a 20 "mkdir -p /d; mount -t debugfs d /d; window read shared; (window receive shared > /tmp/none & sleep 1; cat /d/x86/pat_memtype_list; kill \$!)"
+shared=$(sed -n 's/^window: shared base=0x\([0-9a-f]*\) .*/\1/p' /run/cell-a)
+tell a 20 "mkdir -p /d; mount -t debugfs d /d; window read shared; window receive shared > /tmp/none & until grep 'mem 0x0*$shared-' /d/x86/pat_memtype_list; do sleep 0.1; done; kill \$!; wait \$! || true"
 run cellctl list
 
 step stream
@@ -112,8 +122,9 @@ for address in 1 2 3; do
 done
 nc -ll -p 9000 -e sha256sum < /dev/null &
 listener=$!
+within "the root listens" 10 sh -c "$(listens 9000)"
 for cell in a b c; do
-    tell "$cell" 20 "nc -ll -p 9000 -e sha256sum < /dev/null > /dev/null 2>&1 &"
+    tell "$cell" 20 "nc -ll -p 9000 -e sha256sum < /dev/null > /dev/null 2>&1 & until $(listens 9000); do sleep 0.1; done"
 done
 tell b 20 "ping -c 3 -i 0.2 10.1.2.3"
 tell c 20 "ping -c 3 -i 0.2 -s 60000 10.1.2.1"
@@ -131,8 +142,8 @@ wait $streams
 step exits
 # Every program runs, and the connection is there, before anything is counted: programs
 # that begin ask for CPUID. What is sent is said by the shell itself.
-tell b 20 "sleep 3600 | nc -l -p 9001 > /tmp/got &"
-tell a 60 "mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes abcdefg | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in 1 2 3 4; do echo \"\$big\"; done) | nc 10.1.2.2 9001 1<> /tmp/done & read -r go < /tmp/ready; sleep 1"
+tell b 20 "sleep 3600 | nc -l -p 9001 > /tmp/got & until $(listens 9001); do sleep 0.1; done"
+tell a 60 "mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes abcdefg | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in 1 2 3 4; do echo \"\$big\"; done) | nc 10.1.2.2 9001 1<> /tmp/done & read -r go < /tmp/ready; until grep -q ':2329 01 ' /proc/net/tcp; do sleep 0.1; done"
 before a b
 tell a 120 "echo > /tmp/go; read -r sum < /tmp/done; true"
 since a "that sent 4 MiB by TCP"
@@ -152,6 +163,7 @@ run ip link set near up
 run beyond ip addr add 192.0.2.2/24 dev far
 run beyond ip link set far up
 beyond nc -ll -p 9000 -e sha256sum < /dev/null &
+within "somebody listens beyond" 10 nsenter -t "$world" -n sh -c "$(listens 9000)"
 forwarding
 tell b 20 "ip route"
 tell b 60 "$(stream b 192.0.2.2)"
@@ -178,9 +190,9 @@ tell a 20 "cellmsg shared answer > /tmp/answer 2>&1 & echo \$! > /tmp/pid"
 tell b 20 "cellmsg shared echo 1 a-word-from-b"
 tell b 60 "cellmsg shared bench 1"
 tell a 20 "kill \$(cat /tmp/pid)"
-tell a 20 "cellmsg shared receive 2 > /tmp/copy 2> /tmp/why & sleep 1"
+tell a 20 "cellmsg shared receive 2 > /tmp/copy 2> /tmp/why &"
 tell b 60 "yes a-file-from-b | head -c 1000000 > /tmp/file; cellmsg shared send 1 < /tmp/file"
-tell a 20 "sleep 1; cat /tmp/why; sha256sum < /tmp/copy"
+tell a 20 "until grep ' came' /tmp/why; do sleep 0.1; done; sha256sum < /tmp/copy"
 
 step garbage
 tell a 60 "window garbage net 2"
@@ -222,7 +234,7 @@ tell c 20 "window read shared"
 step member-goes
 # In the middle of a stream.
 cellctl console a --new --for 0 --send "yes | nc 10.1.2.4 9000\n" < /dev/null > /dev/null
-sleep 2
+within "the root hears the cell a" 20 a_is_connected 9000
 run cellctl destroy a
 run ping -c 3 -i 0.2 10.1.2.2
 run cellctl list
