@@ -68,7 +68,7 @@ for cell in mallory victim; do
     cell_says $cell 60 "cell: ready"
 done
 tell victim 30 'io up 10.0.2.21'
-tell victim 10 'canary hold 64 /canary > /canary-said & echo $! > /canary-pid; sleep 1; wc -l < /canary | sed "s/^/cell: canary /"'
+tell victim 10 'canary hold 64 /canary > /canary-said & echo $! > /canary-pid; until [ -s /canary ]; do sleep 1; done; wc -l < /canary | sed "s/^/cell: canary /"'
 tell victim 10 "grep NMI: /proc/interrupts | sed 's/^/cell: before /'"
 strays > /run/strays
 
