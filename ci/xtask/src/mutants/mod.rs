@@ -21,6 +21,10 @@ pub(crate) struct Options {
     /// than once).
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// With --monitor: only those that this scenario is to notice (may be given more
+    /// than once).
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
     /// With --monitor: without those that need a machine of their own.
     #[arg(long)]
     short: bool,
@@ -40,7 +44,7 @@ pub(crate) struct Options {
 /// survive than a crate may have.
 pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     if options.monitor {
-        let rate = monitor::main(paths, &options.only, options.short)?;
+        let rate = monitor::main(paths, &options.only, &options.scenario, options.short)?;
         println!("{rate}");
         return Ok(());
     }

@@ -85,21 +85,28 @@ pub(crate) fn check(paths: &Paths) -> Result<usize> {
     Ok(load(paths)?.len())
 }
 
-/// Plays the mutants that have one of `names` in their names, or all; `short` leaves
-/// out those that must be alone, and those that were not noticed together are told
-/// as they are.
+/// Plays the mutants that have one of `names` in their names and one of `scenarios`,
+/// or all; `short` leaves out those that must be alone.
 ///
 /// # Errors
 ///
 /// An image does not build, or a mutant was not noticed.
-pub(crate) fn main(paths: &Paths, names: &[String], short: bool) -> Result<String> {
+pub(crate) fn main(
+    paths: &Paths,
+    names: &[String],
+    scenarios: &[String],
+    short: bool,
+) -> Result<String> {
     let wanted = |placed: &Placed| {
-        let named = |text: &String| placed.mutant.name.contains(text);
-        (names.is_empty() || names.iter().any(named)) && !(short && placed.mutant.alone)
+        let mutant = &placed.mutant;
+        let named = |text: &String| mutant.name.contains(text);
+        (names.is_empty() || names.iter().any(named))
+            && (scenarios.is_empty() || scenarios.contains(&mutant.scenario))
+            && !(short && mutant.alone)
     };
     let mut placed = load(paths)?;
     placed.retain(wanted);
-    ensure!(!placed.is_empty(), "no mutant is named like that");
+    ensure!(!placed.is_empty(), "no mutant is like that");
     let mut fates = Vec::new();
     let runs: BTreeSet<(String, &str)> = placed
         .iter()
