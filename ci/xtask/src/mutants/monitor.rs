@@ -259,8 +259,7 @@ fn copy(paths: &Paths) -> Result<Paths> {
     let root = paths.target.join("mutants/source");
     let list = Cmd::new("git")
         .dir(&paths.root)
-        .words("ls-files --cached --others --exclude-standard -- Cargo.toml Cargo.lock")
-        .words("rustfmt.toml hypervisor acpi-tables tools ci .cargo")
+        .words("ls-files --cached --others --exclude-standard")
         .read()?;
     for name in list.lines() {
         let from = paths.repo(name);
