@@ -22,11 +22,18 @@ use x86::bits64::registers::rsp;
 pub(crate) type Mutex<T, const RANK: u8> = lock_api::Mutex<Gate<RANK>, T>;
 
 /// What a lock is beside its value. The work is done by [`Line`], in one place: put
-/// into each caller, it stood in the image a hundred times.
+/// into each caller, it stood in the image a hundred times. For a cell's devices alone
+/// it is in the callers while the lock is free: each access to a console asks for it.
 pub(crate) struct Gate<const RANK: u8>(Line);
 
 impl<const RANK: u8> Gate<RANK> {
     const RANK: Rank = Rank::ALL[RANK as usize];
+    const IN_CALLERS: bool = RANK == Rank::Devices as u8;
+
+    #[inline(never)] // Callers need not know the rank.
+    fn enter(&self) {
+        self.0.enter_by_call(Self::RANK);
+    }
 }
 
 // SAFETY: a line lets in one CPU at a time.
@@ -36,17 +43,26 @@ unsafe impl<const RANK: u8> lock_api::RawMutex for Gate<RANK> {
     type GuardMarker = lock_api::GuardNoSend;
 
     /// Waits until it is free. Asked for out of order, the monitor's own fault.
-    #[inline(never)] // Callers need not know the rank.
+    #[inline(always)]
     fn lock(&self) {
-        self.0.enter(Self::RANK);
+        if Self::IN_CALLERS {
+            self.0.enter(Self::RANK);
+        } else {
+            self.enter();
+        }
     }
 
     fn try_lock(&self) -> bool {
         self.0.try_enter(Self::RANK)
     }
 
+    #[inline(always)]
     unsafe fn unlock(&self) {
-        self.0.leave();
+        if Self::IN_CALLERS {
+            self.0.leave();
+        } else {
+            self.0.leave_by_call();
+        }
     }
 }
 
@@ -74,6 +90,16 @@ impl Line {
     }
 
     #[inline(never)]
+    fn enter_by_call(&self, rank: Rank) {
+        self.enter(rank);
+    }
+
+    #[inline(never)]
+    fn leave_by_call(&self) {
+        self.leave();
+    }
+
+    #[inline(always)] // See `Gate`.
     fn enter(&self, rank: Rank) {
         if CHECKED {
             check_order(rank);
@@ -113,6 +139,7 @@ impl Line {
         free
     }
 
+    #[inline(always)] // What is known of its arguments leaves two stores.
     fn note(&self, notes: Option<&'static Notes>, rank: Rank) {
         let place = notes.and_then(|notes| notes.held.get(rank as usize));
         self.noted.set(place);
@@ -121,7 +148,7 @@ impl Line {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)] // See `Gate`.
     fn leave(&self) {
         if let Some(place) = self.noted.get() {
             place.store(core::ptr::null_mut(), Ordering::Relaxed);
