@@ -222,19 +222,38 @@ impl<'a> Judge<'a> {
             .map_or("Root boots", |now| &now.step.title)
     }
 
-    /// What the step under way still lacks: the next pattern of each console.
+    /// What the step under way still lacks: the next pattern of each console; in a
+    /// lenient run those after it as well that none of its lines fits.
     pub(crate) fn missing(&self) -> Option<String> {
         let now = self.now.as_ref()?;
-        let next = |(source, patterns): (Option<&'a str>, &'a Vec<String>)| {
+        let of_console = |(source, patterns): (Option<&'a str>, &'a Vec<String>)| {
             let seen = now.seen.get(&source).copied().unwrap_or(0);
-            let pattern = self.resolve(patterns.get(seen)?, |text| text.to_owned());
-            Some(match source {
-                None => format!("`{pattern}`"),
-                Some(cell) => format!("`{pattern}` from {cell}"),
+            let left = patterns.iter().skip(seen).enumerate();
+            let lacks = left.filter(move |(ahead, pattern)| {
+                *ahead == 0 || self.scenario.lenient && !self.was_said(source, pattern)
+            });
+            lacks.map(move |(_, pattern)| {
+                let pattern = self.resolve(pattern, |text| text.to_owned());
+                match source {
+                    None => format!("`{pattern}`"),
+                    Some(cell) => format!("`{pattern}` from {cell}"),
+                }
             })
         };
-        let missing: Vec<String> = now.step.sources().filter_map(next).collect();
+        let missing: Vec<String> = now.step.sources().flat_map(of_console).collect();
         (!missing.is_empty()).then(|| missing.join(", "))
+    }
+
+    /// True if a line of the step under way fits the pattern, in whatever order.
+    fn was_said(&self, source: Option<&str>, pattern: &str) -> bool {
+        let Ok(regex) = Regex::new(&self.resolve(pattern, regex::escape)) else {
+            return false;
+        };
+        let mut lines = self.records.last().into_iter().flat_map(|now| &now.lines);
+        lines.any(|line| {
+            let (cell, text) = split(line);
+            cell == source && regex.is_match(text)
+        })
     }
 
     fn begin(&mut self, name: &str, time: f64) -> Result<Verdict> {

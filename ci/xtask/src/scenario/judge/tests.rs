@@ -167,6 +167,25 @@ fn a_lenient_run_goes_on_and_tells_all_that_was_wrong() {
 }
 
 #[test]
+fn a_lenient_run_tells_all_of_a_step_that_nobody_said() {
+    let wrong = |lenient| {
+        let mut scenario = scenario();
+        scenario.lenient = lenient;
+        scenario.steps[0]
+            .see
+            .extend(["second".into(), "third".into()]);
+        let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+        for line in ["step: before", "second"] {
+            judge.line(line, 1.0).expect("patterns");
+        }
+        judge.missing()
+    };
+    assert_eq!(wrong(false), Some("`cpus=(?<cpus>[0-9]+)`".into()));
+    let all = "`cpus=(?<cpus>[0-9]+)`, `third`";
+    assert_eq!(wrong(true), Some(all.into()));
+}
+
+#[test]
 fn limits_run_from_the_begin_of_a_step() {
     let scenario = scenario();
     let mut judge = Judge::new(&scenario, 2, &[]).expect("patterns");
