@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// List scenarios and lanes, and end.
     #[arg(long)]
     list: bool,
+    /// Only large scenarios: list those, or refuse to play another.
+    #[arg(long)]
+    large: bool,
     /// The machine (default: the first of kvm, qemu-vmx, qemu that can be had).
     #[arg(long, value_enum)]
     lane: Option<Lane>,
@@ -103,10 +106,16 @@ impl Watch for Screen<'_> {
 /// The lane cannot be had, something does not build, or the scenario failed.
 pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     if options.list {
-        return list(paths);
+        return list(paths, options.large);
     }
     let ui = Ui::new(options.verbose);
     let scenario = scenario::load(paths, &options.scenario)?;
+    if options.large && !scenario.large {
+        bail!(
+            "{} is not large: leave out --large, or name one that `cargo xtask boot --large --list` tells",
+            scenario.name
+        );
+    }
     let lane = prepare(paths, &ui, options.lane)?;
     if lane::wants_patched(lane, &scenario.machine) {
         setup::patched::ensure(paths, &ui)?;
@@ -232,10 +241,13 @@ fn shell(paths: &Paths, lane: Lane, mut scenario: Scenario, parts: &Parts) -> Re
     Ok(())
 }
 
-fn list(paths: &Paths) -> Result<()> {
+fn list(paths: &Paths, only_large: bool) -> Result<()> {
     let mut rows = Vec::new();
     for name in scenario::names(paths)? {
         let scenario = scenario::load(paths, &name)?;
+        if only_large && !scenario.large {
+            continue;
+        }
         let lanes: Vec<&str> = scenario.lanes.iter().map(|lane| lane.name()).collect();
         let mut about = scenario.about;
         if scenario.large {

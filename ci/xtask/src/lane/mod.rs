@@ -5,6 +5,7 @@ mod detect;
 mod outer;
 mod qemu;
 pub(crate) mod run;
+mod topology;
 
 pub(crate) use detect::{available, default_lane, has_devices, nesting, wants_patched};
 pub(crate) use qemu::VMX;

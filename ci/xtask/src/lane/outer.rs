@@ -54,7 +54,7 @@ pub(super) fn power(
         .args(qemu::PLAIN)
         .args([qemu::NO_REBOOT, "-machine", "q35"]);
     command.args(["-accel", cpu.accelerator, "-cpu", cpu.model]);
-    command.args(["-smp", &scenario.machine.cpus.to_string()]);
+    command.args(["-smp", &scenario.machine.all_cpus().to_string()]);
     command.args(["-m", &format!("{memory}M")]);
     command.args(ports(dir));
     command.args(disk("system", &system.system, ",readonly=on"));

@@ -1,6 +1,6 @@
 //! QEMU's command line, for stock and patched QEMU, TCG and KVM.
 
-use super::{Console, Power};
+use super::{Console, Power, topology};
 use crate::emulators::FIRMWARE;
 use crate::image::RootImage;
 use crate::scenario::{Machine, Scenario};
@@ -86,7 +86,7 @@ pub(super) fn power(
     }
     words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
     words.extend(processor(cpu, machine));
-    words.extend(topology(machine, memory(cpu, machine)));
+    words.extend(topology::words(cpu, machine, memory(cpu, machine))?);
     words.extend(serial(dir));
     if machine.uart_pair {
         words.extend(uart_pair(dir));
@@ -142,37 +142,6 @@ fn memory(cpu: &Cpu, machine: &Machine) -> u32 {
         "kvm" if virtual_functions => machine.memory_mib.min(LOW_MEMORY_MIB),
         _ => machine.memory_mib,
     }
-}
-
-/// CPUs, RAM and NUMA nodes.
-fn topology(machine: &Machine, memory_mib: u32) -> Vec<String> {
-    let Machine {
-        cpus,
-        packages,
-        nodes,
-        ..
-    } = machine;
-    let cores = cpus / packages;
-    let mut words = vec![
-        "-smp".to_owned(),
-        format!("{cpus},sockets={packages},cores={cores},threads=1"),
-        "-m".to_owned(),
-        format!("{memory_mib}M"),
-    ];
-    if *nodes > 1 {
-        for node in 0..*nodes {
-            let size = memory_mib / nodes;
-            let share = cpus / nodes;
-            let (first, last) = (node * share, (node + 1) * share - 1);
-            words.extend([
-                "-object".to_owned(),
-                format!("memory-backend-ram,id=m{node},size={size}M"),
-                "-numa".to_owned(),
-                format!("node,nodeid={node},cpus={first}-{last},memdev=m{node}"),
-            ]);
-        }
-    }
-    words
 }
 
 /// The root's console on standard output, the monitor's log in a file.

@@ -11,10 +11,17 @@ pub(crate) struct Machine {
     /// Processor packages; with cores that are no power of two in each, APIC
     /// ids have gaps.
     pub(crate) packages: u32,
+    /// Room for this many cores in each package, if there are not just as many: the
+    /// first `cpus` places have one, and those that `more_cpus` names.
+    pub(crate) places: Option<u32>,
+    /// Logical processors beyond the first `cpus`: package, and place in it.
+    pub(crate) more_cpus: Vec<[u32; 2]>,
     /// RAM in MiB.
     pub(crate) memory_mib: u32,
     /// NUMA nodes that CPUs and RAM are spread over.
     pub(crate) nodes: u32,
+    /// How far nodes are from each other; 20 if nothing is said.
+    pub(crate) distances: Option<Distances>,
     /// VT-d with interrupt remapping: the root's APICs are in x2APIC mode.
     pub(crate) iommu: bool,
     /// An igb NIC with SR-IOV.
@@ -46,8 +53,11 @@ impl Default for Machine {
         Self {
             cpus: 4,
             packages: 1,
+            places: None,
+            more_cpus: Vec::new(),
             memory_mib: 3072,
             nodes: 1,
+            distances: None,
             iommu: true,
             igb: false,
             nvme: false,
@@ -59,5 +69,63 @@ impl Default for Machine {
             host_swaps: false,
             plugin: None,
         }
+    }
+}
+
+/// Distances of nodes, in the units of ACPI's SLIT: 10 to themselves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) enum Distances {
+    /// A row for each node.
+    Rows(Vec<Vec<u32>>),
+    /// Nodes are the crossings of a mesh, row by row.
+    Mesh {
+        /// Nodes in a row.
+        width: u32,
+        /// What each step between neighbours adds to the 10 of a node to itself.
+        step: u32,
+    },
+}
+
+impl Distances {
+    /// From one node to another, if both are known.
+    pub(crate) fn between(&self, from: u32, to: u32) -> Option<u32> {
+        match self {
+            Self::Rows(rows) => rows.get(from as usize)?.get(to as usize).copied(),
+            Self::Mesh { width, step } => {
+                let steps =
+                    (from % width).abs_diff(to % width) + (from / width).abs_diff(to / width);
+                Some(10 + step * steps)
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Logical processors, all of them.
+    pub(crate) fn all_cpus(&self) -> u32 {
+        self.cpus + self.more_cpus.len() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Distances;
+
+    #[test]
+    fn a_mesh_counts_steps_along_both_edges() {
+        let mesh = Distances::Mesh { width: 8, step: 5 };
+        assert_eq!(mesh.between(9, 9), Some(10));
+        assert_eq!(mesh.between(0, 7), Some(45));
+        assert_eq!(mesh.between(7, 8), Some(50));
+        assert_eq!(mesh.between(0, 63), Some(80));
+    }
+
+    #[test]
+    fn rows_are_as_they_are_written() {
+        let rows = Distances::Rows(vec![vec![10, 16], vec![22, 10]]);
+        assert_eq!(rows.between(0, 1), Some(16));
+        assert_eq!(rows.between(1, 0), Some(22));
+        assert_eq!(rows.between(0, 2), None);
     }
 }

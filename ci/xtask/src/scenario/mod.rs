@@ -6,7 +6,7 @@
 pub(crate) mod judge;
 mod machine;
 
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Distances, Machine};
 
 use crate::lane::Lane;
 use crate::paths::{Paths, read, read_text};

@@ -75,6 +75,7 @@ pub(super) fn all(paths: &Paths, jobs: u32, detailed: bool) -> Result<Vec<Check>
             checks.push(Check {
                 load: load(lane, &scenario),
                 apart: scenario.large || lane.is_outer() && !scenario.nested.contains(&lane),
+                large: scenario.large && !lane.is_outer(),
                 patched: lane::wants_patched(lane, &scenario.machine),
                 ..Check::host(name.clone(), move |paths, ui| {
                     let show = |outcome: &Outcome| {

@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Name the checks, and end.
     #[arg(long)]
     list: bool,
+    /// Play the large scenarios, which take minutes each, instead.
+    #[arg(long, conflicts_with = "kernels")]
+    large: bool,
     /// Play every kernel of the table in a cell, under each root's kernel, instead.
     #[arg(long)]
     kernels: bool,
@@ -68,6 +71,8 @@ struct Check {
     patched: bool,
     /// It takes too long to be run unless it is asked for.
     apart: bool,
+    /// It plays a large scenario.
+    large: bool,
     action: Box<Action>,
 }
 
@@ -82,6 +87,7 @@ impl Check {
             load: Load::Host,
             patched: false,
             apart: false,
+            large: false,
             action: Box::new(action),
         }
     }
@@ -107,9 +113,11 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let ui = Ui::new(options.verbose);
     let skips = Skips::load(paths)?;
     let jobs = options.jobs.unwrap_or_else(jobs);
+    let named = |name: &str| options.only.iter().any(|text| name.contains(text));
     let wanted = |check: &Check| match &options.only[..] {
+        [] if options.large => check.large,
         [] => options.list || !check.apart,
-        only => only.iter().any(|text| check.name.contains(text)),
+        _ => named(&check.name) && (check.large || !options.large),
     };
     let mut checks = if options.kernels {
         kernels::all(paths, jobs)?
@@ -126,8 +134,15 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         );
     }
     if options.list {
-        for Check { name, apart, .. } in &checks {
-            let note = if *apart { "  (only by --only)" } else { "" };
+        for Check {
+            name, apart, large, ..
+        } in &checks
+        {
+            let note = match (large, apart) {
+                (true, _) => "  (only by --large or --only)",
+                (false, true) => "  (only by --only)",
+                (false, false) => "",
+            };
             println!("{name}{note}");
         }
         return Ok(());

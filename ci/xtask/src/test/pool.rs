@@ -196,6 +196,7 @@ mod tests {
             load: boot(number),
             patched: false,
             apart: false,
+            large: false,
             action: Box::new(|_, _| Ok(Verdict::Skipped(String::new()))),
         };
         let checks: Vec<Check> = (0..40).map(check).collect();
