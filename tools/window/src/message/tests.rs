@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ring::{LEAST_WORDS, between};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -101,4 +101,81 @@ fn what_a_ring_lost_is_told_on_both_sides() {
         let told = receiver.join().expect("no panic");
         assert!(matches!(told, Err(Failed::Lost(8, 5))), "{told:?}");
     });
+}
+
+/// Sends a stream over the whole of the memory, and sees that it comes as it was.
+fn works(memory: &[AtomicU64]) {
+    let bytes: Vec<u8> = (0..100_000u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+    let mut here = channel(memory, 0, PATIENCE);
+    let mut there = channel(memory, 1, PATIENCE);
+    let mut came = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| here.send(&mut bytes.as_slice()).expect("sent"));
+        there.receive(&mut came).expect("received");
+    });
+    assert!(came == bytes, "other bytes came");
+}
+
+#[test]
+fn who_dies_in_the_middle_of_a_stream_is_missed_and_replaced() {
+    let memory = memory();
+    let mut here = channel(&memory, 0, PATIENCE);
+    // Long enough for a thread that a busy machine lets wait, and waited for in full.
+    let mut there = channel(&memory, 1, Duration::from_secs(1));
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let mut came = Vec::new();
+            (there.receive(&mut came), came)
+        });
+        here.wait(&[Kind::Ready], "receive").expect("a receiver");
+        here.put(Kind::Data, b"the first part", "receive")
+            .expect("room");
+        let (told, came) = receiver.join().expect("no panic");
+        assert!(matches!(told, Err(Failed::Silent("send", _))), "{told:?}");
+        assert_eq!(came, b"the first part");
+    });
+    works(&memory);
+
+    // A receiver that takes nothing after it has knocked: the ring is full at some time.
+    let (mut here, mut there) = (channel(&memory, 0, SHORT), channel(&memory, 1, SHORT));
+    there.put(Kind::Ready, &[], "send").expect("room");
+    let told = here.send(&mut std::io::repeat(7));
+    assert!(
+        matches!(told, Err(Failed::Silent("receive", _))),
+        "{told:?}"
+    );
+    works(&memory);
+}
+
+#[test]
+fn a_member_that_writes_nonsense_everywhere_ends_exchanges_and_nothing_else() {
+    let memory = memory();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = 88_172_645_463_325_252u64;
+            while !stop.load(Ordering::Relaxed) {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let word = &memory[random as usize % memory.len()];
+                // Among them small numbers, which could be lengths or positions.
+                let value = if random & 1 == 0 {
+                    random
+                } else {
+                    random >> 44
+                };
+                word.store(value, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..3 {
+            let (mut here, mut there) = (channel(&memory, 0, SHORT), channel(&memory, 1, SHORT));
+            let receiver = scope.spawn(move || there.receive(&mut io::sink()));
+            // An end of either kind will do, but there has to be one.
+            let _sent = here.send(&mut vec![5; 200_000].as_slice());
+            let _came = receiver.join().expect("no panic");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    works(&memory);
 }
