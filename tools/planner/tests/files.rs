@@ -199,7 +199,8 @@ error: {message}
 fn command_lines_are_as_long_as_the_kernel_takes() {
     let folder = Folder::new("lines");
     folder.put("k", &kernel());
-    let line = |length: usize| format!("image = \"k\", cmdline = \"{}\"", "x".repeat(length));
+    // `console=ttyS0 ` comes before it.
+    let line = |length: usize| format!("image = \"k\", cmdline = \"{}\"", "x".repeat(length - 14));
     assert_eq!(folder.told("1GiB", &line(100), Files::Look), "");
     let told = folder.told("1GiB", &line(107), Files::Look);
     assert!(
@@ -211,6 +212,30 @@ fn command_lines_are_as_long_as_the_kernel_takes() {
         "{told}"
     );
     assert!(told.ends_with("help: shorten it by 7 bytes"), "{told}");
+}
+
+#[test]
+fn a_virtual_console_is_named_unless_another_is() {
+    let virtual_one = "console = { kind = \"virtual\" }";
+    let uart = "console = { kind = \"uart\", port = 0x3e8 }";
+    for (console, written, passed) in [
+        (virtual_one, "", "console=ttyS0"),
+        (virtual_one, "ro quiet", "console=ttyS0 ro quiet"),
+        (
+            virtual_one,
+            "ro console=ttyS0,9600",
+            "ro console=ttyS0,9600",
+        ),
+        (virtual_one, "noconsole=1", "console=ttyS0 noconsole=1"),
+        (uart, "ro", "ro"),
+    ] {
+        let text = format!(
+            "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n{console}\n\
+             kernel = {{ image = \"k\", cmdline = \"{written}\" }}\n"
+        );
+        let slices = config::parse(&text, Path::new("a.toml")).expect("well formed");
+        assert_eq!(slices[0].command_line(), passed);
+    }
 }
 
 #[test]

@@ -217,7 +217,7 @@ pub(super) fn payload(slice: &Slice) -> Result<Payload> {
     Ok(Payload {
         image: absolute(&slice.kernel.image)?,
         initrd: slice.kernel.initrd.as_deref().map(absolute).transpose()?,
-        cmdline: slice.kernel.cmdline.clone(),
+        cmdline: slice.command_line(),
     })
 }
 

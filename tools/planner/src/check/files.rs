@@ -162,7 +162,7 @@ impl Look<'_> {
 
     /// Whether the kernel takes so long a command line.
     fn length(&mut self, kernel: Option<&Header>) {
-        let length = self.slice.kernel.cmdline.len() as u64;
+        let length = self.slice.command_line().len() as u64;
         let longest = kernel.map_or(LONGEST_LINE, |k| k.longest_line);
         if length > longest {
             let message = "the command line is too long".to_owned();

@@ -92,7 +92,7 @@ pub struct Kernel {
     pub image: PathBuf,
     /// An initrd.
     pub initrd: Option<PathBuf>,
-    /// Kernel command line.
+    /// Kernel command line, as written: see [`Slice::command_line`].
     pub cmdline: String,
 }
 
@@ -192,6 +192,19 @@ impl Slice {
     #[must_use]
     pub fn place(&self, key: &str) -> Place {
         self.source.place(key)
+    }
+
+    /// The command line that its kernel gets. Linux does not find a virtual console of
+    /// itself: `console=ttyS0` stands before what is written, unless that names a console.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let written = self.kernel.cmdline.as_str();
+        let mut words = written.split_whitespace();
+        let named = words.any(|word| word.starts_with("console="));
+        match self.console {
+            Console::Virtual if !named => format!("console=ttyS0 {written}").trim_end().to_owned(),
+            _ => written.to_owned(),
+        }
     }
 
     /// True if all of it is as its writer wished.

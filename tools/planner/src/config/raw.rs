@@ -110,7 +110,8 @@ pub struct Kernel {
     pub image: String,
     /// Initial RAM disk. A relative path starts at this file's folder.
     pub initrd: Option<String>,
-    /// Kernel command line. A virtual console is added by itself.
+    /// Kernel command line. Where the console is virtual and no `console=` is in it,
+    /// `console=ttyS0` is put before it.
     #[serde(default)]
     pub cmdline: String,
 }
