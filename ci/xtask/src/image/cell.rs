@@ -49,6 +49,15 @@ pub(super) fn initramfs(
     image.file("bin/io", &read(&paths.repo(IO))?, Mode::Run)?;
     add_programs(paths, &mut image, &scenario.cells.programs)?;
     add_tools(&mut image, &scenario.cells.tools)?;
+    for script in &scenario.cells.scripts {
+        let name = Path::new(script).file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{script} is no script"))?;
+        image.file(
+            &format!("bin/{name}"),
+            &read(&paths.repo(script))?,
+            Mode::Run,
+        )?;
+    }
     add_link_tools(&mut image, scenario, link_tools)?;
     image.finish(&file)?;
     Ok(file)

@@ -123,6 +123,8 @@ pub(crate) struct Cells {
     pub(crate) programs: Vec<String>,
     /// Programs of this machine for their `/bin`, with the libraries they need.
     pub(crate) tools: Vec<String>,
+    /// Scripts of the repository for their `/bin`.
+    pub(crate) scripts: Vec<String>,
     /// C payloads that need no kernel, by their paths in the repository; cells
     /// boot them by their names without ending.
     pub(crate) payloads: Vec<String>,

@@ -30,6 +30,7 @@ const RELEASE_PACKAGES: &[&str] = &[
     "nftables",
     "iproute2",
     "dropbear-bin", // links: the root forwards, cells are logged in to
+    "criu",         // moves a process
     "lintian",
     "mmdebstrap",     // packages, and the Debian that they are tried in
     "openssh-client", // the way into a cell that is a Debian
