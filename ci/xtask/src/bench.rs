@@ -3,6 +3,7 @@
 mod exits;
 mod io;
 mod life;
+mod links;
 
 use crate::build;
 use crate::lane::Lane;
@@ -19,6 +20,8 @@ pub(crate) enum What {
     Io,
     /// The monitor's instructions for each kind of exit.
     Exits,
+    /// Ways from cell to cell: ring, network, VF to VF.
+    Links,
     /// Cells made and destroyed, the monitor turned on and off: what a cycle
     /// costs, and whether anything is lost.
     Life,
@@ -54,6 +57,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         What::Plan => plan(paths),
         What::Io => io::main(paths, options),
         What::Exits => exits::main(paths, options),
+        What::Links => links::main(paths, options),
         What::Life => life::main(paths, options),
     }
 }

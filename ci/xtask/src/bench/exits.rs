@@ -29,21 +29,21 @@ const TOLERANCE: u64 = 2;
 
 /// What was counted in the cell's CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    guest: u64,
-    monitor: u64,
-    exits: u64,
+pub(super) struct Counts {
+    pub(super) guest: u64,
+    pub(super) monitor: u64,
+    pub(super) exits: u64,
 }
 
 /// One phase: what was counted, and what the monitor says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Phase {
-    name: String,
-    counts: Counts,
-    kind: String,
-    /// Exits of the kind, and all.
-    of: u64,
-    all: u64,
+pub(super) struct Phase {
+    pub(super) name: String,
+    pub(super) counts: Counts,
+    pub(super) kind: String,
+    /// Exits of the kind (or what else was done), and all exits.
+    pub(super) of: u64,
+    pub(super) all: u64,
 }
 
 /// Reads the counters whenever a phase begins or ends.
@@ -85,9 +85,24 @@ impl Watch for Reader<'_> {
 /// The lane has no TCG, the scenario fails, or the plugin and the monitor do not
 /// agree on how many exits there were.
 pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    let (phases, _) = play(paths, options, "bench-exits")?;
+    println!("{}", table(&phases)?);
+    Ok(())
+}
+
+/// Plays a scenario while the plugin counts; its phases, and what the root said.
+///
+/// # Errors
+///
+/// The lane has no TCG, or the scenario fails.
+pub(super) fn play(
+    paths: &Paths,
+    options: &Options,
+    name: &str,
+) -> Result<(Vec<Phase>, Vec<String>)> {
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, Some(options.lane.unwrap_or(Lane::QemuVmx)))?;
-    let mut scenario = scenario::load(paths, "bench-exits")?;
+    let mut scenario = scenario::load(paths, name)?;
     ensure!(
         scenario.lanes.contains(&lane),
         "QEMU counts instructions on the lanes qemu-vmx and qemu, not on {}",
@@ -110,8 +125,8 @@ pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
     if let Some(why) = reader.failed {
         return Err(why);
     }
-    println!("{}", table(&reader.phases)?);
-    Ok(())
+    let lines = outcome.records.into_iter().flat_map(|record| record.lines);
+    Ok((reader.phases, lines.collect()))
 }
 
 fn build_plugin(paths: &Paths) -> Result<PathBuf> {
