@@ -8,6 +8,7 @@ use cellvisor_planner::config::name::{self, BadName};
 use cellvisor_planner::size::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
+use ipnet::Ipv4Net;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -456,6 +457,12 @@ pub(crate) struct Generate {
     /// How to divide the machine.
     #[arg(long, value_enum)]
     pub(crate) policy: Policy,
+    /// With cluster: make a slice of the boot CPU's node as well, all but that CPU's core.
+    #[arg(long)]
+    pub(crate) boot_node: bool,
+    /// Join all slices and this Linux by a network with these addresses, as in 10.1.2.0/24.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) addresses: Option<Ipv4Net>,
     /// Use a saved host instead of this machine.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<PathBuf>,
@@ -470,7 +477,7 @@ pub(crate) struct Generate {
 /// How a machine is divided.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Policy {
-    /// A slice for each NUMA node.
+    /// A slice for each NUMA node; the boot CPU's stays with this Linux.
     Cluster,
     /// A slice for each core.
     Partition,

@@ -88,6 +88,42 @@ error: cannot write to standard output: No space left on device (os error 28)
 }
 
 #[test]
+fn a_cluster_of_one_node_has_to_be_asked_for() {
+    let line = format!("generate --policy cluster --host {}", small());
+    let output = run(&line);
+    assert_eq!(code(&output), 1);
+    let told = err(&output);
+    let help = "add --boot-node: this Linux keeps the boot CPU's core, and a slice gets the rest";
+    assert!(told.contains(help), "{told}");
+    assert!(output.stdout.is_empty());
+    let output = run(&format!("{line} --boot-node"));
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    assert!(
+        out(&output).contains("cell.name = \"node0\""),
+        "{}",
+        out(&output)
+    );
+}
+
+#[test]
+fn networks_that_join_no_cluster_are_refused() {
+    let popcorn = configs().join("hosts/popcorn.toml");
+    for (policy, addresses, why) in [
+        ("partition", "10.1.2.0/24", "63 cells are in the link `net`"),
+        ("cluster", "10.1.2.0/29", "too few addresses for 8 members"),
+        ("cluster", "10.1.2.3", "--addresses"),
+    ] {
+        let host = popcorn.display();
+        let output = run(&format!(
+            "generate --policy {policy} --addresses {addresses} --host {host}"
+        ));
+        assert_ne!(code(&output), 0, "{policy} {addresses}");
+        assert!(err(&output).contains(why), "{}", err(&output));
+        assert!(output.stdout.is_empty(), "{policy} {addresses}");
+    }
+}
+
+#[test]
 fn readers_that_go_away_are_no_error() {
     for line in ["completions bash", "completions zsh", "--help"] {
         let mut child = cellctl()

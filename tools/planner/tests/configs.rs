@@ -2,10 +2,11 @@
 //! is generated from the Rust types is up to date.
 
 use cellvisor_planner::check::{self, Files};
-use cellvisor_planner::config::{self, schema};
+use cellvisor_planner::config::{self, Link, schema};
 use cellvisor_planner::draw::{self, Style};
 use cellvisor_planner::host::{Host, Space};
-use cellvisor_planner::plan::{self, MemoryShare, Plan, Policy, Taken};
+use cellvisor_planner::plan::{self, Division, MemoryShare, Plan, Policy, Taken};
+use ipnet::Ipv4Net;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -133,16 +134,48 @@ fn all_other_configurations_work_on_their_hosts() {
 #[test]
 fn policies_divide_a_numa_server() {
     let host = host("popcorn");
-    for (policy, cells) in [(Policy::Cluster, 8), (Policy::Partition, 63)] {
-        let text = plan::generate(&host, policy, "vmlinuz", Some("initrd.img"));
-        let slices = config::parse(&text, Path::new("generated.toml")).expect("well formed");
-        let plan = plan::plan(&host, &slices, &Taken::default()).expect("it fits");
+    let ways = [
+        (Policy::Cluster, false, 7),
+        (Policy::Cluster, true, 8),
+        (Policy::Partition, false, 63),
+        (Policy::Partition, true, 63),
+    ];
+    for (policy, boot_node, cells) in ways {
+        let plan = divided(&host, policy, boot_node, None);
         assert_eq!(plan.cells.len(), cells);
         assert!(
             plan.cells.iter().all(|c| c.nodes().len() == 1),
             "a node each"
         );
     }
+}
+
+#[test]
+fn a_cluster_can_be_in_one_network() {
+    let host = host("popcorn");
+    let addresses = "10.1.2.0/24".parse().expect("a network");
+    let plan = divided(&host, Policy::Cluster, true, Some(addresses));
+    let links: Vec<&Link> = plan.links.iter().map(|new| &new.link).collect();
+    let [link] = links[..] else {
+        unreachable!("one link: {links:?}");
+    };
+    let cells = (0..8).map(|node| format!("node{node} 10.1.2.{}/24", node + 1));
+    let all: Vec<String> = cells.chain(["root 10.1.2.9/24".to_owned()]).collect();
+    assert_eq!(link.network(), all);
+}
+
+/// The host as a policy divides it.
+fn divided(host: &Host, policy: Policy, boot_node: bool, addresses: Option<Ipv4Net>) -> Plan {
+    let division = Division {
+        policy,
+        boot_node,
+        image: "vmlinuz",
+        initrd: Some("initrd.img"),
+        addresses,
+    };
+    let text = plan::generate(host, &division);
+    let slices = config::parse(&text, Path::new("generated.toml")).expect("well formed");
+    plan::plan(host, &slices, &Taken::default()).expect("it fits")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config;
 use cellvisor_planner::draw::{self, Style};
 use cellvisor_planner::host::Host;
-use cellvisor_planner::plan::{self, Plan, Policy, Taken};
+use cellvisor_planner::plan::{self, Division, Plan, Policy, Taken};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -66,7 +66,14 @@ fn use_host(host: &Host) {
     let _ = draw::svg(host, &plan);
     let _ = draw::text(host, &plan, Style::Colour);
     for policy in [Policy::Cluster, Policy::Partition] {
-        let text = plan::generate(host, policy, "vmlinuz", None);
+        let division = Division {
+            policy,
+            boot_node: true,
+            image: "vmlinuz",
+            initrd: None,
+            addresses: None,
+        };
+        let text = plan::generate(host, &division);
         // A machine of one core leaves nothing to divide.
         if let Err(report) = config::parse(&text, Path::new("generated.toml")) {
             assert!(report.to_string().contains("no slice"), "{report}\n{text}");

@@ -140,7 +140,10 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
     ),
     (
         "generate",
-        &["cellctl generate --policy cluster > slices.toml"],
+        &[
+            "cellctl generate --policy cluster > slices.toml",
+            "cellctl generate --policy cluster --boot-node --addresses 10.1.2.0/24 > slices.toml",
+        ],
     ),
 ];
 

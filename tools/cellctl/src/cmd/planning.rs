@@ -9,7 +9,7 @@ use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::draw;
 use cellvisor_planner::host::Host;
 use cellvisor_planner::inventory::Inventory;
-use cellvisor_planner::plan::{self, Plan, Policy, Taken};
+use cellvisor_planner::plan::{self, Division, Plan, Policy, Taken};
 use cellvisor_planner::report::Report;
 use cellvisor_planner::words::{count, numbered};
 use std::collections::BTreeMap;
@@ -150,20 +150,51 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
         cli::Policy::Partition => Policy::Partition,
     };
     let host = ground(context, &[], options.host.as_deref())?.host;
-    let file = plan::generate(&host, policy, &options.image, options.initrd.as_deref());
+    let mut division = Division {
+        policy,
+        boot_node: options.boot_node,
+        image: &options.image,
+        initrd: options.initrd.as_deref(),
+        addresses: options.addresses,
+    };
+    let file = plan::generate(&host, &division);
     // A file without slices is none: reading it would fail with less to go on.
-    if !file.contains("[[slice]]") {
-        return Err(Error::new(
-            "cannot divide the machine",
-            format!(
-                "\"{}\" has no whole core and free memory besides the root's",
-                host.name
-            ),
-            "free memory or bring CPUs online; `cellctl host` shows what there is",
-        ));
+    if !is_divided(&file) {
+        division.boot_node = true;
+        let is_kept = is_divided(&plan::generate(&host, &division));
+        return Err(undivided(&host, is_kept));
     }
+    // More slices than a network joins, say.
+    config::parse(&file, Path::new("slices.toml"))?;
     say(file.trim_end());
     Ok(())
+}
+
+fn is_divided(file: &str) -> bool {
+    file.contains("[[slice]]")
+}
+
+/// There is nothing to divide, or nothing but what `is_kept` for the root.
+fn undivided(host: &Host, is_kept: bool) -> Error {
+    let (besides, help) = if is_kept {
+        (
+            "node",
+            "add --boot-node: this Linux keeps the boot CPU's core, and a slice gets the rest",
+        )
+    } else {
+        (
+            "core",
+            "free memory or bring CPUs online; `cellctl host` shows what there is",
+        )
+    };
+    Error::new(
+        "cannot divide the machine",
+        format!(
+            "\"{}\" has no whole core and free memory besides the boot CPU's {besides}",
+            host.name
+        ),
+        help,
+    )
 }
 
 /// `check` of slice files.

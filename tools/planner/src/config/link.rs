@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// What this Linux is called among the members.
-pub(super) const ROOT: &str = "root";
+pub(crate) const ROOT: &str = "root";
 
 /// Something that cells share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ mod pool;
 mod ports;
 
 pub use free::Free;
-pub use generate::{Policy, generate};
+pub use generate::{Division, Policy, generate};
 pub use pool::ROOT_MEMORY;
 
 use crate::config::{Console, Isolation, Link, Mac, Slice};
