@@ -15,17 +15,33 @@ const LINK_TOOLS: [&str; 2] = ["cellnet", "cellmsg"];
 ///
 /// It does not compile.
 pub(crate) fn build(paths: &Paths) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let cellctl = linked_statically(paths, "cellctl", &["cellctl", "cellvisor-window"])?;
+    let tools = LINK_TOOLS.map(|name| cellctl.with_file_name(name)).to_vec();
+    Ok((cellctl, tools))
+}
+
+/// Builds these packages; returns the path of `program`, beside which the others are.
+fn linked_statically(paths: &Paths, program: &str, packages: &[&str]) -> Result<PathBuf> {
     let target = paths.target.join("static");
+    let packages = packages.iter().flat_map(|name| ["--package", name]);
     cargo(paths)
         .env("CARGO_TARGET_DIR", &target)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             "-Ctarget-feature=+crt-static\x1f-Cstrip=debuginfo",
         )
-        .words("build --package cellctl --package cellvisor-window --release --target")
+        .words("build --release --target")
         .arg(TARGET)
-        .run(paths, "build-cellctl")?;
-    let built = target.join(TARGET).join("release");
-    let tools = LINK_TOOLS.map(|name| built.join(name)).to_vec();
-    Ok((built.join("cellctl"), tools))
+        .args(packages)
+        .run(paths, &format!("build-{program}"))?;
+    Ok(target.join(TARGET).join("release").join(program))
+}
+
+/// Builds `cellvisor-slurm` the same way; returns its path.
+///
+/// # Errors
+///
+/// It does not compile.
+pub(crate) fn build_slurm(paths: &Paths) -> Result<PathBuf> {
+    linked_statically(paths, "cellvisor-slurm", &["cellvisor-slurm"])
 }

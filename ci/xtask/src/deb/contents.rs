@@ -166,6 +166,28 @@ pub(super) fn dkms(paths: &Paths, version: &str) -> Result<Vec<Item>> {
     Ok(items)
 }
 
+/// The program, and the names under which Slurm starts it.
+pub(super) fn slurm(paths: &Paths, program: &Path) -> Result<Vec<Item>> {
+    let page = read(&paths.repo("tools/slurm/man/cellvisor-slurm.8"))?;
+    let mut items = vec![
+        Item::new(
+            "usr/bin/cellvisor-slurm",
+            Content::Program(program.to_owned()),
+        ),
+        Item::new(
+            "usr/share/man/man8/cellvisor-slurm.8",
+            Content::Packed(page),
+        ),
+    ];
+    for name in ["resume", "suspend", "resume-fail"] {
+        let to = format!("usr/lib/cellvisor/slurm/{name}");
+        let mut item = Item::file(paths, "configs/packaging/slurm-program", to)?;
+        item.mode = 0o755;
+        items.push(item);
+    }
+    Ok(items)
+}
+
 /// What each package has in its folder of documents.
 pub(super) fn documents(paths: &Paths, name: &str, version: &str, time: &str) -> Result<Vec<Item>> {
     let home = PathBuf::from(format!("usr/share/doc/{name}"));

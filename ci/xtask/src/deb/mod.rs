@@ -1,7 +1,7 @@
 //! `cargo xtask deb`: Debian packages of what was built, in `target/deb/`.
 //!
 //! `cellvisor` has the monitor's image and the tools, `cellvisor-dkms` the driver's
-//! source. What goes where is in [`contents`]; scripts, control files and what only
+//! source, `cellvisor-slurm` what Slurm starts. What goes where is in [`contents`]; scripts, control files and what only
 //! packages have are in `configs/packaging/`.
 
 mod contents;
@@ -33,16 +33,18 @@ pub(crate) struct Packages {
     pub(crate) cellvisor: PathBuf,
     /// The driver's source.
     pub(crate) dkms: PathBuf,
+    /// What makes cells nodes of Slurm.
+    pub(crate) slurm: PathBuf,
 }
 
 impl Packages {
-    /// Both.
+    /// Those of a machine that is its own: all that cells need.
     pub(crate) fn all(&self) -> [&Path; 2] {
         [&self.cellvisor, &self.dkms]
     }
 }
 
-/// Builds both and tells where they are.
+/// Builds all and tells where they are.
 ///
 /// # Errors
 ///
@@ -51,16 +53,18 @@ pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
     let packages = ui.step("Builds Debian packages", |_| build(paths, VERSION))?;
     println!("{}", packages.cellvisor.display());
     println!("{}", packages.dkms.display());
+    println!("{}", packages.slurm.display());
     Ok(())
 }
 
-/// Builds both packages, with this version.
+/// Builds all packages, with this version.
 ///
 /// # Errors
 ///
 /// A part does not build, a file cannot be written, or `dpkg-deb` fails.
 pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
     let (cellctl, link_tools) = cellctl::build(paths)?;
+    let slurm = cellctl::build_slurm(paths)?;
     let parts = Parts {
         monitor: monitor::build(paths)?,
         cellctl,
@@ -70,6 +74,7 @@ pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
     Ok(Packages {
         cellvisor: made("cellvisor", contents::cellvisor(paths, &parts)?)?,
         dkms: made("cellvisor-dkms", contents::dkms(paths, version)?)?,
+        slurm: made("cellvisor-slurm", contents::slurm(paths, &slurm)?)?,
     })
 }
 
