@@ -20,7 +20,10 @@ struct ResumeFile {
 #[derive(Deserialize)]
 struct ResumeJob {
     job_id: u32,
+    /// From 23.02 on.
     partition: Option<String>,
+    /// 22.05 has another name for it.
+    #[serde(alias = "nodes")]
     nodes_resume: Option<String>,
 }
 
@@ -124,6 +127,9 @@ mod tests {
         assert_eq!(jobs.of("n2").id, Some(5));
         assert_eq!(jobs.of("n3").partition.as_deref(), Some("big"));
         assert_eq!(jobs.of("n4"), Job::default());
+        // As 22.05.8 writes it.
+        let old = r#"{"jobs":[{"job_id":1,"nodes":"n[1-2]"}],"all_nodes":"n[1-2]"}"#;
+        assert_eq!(Jobs::parse(old).of("n2").id, Some(1));
         assert_eq!(Jobs::parse("no JSON").of("n1"), Job::default());
     }
 
