@@ -117,6 +117,7 @@ pub const fn next_rip(rip: u64, len: u8, is_64_bit: bool) -> u64 {
 
 /// All ones in the width of a port access: what an absent device answers.
 #[must_use]
+#[inline(always)] // As [`port_result`].
 pub const fn ones(size: u8) -> u64 {
     match size {
         1 => 0xff,
@@ -128,6 +129,7 @@ pub const fn ones(size: u8) -> u64 {
 /// Puts the result of IN into RAX: 8 and 16 bits keep what stands above, 32
 /// bits clear it.
 #[must_use]
+#[inline(always)] // On the way of each read of a port.
 pub const fn port_result(rax: u64, size: u8, value: u64) -> u64 {
     match size {
         1 => (rax & !0xff) | (value & 0xff),

@@ -35,7 +35,8 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// `read` gets a guest-physical address that is a multiple of 8 and returns
 /// the eight bytes there.
 #[must_use]
-pub fn walk(paging: &Paging, gva: u64, read: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+#[inline(always)] // It is used once, and on the way of frequent exits.
+pub fn walk(paging: &Paging, gva: u64, mut read: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
     if paging.cr0 & CR0_PG == 0 {
         return Some(gva & 0xffff_ffff);
     }
@@ -44,39 +45,40 @@ pub fn walk(paging: &Paging, gva: u64, read: impl FnMut(u64) -> Option<u64>) -> 
         return walk_wide(paging.cr3 & ADDRESS, levels, gva, read);
     }
     let gva = gva & 0xffff_ffff;
-    if paging.cr4 & CR4_PAE != 0 {
-        // The four entries of the top level are aligned to 32 bytes only.
-        let mut read = read;
-        let top = read((paging.cr3 & 0xffff_ffe0) + (gva >> 30) * 8)?;
-        if top & PRESENT == 0 {
-            return None;
-        }
-        return walk_wide(top & ADDRESS, 2, gva, read);
+    if paging.cr4 & CR4_PAE == 0 {
+        return walk_narrow(paging, gva, read);
     }
-    walk_narrow(paging, gva, read)
+    // The four entries of the top level are aligned to 32 bytes only.
+    let top = read((paging.cr3 & 0xffff_ffe0) + (gva >> 30) * 8)?;
+    if top & PRESENT == 0 {
+        return None;
+    }
+    walk_wide(top & ADDRESS, 2, gva, read)
 }
 
-/// Tables of 512 entries of eight bytes, from `level` down.
+/// Tables of 512 entries of eight bytes, so many levels of them.
 fn walk_wide(
     root: u64,
     levels: u32,
     gva: u64,
     mut read: impl FnMut(u64) -> Option<u64>,
 ) -> Option<u64> {
+    const LAST: u32 = 12;
+    const LARGEST: u32 = 30;
     let mut table = root;
-    for level in (1..=levels).rev() {
-        let shift = 12 + 9 * (level - 1);
+    let mut shift = LAST + 9 * (levels - 1);
+    loop {
         let entry = read(table + (gva >> shift & 0x1ff) * 8)?;
         if entry & PRESENT == 0 {
             return None;
         }
-        if level == 1 || (entry & LARGE != 0 && level <= 3) {
+        if shift == LAST || (entry & LARGE != 0 && shift <= LARGEST) {
             let offset = (1 << shift) - 1;
             return Some(entry & ADDRESS & !offset | gva & offset);
         }
         table = entry & ADDRESS;
+        shift -= 9;
     }
-    None
 }
 
 /// 32-bit paging: two levels of 1,024 entries of four bytes.

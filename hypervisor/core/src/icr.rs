@@ -160,6 +160,7 @@ pub const fn decode_xapic(high: u32, low: u32) -> Ipi {
     decode(low, Dest::xapic((high >> 24) as u8, low & LOGICAL != 0))
 }
 
+#[inline(always)] // As [`decode_x2apic`].
 const fn decode(low: u32, dest: Dest) -> Ipi {
     let dest = match low >> 18 & 3 {
         0 => dest,

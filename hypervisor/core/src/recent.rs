@@ -6,11 +6,11 @@
 use crate::addr::{Gpa, Hpa, PAGE_SIZE, SIZE_1G, SIZE_2M};
 use crate::paging::Mapping;
 
-/// Guest-physical memory from `start` on, up to but without `end`, is at `hpa`.
+/// Guest-physical memory from `start` on, `size` bytes of it, is at `hpa`.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     start: Gpa,
-    end: Gpa,
+    size: u64,
     hpa: Hpa,
 }
 
@@ -19,6 +19,27 @@ struct Known {
 pub struct Recent<const N: usize> {
     known: [Known; N],
     next: usize,
+    /// Which one was used last for a block of 2 MiB, or for another that shares its
+    /// place here: mostly it is found in one step.
+    hints: [u8; HINTS],
+}
+
+const HINTS: usize = 64;
+
+/// The place of the hint for an address.
+const fn place(gpa: Gpa) -> usize {
+    (gpa.0 / SIZE_2M) as usize % HINTS
+}
+
+impl Known {
+    #[inline(always)] // As [`Recent::find`].
+    fn find(&self, gpa: Gpa) -> Option<Hpa> {
+        let offset = gpa.0.wrapping_sub(self.start.0);
+        if offset < self.size {
+            return Some(Hpa(self.hpa.0.wrapping_add(offset)));
+        }
+        None
+    }
 }
 
 impl<const N: usize> Recent<N> {
@@ -27,21 +48,41 @@ impl<const N: usize> Recent<N> {
     pub const fn new() -> Self {
         let nothing = Known {
             start: Gpa(0),
-            end: Gpa(0),
+            size: 0,
             hpa: Hpa(0),
         };
         Self {
             known: [nothing; N],
             next: 0,
+            hints: [0; HINTS],
         }
     }
 
     /// Where `gpa` is, if that is known.
     #[must_use]
-    pub fn find(&self, gpa: Gpa) -> Option<Hpa> {
-        let inside = |known: &&Known| gpa.0 >= known.start.0 && gpa.0 < known.end.0;
-        let known = self.known.iter().find(inside)?;
-        Some(Hpa(known.hpa.0 + (gpa.0 - known.start.0)))
+    #[inline(always)] // Several of them are on the way to each instruction.
+    pub fn find(&mut self, gpa: Gpa) -> Option<Hpa> {
+        let hint = self.hints.get(place(gpa)).copied().unwrap_or(0);
+        if let Some(known) = self.known.get(usize::from(hint))
+            && let Some(hpa) = known.find(gpa)
+        {
+            return Some(hpa);
+        }
+        self.search(gpa)
+    }
+
+    #[inline(never)] // Rarely needed.
+    fn search(&mut self, gpa: Gpa) -> Option<Hpa> {
+        let mut known = self.known.iter().enumerate();
+        let (index, hpa) = known.find_map(|(index, known)| Some((index, known.find(gpa)?)))?;
+        self.hint(gpa, index);
+        Some(hpa)
+    }
+
+    fn hint(&mut self, gpa: Gpa, index: usize) {
+        if let Some(hint) = self.hints.get_mut(place(gpa)) {
+            *hint = index as u8;
+        }
     }
 
     /// Notes what the tables said of `gpa`: it holds for the page that maps it, as far
@@ -58,9 +99,10 @@ impl<const N: usize> Recent<N> {
         if let Some(known) = self.known.get_mut(self.next) {
             *known = Known {
                 start: Gpa(gpa.0 - before),
-                end: Gpa(gpa.0 + left),
+                size: before + left,
                 hpa: Hpa(mapping.hpa.0 - before),
             };
+            self.hint(gpa, self.next);
             self.next = (self.next + 1) % N;
         }
     }

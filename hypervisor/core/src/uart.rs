@@ -180,12 +180,13 @@ impl Uart {
         let wants = |bit| self.enabled & bit != 0;
         if wants(IER_LINE) && self.overrun {
             IIR_LINE
-        } else if wants(IER_RECEIVED) && self.receiver.len() >= self.trigger {
-            IIR_RECEIVED
         } else if wants(IER_RECEIVED) && !self.receiver.is_empty() {
             // The line is idle at once, so the time-out of four characters is
             // over as soon as the last byte is there.
-            IIR_TIMEOUT
+            match self.receiver.len() >= self.trigger {
+                true => IIR_RECEIVED,
+                false => IIR_TIMEOUT,
+            }
         } else if wants(IER_EMPTY) && self.emptied {
             IIR_EMPTY
         } else if wants(IER_MODEM) && self.modem_changes != 0 {

@@ -72,6 +72,10 @@ pub fn control_move(bytes: &[u8], mode: CpuMode) -> Option<ControlMove> {
 /// `None` for those that a monitor does not intercept.
 #[must_use]
 pub fn length(bytes: &[u8], mode: CpuMode) -> Option<u8> {
+    // CPUID, RDMSR and WRMSR come most often, and without prefixes.
+    if let [0x0f, 0xa2 | 0x30 | 0x32, ..] = bytes {
+        return Some(2);
+    }
     let mut stream = Stream::new(bytes, mode);
     let (prefixes, opcode) = stream.prefixes()?;
     match opcode {

@@ -203,7 +203,17 @@ impl IoApic {
 
     /// Tells that a line is asserted or not. An edge that arrives while its pin
     /// is masked is lost, as on the hardware. Wired pins have no line here.
+    #[inline(always)] // Each access to a console ends with a line that rests.
     pub fn set_line(&mut self, pin: u8, asserted: bool) -> Option<Message> {
+        // One that is not asserted, and was not, is of no effect on any pin.
+        if !asserted && self.lines >> (pin & 31) & 1 == 0 {
+            return None;
+        }
+        self.change_line(pin, asserted)
+    }
+
+    #[inline(never)]
+    fn change_line(&mut self, pin: u8, asserted: bool) -> Option<Message> {
         let bit = 1u32.checked_shl(u32::from(pin)).filter(|_| pin < PINS)?;
         if self.is_wired(pin) {
             return None;

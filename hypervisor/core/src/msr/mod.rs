@@ -185,14 +185,22 @@ impl Policy {
 
     /// What a read of `msr` does.
     #[must_use]
+    #[inline(always)] // The search is a call; what it gives is told from its memory.
     pub fn read(&self, msr: u32) -> Action {
-        self.rule(msr).map_or(Action::Deny, |rule| rule.read)
+        match self.rule(msr) {
+            Some(rule) => rule.read,
+            None => Action::Deny,
+        }
     }
 
     /// What a write of `msr` does.
     #[must_use]
+    #[inline(always)] // As [`Policy::read`].
     pub fn write(&self, msr: u32) -> Action {
-        self.rule(msr).map_or(Action::Deny, |rule| rule.write)
+        match self.rule(msr) {
+            Some(rule) => rule.write,
+            None => Action::Deny,
+        }
     }
 
     fn rule(&self, msr: u32) -> Option<&'static Rule> {
