@@ -1,13 +1,12 @@
 //! One CPU of a cell: its guest, its owner, and what only it touches.
 
 use crate::cell::memory::Translations;
-use crate::cell::{self, Cell, code, count};
+use crate::cell::{self, Cell, Guest, code, count};
 use crate::cpu::percpu::{Activity, CpuShared};
 use crate::cpu::reset::{self, Machine};
 use crate::mem::map::Window;
 use crate::vcpu::Vcpu;
 use cellvisor_abi::call::{CellId, ExitKind, FailReason, Registers};
-use cellvisor_core::cpuid::Table;
 use cellvisor_core::fault::Faults;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::msr::Policy;
@@ -23,8 +22,8 @@ pub(crate) struct Cpu<'a> {
     pub(crate) cell: &'static Cell,
     /// What its owner may do with MSRs.
     pub(crate) msrs: &'static Policy,
-    /// What CPUID answers; `None` for the root.
-    pub(crate) answers: Option<&'static Table>,
+    /// What only a cell has; `None` for the root.
+    pub(crate) guest: Option<&'static Guest>,
     pub(crate) window: Window,
     /// Where memory of its cell is.
     pub(crate) translations: Translations,
@@ -56,7 +55,7 @@ impl<'a> Cpu<'a> {
             shared,
             cell,
             msrs,
-            answers: None,
+            guest: None,
             window,
             translations: Translations::new(),
             nmi_pending: false,
@@ -88,7 +87,7 @@ impl Cpu<'_> {
         } else {
             &vendor.cell_msrs
         };
-        self.answers = cell.guest.as_ref().map(|guest| &guest.cpuid);
+        self.guest = cell.guest.as_ref();
         // What it knows of memory is the last owner's.
         self.translations.forget();
         self.window.close();

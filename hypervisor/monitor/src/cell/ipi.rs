@@ -1,7 +1,7 @@
 //! Interrupts from one CPU to others of the same cell, and to no one else.
 
 use crate::cell::cpu::Cpu;
-use crate::cell::{Cell, count};
+use crate::cell::{Cell, Guest, count};
 use crate::cpu::dest::means;
 use crate::cpu::percpu::{CpuShared, request};
 use crate::cpu::{apic, kick};
@@ -20,6 +20,27 @@ const FIXED: u32 = 1 << 14;
 /// A CPU gives an interrupt command; true if it reached anybody.
 pub(crate) fn command(cpu: &mut Cpu<'_>, ipi: Ipi) -> bool {
     route(cpu.cell, ipi, Some(cpu.shared)) != 0
+}
+
+/// The usual command of a cell's CPU, an interrupt for CPUs of the cell. False, and
+/// nothing is sent, for all others, those among them that mean nobody.
+#[inline(never)] // In one place for both back ends.
+pub(crate) fn usual(guest: &Guest, sender: &CpuShared, value: u64) -> bool {
+    let Ok(Ipi {
+        kind: Kind::Fixed(vector @ 16..),
+        dest,
+    }) = icr::decode_x2apic(value)
+    else {
+        return false;
+    };
+    let mut sent = false;
+    for target in meant(guest, dest, sender.virtual_id()) {
+        // SAFETY: the target is one of the cell's CPUs, and so is this one: they are in
+        // x2APIC mode as long as they are a cell's.
+        unsafe { apic::send_x2apic(target.apic_id(), FIXED | u32::from(vector)) };
+        sent = true;
+    }
+    sent
 }
 
 /// A virtual device interrupts its cell.
@@ -42,10 +63,7 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
         reached += 1;
     };
     if let Some(guest) = &cell.guest {
-        let targets = icr::targets(ipi.dest, own.0, guest.cpus.len() as u32);
-        targets
-            .filter_map(|id| cell.cpu(VirtualId(id)))
-            .for_each(&mut send);
+        meant(guest, ipi.dest, own).for_each(&mut send);
     } else {
         root_targets(cell, ipi.dest, own, &mut send);
     }
@@ -54,6 +72,13 @@ fn route(cell: &Cell, ipi: Ipi, sender: Option<&CpuShared>) -> u32 {
         refused(cell, ipi.kind, sender);
     }
     reached
+}
+
+/// The CPUs of a cell that `dest` means when the one with the id `own` says it.
+#[inline(always)] // As `usual`.
+fn meant(guest: &Guest, dest: Dest, own: VirtualId) -> impl Iterator<Item = &'static CpuShared> {
+    let targets = icr::targets(dest, own.0, guest.cpus.len() as u32);
+    targets.filter_map(|id| guest.cpu(VirtualId(id)))
 }
 
 /// The root's ids are the physical ones, with gaps where cells have CPUs.

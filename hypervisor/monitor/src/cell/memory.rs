@@ -10,6 +10,7 @@ use cellvisor_core::recent::Recent;
 pub(crate) type Translations = Recent<8>;
 
 /// Where guest-physical memory is; `None` where there is none.
+#[inline(always)] // As `word`.
 fn translate(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
     match cpu.translations.find(gpa) {
         Some(hpa) => Some(hpa),
@@ -30,9 +31,17 @@ fn walk(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
 }
 
 /// Reads eight bytes at a multiple of eight. `None` if they are not there.
+#[inline(never)] // In one piece: several of them are on the way to each instruction.
 pub(crate) fn word(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<u64> {
     let hpa = translate(cpu, gpa)?;
     Some(cpu.window.word(hpa))
+}
+
+/// So many bytes of guest-physical memory, within a page. `None` if they are not there.
+#[inline(always)] // As `word`.
+pub(crate) fn array<const N: usize>(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<[u8; N]> {
+    let hpa = translate(cpu, gpa)?;
+    cpu.window.array(hpa)
 }
 
 /// Copies from guest-physical memory, within a page. False if it is not there.

@@ -246,6 +246,13 @@ pub(crate) unsafe fn remove(id: CellId) {
     }
 }
 
+impl Guest {
+    /// The CPU with this virtual id.
+    pub(crate) fn cpu(&self, id: VirtualId) -> Option<&'static CpuShared> {
+        percpu::cpu(*self.cpus.get(id.0 as usize)?)
+    }
+}
+
 impl Cell {
     /// Who the cell is in the ownership map.
     pub(crate) fn owner(&self) -> Owner {
@@ -284,7 +291,7 @@ impl Cell {
     /// The CPU with this virtual id.
     pub(crate) fn cpu(&self, id: VirtualId) -> Option<&'static CpuShared> {
         match &self.guest {
-            Some(guest) => percpu::cpu(*guest.cpus.get(id.0 as usize)?),
+            Some(guest) => guest.cpu(id),
             None => percpu::cpu_by_apic_id(ApicId(id.0)).filter(|cpu| cpu.owner() == CellId::ROOT),
         }
     }

@@ -167,12 +167,7 @@ pub(crate) unsafe fn write(register: Register, value: u32) {
 pub(crate) unsafe fn send(target: ApicId, command: u32) {
     if mode() == Some(Mode::X2apic) {
         // SAFETY: the caller has checked the target.
-        unsafe {
-            msr::wrmsr(
-                ICR_LOW.msr(),
-                u64::from(target.0) << 32 | u64::from(command),
-            )
-        };
+        unsafe { send_x2apic(target, command) };
         return;
     }
     // A command that is still on its way is waited for; the APIC takes
@@ -184,6 +179,18 @@ pub(crate) unsafe fn send(target: ApicId, command: u32) {
         write(ICR_HIGH, target.0 << 24);
         write(ICR_LOW, command);
     }
+}
+
+/// The same where this CPU's APIC is known to be in x2APIC mode.
+///
+/// # Safety
+///
+/// As of [`send`]; and it is in that mode.
+#[inline(always)] // A few instructions.
+pub(crate) unsafe fn send_x2apic(target: ApicId, command: u32) {
+    let command = u64::from(target.0) << 32 | u64::from(command);
+    // SAFETY: the caller has checked the target, and the register is there.
+    unsafe { msr::wrmsr(ICR_LOW.msr(), command) };
 }
 
 /// Sends an NMI to the CPU with this physical id: the monitor's only way to get

@@ -50,7 +50,7 @@ impl Cpu<'_> {
             if self.nmi_pending && self.vcpu.try_inject_nmi() {
                 self.nmi_pending = false;
             }
-            let exit = self.vcpu.run(&mut self.regs, self.shared, self.answers);
+            let exit = self.run(self.guest);
             // The back end has looked for requests: one look for each exit is enough.
             if exit == Exit::Aborted {
                 self.serve();

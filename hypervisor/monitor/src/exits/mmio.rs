@@ -163,7 +163,6 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
         return false;
     };
     let rip = cpu.vcpu.rip();
-    let mut regs = cpu.regs.0;
     match insn.op {
         Op::Load { .. } | Op::Store { .. } | Op::Exchange { .. } => {}
         // Drivers do not compute on registers; their flags would have to be set.
@@ -176,9 +175,8 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
         registers,
         refused: false,
     };
-    insn::execute(&insn, &mut regs, &mut 0, &mut emulated);
+    insn::execute(&insn, &mut cpu.regs.0, &mut 0, &mut emulated);
     let refused = emulated.refused;
-    cpu.regs.0 = regs;
     if refused && cpu.denied(|denied| registers.counter(denied)) {
         log_denied(cpu, access, rip);
     }

@@ -7,6 +7,7 @@ pub(crate) mod hypercall;
 pub(crate) mod mmio;
 pub(crate) mod msr;
 pub(crate) mod port;
+mod quick;
 
 use crate::cell::cpu::Cpu;
 use crate::cell::functions;
@@ -81,7 +82,7 @@ impl Cpu<'_> {
         const LOGGED: u64 = 8;
         self.vcpu.repair();
         self.refuse();
-        let exit = self.vcpu.run(&mut self.regs, self.shared, None);
+        let exit = self.run(None);
         if let Exit::EntryFailed(_) = exit {
             self.fail(FailReason::EntryFailed(code));
             return;

@@ -78,22 +78,31 @@ fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
 
 fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
     Some(match which {
-        Which::Constant(value) => u64::from(value),
-        Which::Bit(number) => 1 << number,
-        Which::Ignore | Which::ZeroOnly => 0,
         Which::ApicBase if cpu.is_root() => apic::base(),
-        Which::ApicBase if cpu.virtual_id() == VirtualId(0) => CELL_APIC_BASE | BOOT_CPU,
-        Which::ApicBase => CELL_APIC_BASE,
+        Which::Bit(number) => 1 << number,
+        Which::Ignore | Which::ZeroOnly | Which::Icr => 0,
         Which::X2apicId => u64::from(cpu.virtual_id().0),
         Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id().0)),
-        Which::Icr => 0,
         Which::ArchCapabilities => msr::try_rdmsr(index)? & ARCH_CAPABILITIES,
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
         Which::Efer => efer(cpu),
         Which::Lvt if !apic::has_entry(index) => return None,
         Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt => msr::try_rdmsr(index)?,
         Which::KvmWallClock | Which::KvmSystemTime => return None,
+        Which::Constant(_) | Which::ApicBase => fixed(which, cpu.virtual_id())?,
     })
+}
+
+/// What a read gives that always gives the same on a cell's CPU with this virtual id:
+/// of those of them that are read often.
+#[inline(always)] // On the way of frequent exits, and of others in one place.
+pub(super) fn fixed(which: Which, own: VirtualId) -> Option<u64> {
+    match which {
+        Which::Constant(value) => Some(u64::from(value)),
+        Which::ApicBase if own == VirtualId(0) => Some(CELL_APIC_BASE | BOOT_CPU),
+        Which::ApicBase => Some(CELL_APIC_BASE),
+        _ => None,
+    }
 }
 
 #[inline(never)] // The whole state would make the frame of each read large.

@@ -4,7 +4,7 @@
 //! Local Bus 3.0, "Software Generation of Configuration Transactions".
 
 use crate::cell::cpu::Cpu;
-use crate::cell::{functions, ipi};
+use crate::cell::{Cell, Guest, functions, ipi};
 use crate::dev::pci;
 use crate::lock;
 use cellvisor_abi::call::StopReason;
@@ -13,10 +13,11 @@ use cellvisor_abi::plan::{
 };
 use cellvisor_core::exit::{PortAccess, ones, port_result};
 use cellvisor_core::ids::Port;
+use cellvisor_core::life;
 use cellvisor_core::pci::Access;
 use cellvisor_core::text::{Dec, Hex, Word};
 use cellvisor_core::uart;
-use cellvisor_core::vcpu::RAX;
+use cellvisor_core::vcpu::{RAX, Regs};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Which virtual device a port belongs to.
@@ -76,6 +77,69 @@ fn device(layout: &Devices, port: Port) -> Device {
     }
 }
 
+/// Carries out a usual access of a cell, to its console or to nobody's port; false, and
+/// nothing is done, for all others.
+#[inline(always)] // On the way of frequent exits.
+pub(super) fn quick(cell: &Cell, guest: &Guest, regs: &mut Regs, access: PortAccess) -> bool {
+    let (port, size, layout) = (access.port, access.size, &guest.layout);
+    if access.string {
+        return false;
+    }
+    let uart = port.0.wrapping_sub(layout.uart_port);
+    if uart < uart::PORTS {
+        let known = layout.uart_port != 0 && size == 1;
+        if known {
+            console(cell, guest, regs, uart, access.write);
+        }
+        return known;
+    }
+    let denied = &cell.denied.port;
+    if may_be_known(layout, port, size)
+        || is_faulty(port)
+        || life::is_logged(denied.load(Ordering::Relaxed))
+    {
+        return false;
+    }
+    denied.fetch_add(1, Ordering::Relaxed);
+    if !access.write {
+        regs.0[RAX] = port_result(regs.0[RAX], size, nothing(size));
+    }
+    true
+}
+
+/// False for ports for which [`device`] finds nothing; consoles apart.
+#[inline(always)] // As above.
+fn may_be_known(layout: &Devices, port: Port, size: u8) -> bool {
+    port.0.wrapping_sub(layout.power_port) <= PANIC_PORT
+        || port == KEYBOARD_COMMAND
+        || is_config_data(port)
+        || (port == pci::ADDRESS_PORT && size == 4)
+}
+
+/// Reads of nobody's ports give ones.
+#[inline(always)] // As above.
+const fn nothing(size: u8) -> u64 {
+    ones(size)
+}
+
+/// A byte from or for the console.
+#[inline(never)] // In one place, however it is reached.
+fn console(cell: &Cell, guest: &Guest, regs: &mut Regs, offset: u16, write: bool) {
+    let mut devices = guest.devices.lock();
+    let rax = regs.0[RAX];
+    let (rax, message) = if write {
+        (rax, devices.uart_write(offset, rax as u8))
+    } else {
+        let (value, message) = devices.uart_read(offset);
+        (port_result(rax, 1, u64::from(value)), message)
+    };
+    drop(devices);
+    regs.0[RAX] = rax;
+    if message.is_some() {
+        ipi::deliver_message(cell, message);
+    }
+}
+
 /// Handles the exit: reads of nobody's ports give ones, writes vanish.
 #[inline(never)] // Its own frame, and not that of all exits.
 pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
@@ -93,6 +157,9 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
     };
     // The step comes first: what is written may stop this CPU for good.
     cpu.advance();
+    if let (Device::Uart(offset), Some(guest), 1) = (&found, &cpu.cell.guest, access.size) {
+        return console(cpu.cell, guest, &mut cpu.regs, *offset, access.write);
+    }
     if access.write {
         let value = cpu.regs.0[RAX];
         write(cpu, &found, access, value);
@@ -104,11 +171,6 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>, access: PortAccess) {
 
 fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
     match (device, &cpu.cell.guest) {
-        (Device::Uart(offset), Some(guest)) if access.size == 1 => {
-            let (value, message) = guest.devices.lock().uart_read(*offset);
-            ipi::deliver_message(cpu.cell, message);
-            u64::from(value)
-        }
         (Device::SleepControl | Device::SleepStatus | Device::Reset, _) => 0,
         (Device::Panic, _) if access.size == 1 => u64::from(PANICKED | CRASH_LOADED),
         (Device::Events, Some(guest)) if access.size == 1 => {
@@ -134,7 +196,7 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         }
         _ => {
             refused(cpu, access);
-            ones(access.size)
+            nothing(access.size)
         }
     }
 }
@@ -142,10 +204,6 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
 fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
     let byte = value as u8;
     match (device, &cpu.cell.guest) {
-        (Device::Uart(offset), Some(guest)) if access.size == 1 => {
-            let message = guest.devices.lock().uart_write(*offset, byte);
-            ipi::deliver_message(cpu.cell, message);
-        }
         (Device::SleepControl, _) if byte == POWER_OFF => {
             cpu.cell.halt(StopReason::PowerOff);
         }
@@ -196,9 +254,14 @@ pub(crate) fn init(inject: Option<Inject>) {
     }
 }
 
+#[inline(always)] // As `quick`.
+fn is_faulty(port: Port) -> bool {
+    FAULTY.load(Ordering::Relaxed) == ASKED | u32::from(port.0)
+}
+
 /// A test may have asked for a fault here. It finds a lock held.
 fn fault_if_asked(cpu: &Cpu<'_>, port: Port) {
-    if FAULTY.load(Ordering::Relaxed) == ASKED | u32::from(port.0) {
+    if is_faulty(port) {
         let devices = cpu.cell.guest.as_ref().map(|guest| guest.devices.lock());
         if devices.is_some() || cpu.is_root() {
             lock::give_up_work();

@@ -250,6 +250,7 @@ impl Window {
     ///
     /// The pointer is good until the next call. What is behind it may change at
     /// any time: use volatile accesses or copies, never references.
+    #[inline(never)] // But for `word`.
     pub(crate) fn open(&mut self, hpa: Hpa) -> *mut u8 {
         self.open_as(hpa, Flags(0))
     }
@@ -259,6 +260,7 @@ impl Window {
         DevicePage::shown(self.open_as(hpa, Flags(UNCACHED)))
     }
 
+    #[inline(always)] // As `word`.
     fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {
         let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0;
         let pane = pane(hpa);
@@ -269,6 +271,7 @@ impl Window {
         self.pane(pane).ptr()
     }
 
+    #[inline(always)] // As `word`.
     fn pane(&self, pane: usize) -> Hva {
         self.va + pane as u64 * PAGE_SIZE
     }
@@ -295,14 +298,28 @@ impl Window {
     }
 
     /// Reads eight bytes of memory at `hpa`, a multiple of eight.
+    #[inline(always)] // A walk of a guest's tables asks for it at each level.
     pub(crate) fn word(&mut self, hpa: Hpa) -> u64 {
-        let page = self.open(hpa);
+        let page = self.open_as(hpa, Flags(0));
         // SAFETY: the pane shows the page, the offset is inside it and aligned.
         unsafe {
             page.add((hpa.page_offset() & !7) as usize)
                 .cast::<u64>()
                 .read_volatile()
         }
+    }
+
+    /// Reads so many bytes at `hpa`; `None` if they leave its page.
+    #[inline(always)] // A known number of bytes needs no loop.
+    pub(crate) fn array<const N: usize>(&mut self, hpa: Hpa) -> Option<[u8; N]> {
+        let offset = hpa.page_offset() as usize;
+        if offset > PAGE_SIZE as usize - N {
+            return None;
+        }
+        let page = self.open_as(hpa, Flags(0));
+        // SAFETY: the pane shows the page, the range is inside it, and bytes have any
+        // value and any place.
+        Some(unsafe { page.add(offset).cast::<[u8; N]>().read() })
     }
 
     /// Copies from memory at `hpa`; the range must not leave its page.

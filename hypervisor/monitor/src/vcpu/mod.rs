@@ -12,11 +12,11 @@ use crate::cpu::percpu::CpuShared;
 use crate::mem::space::Space;
 use crate::refusal::EnterError;
 use cellvisor_abi::call;
-use cellvisor_core::addr::{Hpa, Hva};
-use cellvisor_core::cpuid::{Lacks, Table};
+use cellvisor_core::addr::{Gva, Hpa, Hva};
+use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::Exit;
 use cellvisor_core::guest_walk::Paging;
-use cellvisor_core::insn::MAX_LEN;
+use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::Policy;
 use cellvisor_core::paging::PageSize;
 use cellvisor_core::vcpu::{CpuState, Event, Regs};
@@ -66,7 +66,7 @@ pub(crate) struct Vendor {
 }
 
 /// A back end.
-pub(crate) trait Backend: Vcpu + Sized {
+pub(crate) trait Backend: Run + Sized {
     /// What is true of it on all CPUs.
     const VENDOR: &'static Vendor;
 
@@ -76,6 +76,29 @@ pub(crate) trait Backend: Vcpu + Sized {
     /// Switches virtualization on, on this CPU. `pages` are the two hardware
     /// pages of its area. On an error the CPU is as it was.
     fn enable(pages: [Hva; 2], linux: &CpuState) -> Result<Self, EnterError>;
+}
+
+/// The back ends by their types: calls of these can be put into their callers.
+pub(crate) enum Itself<'a> {
+    Vmx(&'a mut vmx::Vmx),
+    Svm(&'a mut svm::Svm),
+}
+
+/// Where a guest's instruction is, and how to read it.
+pub(crate) struct Code {
+    /// Bit width of the code segment.
+    pub(crate) mode: CpuMode,
+    /// Its linear address.
+    pub(crate) at: Gva,
+    /// What a walk of the guest's page tables needs.
+    pub(crate) paging: Paging,
+}
+
+/// Running guests, which is the way of each exit.
+pub(crate) trait Run: Vcpu {
+    /// Runs the guest until it exits or `shared` has a request: [`Exit::Aborted`]
+    /// then, before anything is entered.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit;
 }
 
 /// Virtualization of one CPU.
@@ -96,10 +119,8 @@ pub(crate) trait Vcpu {
     /// The guest's state as the guest sees it.
     fn state(&self) -> CpuState;
 
-    /// Runs the guest until it exits or `shared` has a request: [`Exit::Aborted`]
-    /// then, before anything is entered. A back end may give the fixed ones of
-    /// `answers` to CPUID itself, and run the guest on.
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, answers: Option<&Table>) -> Exit;
+    /// Which one it is, for those who run guests.
+    fn itself(&mut self) -> Itself<'_>;
 
     /// Sleeps until an NMI comes, unless `shared` has a request or one has come.
     fn idle(&mut self, shared: &CpuShared);
@@ -147,27 +168,21 @@ pub(crate) trait Vcpu {
     /// Forgets cached second-level translations of this owner.
     fn flush(&mut self);
 
+    /// What it takes to find the instruction that the guest is at.
+    fn code(&self) -> Code;
+
     /// Instruction pointer.
     fn rip(&self) -> u64;
 
     /// Stack pointer.
     fn rsp(&self) -> u64;
 
-    /// Base of the code segment, which 64-bit code does not use.
-    fn code_base(&self) -> u64;
-
     /// CR4 as the hardware has it for the guest.
     fn cr4(&self) -> u64;
-
-    /// What a walk of the guest's page tables needs.
-    fn paging(&self) -> Paging;
 
     /// True if the guest runs in ring 0.
     fn is_supervisor(&self) -> bool;
 
     /// What cells cannot have for want of a control.
     fn lacks(&self) -> Lacks;
-
-    /// Bit width of the code segment.
-    fn code_width(&self) -> cellvisor_core::insn::CpuMode;
 }

@@ -10,7 +10,7 @@ mod nmi;
 mod state;
 mod vmcb;
 
-use super::{Attachment, Backend, BitmapSizes, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Code, Itself, Run, Vcpu, Vendor};
 use crate::cpu::gdt::FaultStack;
 use crate::cpu::percpu::CpuShared;
 use crate::mem;
@@ -20,7 +20,7 @@ use crate::vcpu::run;
 use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::addr::{Gva, Hva};
-use cellvisor_core::cpuid::{Lacks, Table};
+use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::ids::Msr;
@@ -198,32 +198,8 @@ impl Vcpu for Svm {
         }
     }
 
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, _answers: Option<&Table>) -> Exit {
-        if !self.taken_over {
-            self.take_over();
-        }
-        // A request that comes after this comes with an NMI, which makes VMRUN
-        // exit at once.
-        let asked =
-            shared.requests.load(Ordering::Acquire) | shared.nmi_seen.load(Ordering::Acquire);
-        if asked != 0 {
-            return Exit::Aborted;
-        }
-        if core::mem::take(&mut self.wants_exit) {
-            crate::cpu::kick::send(shared, cellvisor_core::requests::Request::NONE);
-        }
-        let vmcb = self.vmcb.address();
-        self.vmcb.write(RAX, regs.0[vcpu::RAX]);
-        // SAFETY: the VMCB is complete and its guest attached; the monitor has
-        // taken over; `regs` outlives the call.
-        unsafe {
-            if core::mem::take(&mut self.to_load) {
-                host::vmload(vmcb);
-            }
-            run::svm_run(regs, vmcb);
-        }
-        regs.0[vcpu::RAX] = self.vmcb.read(RAX);
-        self.exited(shared)
+    fn itself(&mut self) -> Itself<'_> {
+        Itself::Svm(self)
     }
 
     fn idle(&mut self, shared: &CpuShared) {
@@ -322,6 +298,24 @@ impl Vcpu for Svm {
         unsafe { self.vmcb.control(TLB_CONTROL, what) };
     }
 
+    fn code(&self) -> Code {
+        let mode = self.code_width();
+        let base = match mode {
+            CpuMode::Bits64 => 0,
+            _ => self.vmcb.read(CS.base),
+        };
+        Code {
+            mode,
+            at: Gva(base.wrapping_add(self.vmcb.read(RIP))),
+            paging: Paging {
+                cr0: self.vmcb.read(CR0),
+                cr3: self.vmcb.read(CR3),
+                cr4: self.cr4(),
+                efer: self.vmcb.read(EFER),
+            },
+        }
+    }
+
     fn rip(&self) -> u64 {
         self.vmcb.read(RIP)
     }
@@ -330,21 +324,8 @@ impl Vcpu for Svm {
         self.vmcb.read(RSP)
     }
 
-    fn code_base(&self) -> u64 {
-        self.vmcb.read(CS.base)
-    }
-
     fn cr4(&self) -> u64 {
         self.vmcb.read(CR4)
-    }
-
-    fn paging(&self) -> Paging {
-        Paging {
-            cr0: self.vmcb.read(CR0),
-            cr3: self.vmcb.read(CR3),
-            cr4: self.cr4(),
-            efer: self.vmcb.read(EFER),
-        }
     }
 
     fn is_supervisor(&self) -> bool {
@@ -355,7 +336,41 @@ impl Vcpu for Svm {
         // Instructions need no controls of their own.
         Lacks::empty()
     }
+}
 
+impl Run for Svm {
+    #[inline(always)] // Each exit comes this way.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+        if !self.taken_over {
+            self.take_over();
+        }
+        // A request that comes after this comes with an NMI, which makes VMRUN
+        // exit at once.
+        let asked =
+            shared.requests.load(Ordering::Acquire) | shared.nmi_seen.load(Ordering::Acquire);
+        if asked != 0 {
+            return Exit::Aborted;
+        }
+        if core::mem::take(&mut self.wants_exit) {
+            crate::cpu::kick::send(shared, cellvisor_core::requests::Request::NONE);
+        }
+        let vmcb = self.vmcb.address();
+        self.vmcb.write(RAX, regs.0[vcpu::RAX]);
+        // SAFETY: the VMCB is complete and its guest attached; the monitor has
+        // taken over; `regs` outlives the call.
+        unsafe {
+            if core::mem::take(&mut self.to_load) {
+                host::vmload(vmcb);
+            }
+            run::svm_run(regs, vmcb);
+        }
+        regs.0[vcpu::RAX] = self.vmcb.read(RAX);
+        self.exited(shared)
+    }
+}
+
+impl Svm {
+    /// Bit width of the code segment.
     fn code_width(&self) -> CpuMode {
         const LONG: u64 = 1 << 9;
         const DEFAULT: u64 = 1 << 10;
@@ -363,9 +378,6 @@ impl Vcpu for Svm {
         let long_mode = self.vmcb.read(EFER) & EFER_LMA != 0;
         CpuMode::from_flags(long_mode, access & LONG != 0, access & DEFAULT != 0)
     }
-}
-
-impl Svm {
     fn write_controls(&mut self) {
         let invlpgb = if self.caps.invlpgb { ALLOW_INVLPGB } else { 0 };
         // SAFETY: what the monitor relies on is intercepted; addresses follow

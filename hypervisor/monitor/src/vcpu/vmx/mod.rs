@@ -10,7 +10,7 @@ mod setup;
 mod tlb;
 mod vmcs;
 
-use super::{Attachment, Backend, BitmapSizes, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Code, Itself, Run, Vcpu, Vendor};
 use crate::cpu::gdt;
 use crate::cpu::percpu::CpuShared;
 use crate::mem::hpa_of;
@@ -18,17 +18,15 @@ use crate::mem::space::Space;
 use crate::refusal::EnterError;
 use crate::vcpu::run;
 use caps::{Caps, NMI_WINDOW};
-use cellvisor_abi::call::{self, ExitKind};
+use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::addr::{Gva, Hpa, Hva};
-use cellvisor_core::cpuid::{self, Lacks};
+use cellvisor_core::cpuid::Lacks;
 use cellvisor_core::exit::{Exit, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
-use cellvisor_core::vcpu::{
-    CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, RAX, RBX, RCX, RDX, Regs, Table,
-};
+use cellvisor_core::vcpu::{CR0_NE, CR4_VMXE, CpuState, EFER_LMA, Event, Regs, Table};
 use fields::*;
 use tlb::{Extent, Vpid, invept, invvpid};
 use vmcs::Vmcs;
@@ -250,20 +248,8 @@ impl Vcpu for Vmx {
         }
     }
 
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared, answers: Option<&cpuid::Table>) -> Exit {
-        loop {
-            match self.enter(regs, shared) {
-                0 => {}
-                1 => return Exit::Aborted,
-                _ => return self.instruction_failed(),
-            }
-            let reason = self.vmcs.info(EXIT_REASON);
-            // An entry that fails leaves the VMCS as it was.
-            self.launched |= reason & exit::ENTRY_FAILURE == 0;
-            if reason != exit::CPUID || !self.answered(regs, shared, answers) {
-                return exit::decode(&mut self.vmcs, reason);
-            }
-        }
+    fn itself(&mut self) -> Itself<'_> {
+        Itself::Vmx(self)
     }
 
     fn idle(&mut self, shared: &CpuShared) {
@@ -274,6 +260,7 @@ impl Vcpu for Vmx {
         self.step(len);
     }
 
+    #[inline(always)] // As `step`.
     fn advance(&mut self) -> bool {
         self.step(self.vmcs.info(INSTRUCTION_LEN) as u8);
         true
@@ -354,6 +341,24 @@ impl Vcpu for Vmx {
         }
     }
 
+    fn code(&self) -> Code {
+        let mode = self.code_width();
+        let base = match mode {
+            CpuMode::Bits64 => 0,
+            _ => self.vmcs.read(GUEST_CS_BASE),
+        };
+        Code {
+            mode,
+            at: Gva(base.wrapping_add(self.vmcs.read(GUEST_RIP))),
+            paging: Paging {
+                cr0: self.vmcs.read(GUEST_CR0),
+                cr3: self.vmcs.read(GUEST_CR3),
+                cr4: self.cr4(),
+                efer: self.vmcs.read(GUEST_EFER),
+            },
+        }
+    }
+
     fn rip(&self) -> u64 {
         self.vmcs.read(GUEST_RIP)
     }
@@ -362,21 +367,8 @@ impl Vcpu for Vmx {
         self.vmcs.read(GUEST_RSP)
     }
 
-    fn code_base(&self) -> u64 {
-        self.vmcs.read(GUEST_CS_BASE)
-    }
-
     fn cr4(&self) -> u64 {
         self.vmcs.read(GUEST_CR4)
-    }
-
-    fn paging(&self) -> Paging {
-        Paging {
-            cr0: self.vmcs.read(GUEST_CR0),
-            cr3: self.vmcs.read(GUEST_CR3),
-            cr4: self.cr4(),
-            efer: self.vmcs.read(GUEST_EFER),
-        }
     }
 
     fn is_supervisor(&self) -> bool {
@@ -395,7 +387,27 @@ impl Vcpu for Vmx {
             .filter(|(bit, _)| self.caps.secondary & bit == 0);
         missing.fold(Lacks::empty(), |all, (_, lacks)| all | lacks)
     }
+}
 
+impl Run for Vmx {
+    #[inline(always)] // Each exit comes this way.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+        match self.enter(regs, shared) {
+            0 => {}
+            1 => return Exit::Aborted,
+            _ => return self.instruction_failed(),
+        }
+        let reason = self.vmcs.info(EXIT_REASON);
+        if !self.launched {
+            // An entry that fails leaves the VMCS as it was.
+            self.launched = reason & exit::ENTRY_FAILURE == 0;
+        }
+        exit::decode(&mut self.vmcs, reason)
+    }
+}
+
+impl Vmx {
+    /// Bit width of the code segment.
     fn code_width(&self) -> CpuMode {
         let access = self.vmcs.read(GUEST_CS_ACCESS);
         if self.vmcs.read(GUEST_EFER) & EFER_LMA != 0 && access & 1 << 13 != 0 {
@@ -406,9 +418,6 @@ impl Vcpu for Vmx {
             CpuMode::Bits16
         }
     }
-}
-
-impl Vmx {
     #[inline(always)] // Nearly each exit ends with it.
     fn step(&mut self, len: u8) {
         let rip = self.vmcs.read(GUEST_RIP);
@@ -443,27 +452,6 @@ impl Vmx {
         // SAFETY: the VMCS is complete; host state leads back into `vmx_run`'s
         // frame; `regs` outlives the call.
         unsafe { run::vmx_run(regs, u64::from(self.launched), &raw const shared.requests) }
-    }
-
-    /// True for an exit by CPUID whose answer is always the same: it is given, and the
-    /// guest can go on.
-    #[inline(always)] // As above.
-    fn answered(
-        &mut self,
-        regs: &mut Regs,
-        shared: &CpuShared,
-        answers: Option<&cpuid::Table>,
-    ) -> bool {
-        let Some(answer) = answers.and_then(|table| table.fixed(regs.0[RAX] as u32)) else {
-            return false;
-        };
-        let [a, b, c, d] = *answer;
-        regs.0[RAX] = u64::from(a);
-        regs.0[RBX] = u64::from(b);
-        regs.0[RCX] = u64::from(c);
-        regs.0[RDX] = u64::from(d);
-        shared.count(ExitKind::Cpuid);
-        self.advance()
     }
 
     /// VMLAUNCH or VMRESUME was refused.

@@ -20,15 +20,14 @@ impl Vmcs {
         Self(core::marker::PhantomData)
     }
 
-    /// Reads a field. A field that the CPU lacks reads zero; those that we use
-    /// exist wherever our controls do.
+    /// Reads a field. Those that we read exist wherever the controls do that we demand
+    /// (`caps.rs`); of a field that the CPU lacks the value would be anything.
     #[inline(always)]
     pub(crate) fn read<W: Width, K: Kind>(&self, field: Field<W, K>) -> u64 {
-        let mut value = 0;
-        // SAFETY: `self` proves a current VMCS; reading has no effect, and leaves
-        // `value` as it is if there is no such field.
+        let value;
+        // SAFETY: `self` proves a current VMCS; reading has no effect.
         unsafe {
-            asm!("vmread {}, {}", inout(reg) value, in(reg) u64::from(field.0),
+            asm!("vmread {}, {}", out(reg) value, in(reg) u64::from(field.0),
                 options(nomem, nostack));
         }
         value
