@@ -50,6 +50,10 @@ void cv_events_open(struct file *file);
 __poll_t cv_events_poll(struct file *file, poll_table *table);
 ssize_t cv_events_read(struct file *file, char __user *to, size_t size, loff_t *offset);
 
+/* features.c */
+void cv_features_note(void);
+void cv_features_restore(void);
+
 /* pin.c */
 u64 cv_range_phys(const struct cv_range *range, u64 index);
 struct cv_range *cv_range_pin(u64 address, u64 size, u64 page_size);

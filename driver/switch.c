@@ -320,6 +320,7 @@ int cv_switch_enable(struct cv_enable *request)
 		return refuse(request, CV_ENTER_DRIVER, -PTR_ERR(mem), 0);
 	}
 	cpu_hotplug_disable();
+	cv_features_note();
 	err = enter_all(request, mem);
 	cpu_hotplug_enable();
 	if (!memory) {
@@ -348,6 +349,8 @@ int cv_switch_disable(struct cv_enable *request)
 		       cpumask_first(&missing));
 	else
 		leave_all(request);
+	if (cpumask_empty(&entered))
+		cv_features_restore();
 	cpu_hotplug_enable();
 	if (!cpumask_empty(&entered))
 		return 0;

@@ -74,6 +74,20 @@ monitor_on() {
     run cellctl enable --log-port 0x2f8 "$@"
 }
 
+# Loads the module $1, one of the scenario's "modules-later", and what it needs.
+load() {
+    while read -r module; do
+        run insmod "/lib/modules/$module"
+    done < "/lib/modules/later-$1"
+}
+
+# Unloads the module $1 and what only it needed.
+unload_all() {
+    sed 's/\.ko$//' "/lib/modules/later-$1" | tac | while read -r module; do
+        within "the module $module unloads" 10 rmmod "$module"
+    done
+}
+
 # Creates the cell $1 from the file $2, starts it and waits until it is up.
 cell_up() {
     run cellctl create "$2"

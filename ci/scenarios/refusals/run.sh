@@ -112,6 +112,16 @@ run cellctl disable --force
 unload
 resources
 
+step kvm
+kvm=kvm_intel
+grep -q AuthenticAMD /proc/cpuinfo && kvm=kvm_amd
+load $kvm
+[ -c /dev/kvm ] && echo "root: KVM is there"
+run insmod /lib/modules/cellvisor.ko
+refused cellctl enable --log-port 0x2f8
+unload
+unload_all $kvm
+
 step kexec
 run insmod /lib/modules/cellvisor.ko
 run cellctl apply --log-port 0x2f8

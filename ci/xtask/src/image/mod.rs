@@ -71,6 +71,7 @@ pub(crate) fn root(
     }
     image.file("bin/io", &read(&paths.repo(cell::IO))?, Mode::Run)?;
     add_modules(&mut image, MODULES, &kernel, &scenario.root.modules)?;
+    add_later(&mut image, &kernel, &scenario.root.modules_later)?;
     add_programs(paths, &mut image, &scenario.root.programs)?;
     for source in &scenario.root.provoke {
         let (name, content) = module::build(paths, source, &kernel)?;
@@ -78,6 +79,7 @@ pub(crate) fn root(
         image.file("frames", frames::all()?.as_bytes(), Mode::Plain)?;
     }
     add_tools(&mut image, &scenario.root.tools)?;
+    add_files(&mut image, scenario.root.files.iter().map(Path::new))?;
     if scenario.root.crs_check {
         let program = read(&crs_check::build(paths)?)?;
         image.file("bin/crs-check", &program, Mode::Run)?;
@@ -165,6 +167,22 @@ fn add_modules(
     image.file(&format!("{folder}/order"), order.as_bytes(), Mode::Plain)
 }
 
+/// Kernel modules that the scenario loads when it wants them, each with its own order.
+fn add_later(image: &mut Archive, kernel: &kernels::Files, names: &[String]) -> Result<()> {
+    for (name, content) in modules::closure(kernel, names)? {
+        image.file(&format!("{MODULES}/{name}"), &content, Mode::Plain)?;
+    }
+    for name in names {
+        let order = modules::order(kernel, std::slice::from_ref(name))?;
+        image.file(
+            &format!("{MODULES}/later-{name}"),
+            order.as_bytes(),
+            Mode::Plain,
+        )?;
+    }
+    Ok(())
+}
+
 /// C programs of the repository.
 fn add_programs(paths: &Paths, image: &mut Archive, sources: &[String]) -> Result<()> {
     for source in sources {
@@ -187,8 +205,13 @@ fn add_tools(image: &mut Archive, names: &[String]) -> Result<()> {
         files.extend(libraries(&program)?);
         image.file(&format!("bin/{name}"), &read(&program)?, Mode::Run)?;
     }
+    add_files(image, files.iter().map(PathBuf::as_path))
+}
+
+/// Files of this machine at the same paths, in folders that come with them.
+fn add_files<'a>(image: &mut Archive, files: impl Iterator<Item = &'a Path>) -> Result<()> {
     let mut dirs = BTreeSet::new();
-    for file in &files {
+    for file in files {
         let path = file.strip_prefix("/").unwrap_or(file);
         let parents: Vec<_> = path.ancestors().skip(1).collect();
         for dir in parents.iter().rev().filter_map(|dir| dir.to_str()) {
@@ -196,7 +219,7 @@ fn add_tools(image: &mut Archive, names: &[String]) -> Result<()> {
                 image.dir(dir)?;
             }
         }
-        let name = path.to_str().context("a library whose path is no text")?;
+        let name = path.to_str().context("a file whose path is no text")?;
         image.file(name, &read(file)?, Mode::Run)?;
     }
     Ok(())

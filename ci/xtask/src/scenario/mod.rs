@@ -81,6 +81,10 @@ pub(crate) struct Root {
     pub(crate) debian: bool,
     /// Modules to load before the script.
     pub(crate) modules: Vec<String>,
+    /// Modules that are there, and that the script loads (`load NAME`).
+    pub(crate) modules_later: Vec<String>,
+    /// Files of this machine, by their paths, for the same paths there.
+    pub(crate) files: Vec<String>,
     /// C programs for its `/bin`, by their paths in the repository.
     pub(crate) programs: Vec<String>,
     /// C sources of kernel modules that it may load, by their paths in the
@@ -100,6 +104,8 @@ impl Default for Root {
             kernel: Kernel::STANDARD,
             debian: false,
             modules: Vec::new(),
+            modules_later: Vec::new(),
+            files: Vec::new(),
             programs: Vec::new(),
             provoke: Vec::new(),
             tools: Vec::new(),
