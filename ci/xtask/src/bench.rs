@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements.
 
+mod compare;
 mod exits;
 mod io;
 mod life;
@@ -10,6 +11,7 @@ use crate::lane::Lane;
 use crate::paths::Paths;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -18,6 +20,9 @@ pub(crate) enum What {
     Plan,
     /// Throughput of virtual functions in a cell and in plain Linux.
     Io,
+    /// The same work in plain Linux, in a KVM guest and in a cell: instructions, exits,
+    /// times.
+    Compare,
     /// The monitor's instructions for each kind of exit.
     Exits,
     /// Ways from cell to cell: ring, network, VF to VF.
@@ -42,6 +47,9 @@ pub(crate) struct Options {
     /// For `life`: how often the monitor is turned on and off.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     times: u32,
+    /// For `compare`: a folder for `compare.json` and the chart `compare.svg`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Show the serial consoles while they run.
     #[arg(long)]
     verbose: bool,
@@ -56,6 +64,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
     match options.what {
         What::Plan => plan(paths),
         What::Io => io::main(paths, options),
+        What::Compare => compare::main(paths, options),
         What::Exits => exits::main(paths, options),
         What::Links => links::main(paths, options),
         What::Life => life::main(paths, options),

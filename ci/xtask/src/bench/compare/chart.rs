@@ -1,0 +1,91 @@
+//! Ratios as bars, in SVG.
+
+use std::fmt::Write;
+
+const WIDTH: f64 = 720.0;
+const LEFT: f64 = 110.0;
+const ROW: f64 = 34.0;
+const BAR: f64 = 12.0;
+const TOP: f64 = 44.0;
+
+/// The ratio at the right edge: longer bars are cut, their figures are not.
+const MOST: f64 = 4.0;
+
+const KVM: &str = "#c2703d";
+const CELL: &str = "#2f6f9f";
+
+/// Draws a row for each work: its name, the KVM guest's ratio, the cell's.
+pub(super) fn draw(rows: &[(String, f64, f64)]) -> String {
+    let height = TOP + ROW * rows.len() as f64 + 10.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"{LEFT}\" y=\"18\">Instructions for the same work, plain Linux = 1</text>\n"
+    );
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{}\" y=\"9\" width=\"10\" height=\"10\" fill=\"{KVM}\"/>\
+         <text x=\"{}\" y=\"18\">KVM guest</text>\
+         <rect x=\"{}\" y=\"9\" width=\"10\" height=\"10\" fill=\"{CELL}\"/>\
+         <text x=\"{}\" y=\"18\">cell</text>",
+        WIDTH - 180.0,
+        WIDTH - 166.0,
+        WIDTH - 80.0,
+        WIDTH - 66.0
+    );
+    for (index, (name, kvm, cell)) in rows.iter().enumerate() {
+        let y = TOP + ROW * index as f64;
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>",
+            LEFT - 8.0,
+            y + 16.0
+        );
+        bar(&mut svg, y, *kvm, KVM);
+        bar(&mut svg, y + BAR + 1.0, *cell, CELL);
+    }
+    let one = LEFT + scale(1.0);
+    let _ = writeln!(
+        svg,
+        "<line x1=\"{one}\" x2=\"{one}\" y1=\"{}\" y2=\"{height}\" stroke=\"black\"/>\n</svg>",
+        TOP - 8.0
+    );
+    svg
+}
+
+fn bar(svg: &mut String, y: f64, ratio: f64, color: &str) {
+    let width = scale(ratio);
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BAR}\" fill=\"{color}\"/>\
+         <text x=\"{:.1}\" y=\"{}\" font-size=\"10\">{ratio:.2}</text>",
+        LEFT + width + 4.0,
+        y + 10.0
+    );
+}
+
+fn scale(ratio: f64) -> f64 {
+    ratio.clamp(0.0, MOST) / MOST * (WIDTH - LEFT - 50.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::draw;
+
+    #[test]
+    fn bars_grow_with_their_ratios_and_end_at_the_edge() {
+        let svg = draw(&[("futex".to_owned(), 2.0, 1.0), ("far".to_owned(), 9.0, 1.0)]);
+        let width = |ratio: &str| {
+            let line = svg
+                .lines()
+                .find(|line| line.ends_with(&format!(">{ratio}</text>")))?;
+            let (_, rest) = line.split_once("width=\"")?;
+            rest.split_once('"')?.0.parse::<f64>().ok()
+        };
+        let (one, two, nine) = (width("1.00"), width("2.00"), width("9.00"));
+        assert_eq!((one, two, nine), (Some(140.0), Some(280.0), Some(560.0)));
+        assert!(svg.contains(">futex</text>") && svg.ends_with("</svg>\n"));
+    }
+}
