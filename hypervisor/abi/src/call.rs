@@ -4,13 +4,13 @@
 //! RDI = physical address of a buffer of [`crate::ioctl::CALL_BUFFER`] bytes,
 //! RSI = length of the request in it, RDX = its capacity. On return RAX has
 //! [`crate::status::CallStatus`] in bits 31:0 and the length of the response in
-//! bits 63:32. Requests and responses are postcard; the types stand beside each
-//! code. A wrong request changes nothing.
+//! bits 63:32. Requests and responses are what [`crate::wire`] makes of the types beside
+//! each code. A wrong request changes nothing.
 
 mod stats;
 
+use crate::wire::wire;
 use crate::{Bdf, plan};
-use serde::{Deserialize, Serialize};
 pub use stats::{ExitKind, Stats, StatsRequest};
 
 /// Numbers of calls begin behind this: a hypervisor around the machine has its
@@ -41,8 +41,8 @@ pub enum Code {
     CellDestroy = FIRST + 7,
     /// [`CellId`] → [`CellStatus`].
     CellStatus = FIRST + 8,
-    /// `()` → `Vec`-like sequence of [`CellId`] as a postcard byte slice of
-    /// little-endian u32 (the monitor has no heap).
+    /// `()` → a byte string: the [`CellId`] of each as little-endian u32 (the
+    /// monitor has no heap).
     CellList = FIRST + 9,
     /// [`StatsRequest`] → [`Stats`].
     Stats = FIRST + 10,
@@ -52,8 +52,8 @@ pub enum Code {
     ConsoleWrite = FIRST + 12,
     /// [`ReadRequest`] (cell ignored) → [`ReadResponse`]: the monitor's log.
     LogRead = FIRST + 13,
-    /// [`CellId`] → `(u32 count, bytes)`: physical APIC ids as little-endian
-    /// u32, in the order of virtual ids.
+    /// [`CellId`] → a byte string: physical APIC ids as little-endian u32, in
+    /// the order of virtual ids.
     CellCpus = FIRST + 14,
     /// [`FunctionRequest`] → [`FunctionStatus`].
     CellFunction = FIRST + 15,
@@ -120,61 +120,69 @@ impl Code {
     }
 }
 
-/// Number of a cell: 0 is the root, others are given out by the monitor and
-/// used again after a destroy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CellId(pub u32);
+wire! {
+    /// Number of a cell: 0 is the root, others are given out by the monitor and
+    /// used again after a destroy.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct CellId(pub u32);
+}
 
 impl CellId {
     /// The root cell.
     pub const ROOT: Self = Self(0);
 }
 
-/// The monitor as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Info {
-    /// [`crate::ABI_VERSION`].
-    pub abi_version: u32,
-    /// Which back end runs.
-    pub backend: Backend,
-    /// CPUs under the monitor.
-    pub cpus: u32,
-    /// Cells other than the root.
-    pub cells: u32,
-    /// Pages of the pool, in all.
-    pub pool_pages: u32,
-    /// Pages of the pool that are free.
-    pub pool_free: u32,
-    /// Bytes of the image in memory, zeroed part included.
-    pub image_bytes: u64,
-    /// Bytes for each CPU.
-    pub per_cpu_bytes: u32,
-    /// True if the root's APICs are in x2APIC mode.
-    pub root_x2apic: bool,
-    /// DMA remapping units that the monitor drives.
-    pub iommus: u32,
+wire! {
+    /// The monitor as a whole.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Info {
+        /// [`crate::ABI_VERSION`].
+        pub abi_version: u32,
+        /// Which back end runs.
+        pub backend: Backend,
+        /// CPUs under the monitor.
+        pub cpus: u32,
+        /// Cells other than the root.
+        pub cells: u32,
+        /// Pages of the pool, in all.
+        pub pool_pages: u32,
+        /// Pages of the pool that are free.
+        pub pool_free: u32,
+        /// Bytes of the image in memory, zeroed part included.
+        pub image_bytes: u64,
+        /// Bytes for each CPU.
+        pub per_cpu_bytes: u32,
+        /// True if the root's APICs are in x2APIC mode.
+        pub root_x2apic: bool,
+        /// DMA remapping units that the monitor drives.
+        pub iommus: u32,
+    }
 }
 
-/// Vendor back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Backend {
-    /// Intel VT-x.
-    Vmx,
-    /// AMD-V.
-    Svm,
+wire! {
+    /// Vendor back ends.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Backend {
+        /// Intel VT-x.
+        Vmx = 0,
+        /// AMD-V.
+        Svm = 1,
+    }
 }
 
-/// [`Code::CellStart`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Start {
-    /// Which cell.
-    pub cell: CellId,
-    /// State of its first CPU.
-    pub boot: plan::Boot,
-    /// Wall clock: nanoseconds since 1970-01-01 UTC …
-    pub wall_ns: u64,
-    /// … when the TSC had this value.
-    pub wall_tsc: u64,
+wire! {
+    /// [`Code::CellStart`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Start {
+        /// Which cell.
+        pub cell: CellId,
+        /// State of its first CPU.
+        pub boot: plan::Boot,
+        /// Wall clock: nanoseconds since 1970-01-01 UTC …
+        pub wall_ns: u64,
+        /// … when the TSC had this value.
+        pub wall_tsc: u64,
+    }
 }
 
 impl Start {
@@ -196,73 +204,83 @@ impl Start {
     }
 }
 
-/// How far scrubbing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Bytes done.
-    pub done: u64,
-    /// Bytes in all.
-    pub total: u64,
+wire! {
+    /// How far scrubbing is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Progress {
+        /// Bytes done.
+        pub done: u64,
+        /// Bytes in all.
+        pub total: u64,
+    }
 }
 
-/// States of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    /// Scrubbed and visible to the root, which may load it.
-    Loadable,
-    /// Its CPUs run.
-    Running,
-    /// Stopped by the root or powered off by itself.
-    Stopped(StopReason),
-    /// It did what it must not; see [`CellStatus::failure`].
-    Failed,
+wire! {
+    /// States of a cell.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum State {
+        /// Scrubbed and visible to the root, which may load it.
+        Loadable = 0,
+        /// Its CPUs run.
+        Running = 1,
+        /// Stopped by the root or powered off by itself.
+        Stopped(why: StopReason) = 2,
+        /// It did what it must not; see [`CellStatus::failure`].
+        Failed = 3,
+    }
 }
 
-/// Why a cell stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StopReason {
-    /// The root asked for it.
-    Root,
-    /// The cell powered itself off.
-    PowerOff,
-    /// The cell asked for a reset.
-    Reset,
-    /// Its kernel panicked, and said so.
-    Panic,
+wire! {
+    /// Why a cell stopped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum StopReason {
+        /// The root asked for it.
+        Root = 0,
+        /// The cell powered itself off.
+        PowerOff = 1,
+        /// The cell asked for a reset.
+        Reset = 2,
+        /// Its kernel panicked, and said so.
+        Panic = 3,
+    }
 }
 
-/// [`Code::CellStatus`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CellStatus {
-    /// Which cell.
-    pub cell: CellId,
-    /// Name, padded with zeros.
-    pub name: Name,
-    /// Its state.
-    pub state: State,
-    /// CPUs.
-    pub cpus: u32,
-    /// Bytes of RAM.
-    pub memory: u64,
-    /// PCI functions.
-    pub functions: u32,
-    /// At least one of them has no DMA isolation.
-    pub unprotected: bool,
-    /// Pages of the pool that it takes.
-    pub pool_pages: u32,
-    /// Bytes written to the console so far.
-    pub console_written: u64,
-    /// How often it was started.
-    pub starts: u32,
-    /// Accesses that were refused without failing the cell.
-    pub denied: Denied,
-    /// Why it failed.
-    pub failure: Option<Failure>,
+wire! {
+    /// [`Code::CellStatus`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct CellStatus {
+        /// Which cell.
+        pub cell: CellId,
+        /// Name, padded with zeros.
+        pub name: Name,
+        /// Its state.
+        pub state: State,
+        /// CPUs.
+        pub cpus: u32,
+        /// Bytes of RAM.
+        pub memory: u64,
+        /// PCI functions.
+        pub functions: u32,
+        /// At least one of them has no DMA isolation.
+        pub unprotected: bool,
+        /// Pages of the pool that it takes.
+        pub pool_pages: u32,
+        /// Bytes written to the console so far.
+        pub console_written: u64,
+        /// How often it was started.
+        pub starts: u32,
+        /// Accesses that were refused without failing the cell.
+        pub denied: Denied,
+        /// Why it failed.
+        pub failure: Option<Failure>,
+    }
 }
 
-/// A name of at most [`plan::MAX_NAME`] bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Name(pub [u8; plan::MAX_NAME]);
+wire! {
+    /// A name of at most [`plan::MAX_NAME`] bytes.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct Name(pub [u8; plan::MAX_NAME]);
+}
 
 impl Name {
     /// `None` unless `name` has 1 to [`plan::MAX_NAME`] bytes of
@@ -297,172 +315,196 @@ impl core::fmt::Debug for Name {
     }
 }
 
-/// Accesses that were refused, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denied {
-    /// MSR accesses answered with #GP.
-    pub msr: u64,
-    /// Port accesses: reads gave ones, writes were dropped.
-    pub port: u64,
-    /// Configuration space accesses: the same.
-    pub config: u64,
-    /// Interrupts to CPUs of others.
-    pub ipi: u64,
-    /// DMA and interrupt remapping faults.
-    pub dma: u64,
-    /// MMIO accesses to guarded device memory (MSI-X tables …).
-    pub mmio: u64,
+wire! {
+    /// Accesses that were refused, by kind.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Denied {
+        /// MSR accesses answered with #GP.
+        pub msr: u64,
+        /// Port accesses: reads gave ones, writes were dropped.
+        pub port: u64,
+        /// Configuration space accesses: the same.
+        pub config: u64,
+        /// Interrupts to CPUs of others.
+        pub ipi: u64,
+        /// DMA and interrupt remapping faults.
+        pub dma: u64,
+        /// MMIO accesses to guarded device memory (MSI-X tables …).
+        pub mmio: u64,
+    }
 }
 
-/// What a failed cell did, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What it did.
-    pub reason: FailReason,
-    /// Virtual APIC id of the CPU that did it.
-    pub cpu: u32,
-    /// Registers at that moment.
-    pub regs: Registers,
+wire! {
+    /// What a failed cell did, and where.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Failure {
+        /// What it did.
+        pub reason: FailReason,
+        /// Virtual APIC id of the CPU that did it.
+        pub cpu: u32,
+        /// Registers at that moment.
+        pub regs: Registers,
+    }
 }
 
-/// Why a cell fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailReason {
-    /// It touched guest-physical memory that is not its own.
-    Memory {
-        /// The address.
-        gpa: u64,
-        /// It wrote.
-        write: bool,
-        /// It fetched instructions.
-        execute: bool,
-    },
-    /// Triple fault.
-    TripleFault,
-    /// An instruction at a device address that the monitor cannot decode.
-    Instruction {
-        /// The address.
-        gpa: u64,
-    },
-    /// An exit that the monitor does not know: the vendor's code.
-    UnknownExit(u64),
-    /// A VM entry failed: the vendor's code.
-    EntryFailed(u64),
-    /// A machine check on one of its CPUs.
-    MachineCheck,
-    /// The monitor found a fault of its own while it served this cell.
-    Monitor,
+wire! {
+    /// Why a cell fails.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum FailReason {
+        /// Triple fault.
+        TripleFault = 0,
+        /// It touched guest-physical memory that is not its own.
+        Memory {
+            /// The address.
+            gpa: u64,
+            /// It wrote.
+            write: bool,
+            /// It fetched instructions.
+            execute: bool,
+        } = 1,
+        /// An instruction at a device address that the monitor cannot decode.
+        Instruction {
+            /// The address.
+            gpa: u64,
+        } = 2,
+        /// An exit that the monitor does not know: the vendor's code.
+        UnknownExit(code: u64) = 3,
+        /// A VM entry failed: the vendor's code.
+        EntryFailed(code: u64) = 4,
+        /// A machine check on one of its CPUs.
+        MachineCheck = 5,
+        /// The monitor found a fault of its own while it served this cell.
+        Monitor = 6,
+    }
 }
 
-/// Registers of a CPU in a cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registers {
-    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
-    pub general: [u64; 16],
-    /// Instruction pointer.
-    pub rip: u64,
-    /// Flags.
-    pub rflags: u64,
-    /// Control registers as the guest sees them.
-    pub cr0: u64,
-    /// Page-fault address.
-    pub cr2: u64,
-    /// Page tables.
-    pub cr3: u64,
-    /// Control register 4 as the guest sees it.
-    pub cr4: u64,
-    /// Code segment selector.
-    pub cs: u16,
+wire! {
+    /// Registers of a CPU in a cell.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Registers {
+        /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
+        pub general: [u64; 16],
+        /// Instruction pointer.
+        pub rip: u64,
+        /// Flags.
+        pub rflags: u64,
+        /// Control registers as the guest sees them.
+        pub cr0: u64,
+        /// Page-fault address.
+        pub cr2: u64,
+        /// Page tables.
+        pub cr3: u64,
+        /// Control register 4 as the guest sees it.
+        pub cr4: u64,
+        /// Code segment selector.
+        pub cs: u16,
+    }
 }
 
-/// The resource that stands in the way
-/// ([`crate::status::CallStatus::NotOwned`], `BadResource`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// What it is.
-    pub resource: Resource,
-    /// Who has it; `None` if the value itself is wrong.
-    pub owner: Option<Owner>,
+wire! {
+    /// The resource that stands in the way
+    /// ([`crate::status::CallStatus::NotOwned`], `BadResource`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Conflict {
+        /// What it is.
+        pub resource: Resource,
+        /// Who has it; `None` if the value itself is wrong.
+        pub owner: Option<Owner>,
+    }
 }
 
-/// One thing that can be owned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Resource {
-    /// The page at this host-physical address.
-    Page(u64),
-    /// The page at this guest-physical address.
-    GuestPage(u64),
-    /// The CPU with this physical APIC id.
-    Cpu(u32),
-    /// An I/O port.
-    Port(u16),
-    /// A PCI function.
-    Function(Bdf),
+wire! {
+    /// One thing that can be owned.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Resource {
+        /// The page at this host-physical address.
+        Page(hpa: u64) = 0,
+        /// The page at this guest-physical address.
+        GuestPage(gpa: u64) = 1,
+        /// The CPU with this physical APIC id.
+        Cpu(apic_id: u32) = 2,
+        /// An I/O port.
+        Port(port: u16) = 3,
+        /// A PCI function.
+        Function(bdf: Bdf) = 4,
+    }
 }
 
-/// Who owns a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Owner {
-    /// The root cell.
-    Root,
-    /// The monitor itself.
-    Monitor,
-    /// A cell.
-    Cell(CellId),
-    /// A cell, as registers of its PCI functions.
-    Device(CellId),
+wire! {
+    /// Who owns a resource.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Owner {
+        /// The root cell.
+        Root = 0,
+        /// The monitor itself.
+        Monitor = 1,
+        /// A cell.
+        Cell(cell: CellId) = 2,
+        /// A cell, as registers of its PCI functions.
+        Device(cell: CellId) = 3,
+    }
 }
 
-/// [`Code::CellFunction`]: which of a cell's functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FunctionRequest {
-    /// The cell.
-    pub cell: CellId,
-    /// The function's place in the cell's plan.
-    pub index: u32,
+wire! {
+    /// [`Code::CellFunction`]: which of a cell's functions.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FunctionRequest {
+        /// The cell.
+        pub cell: CellId,
+        /// The function's place in the cell's plan.
+        pub index: u32,
+    }
 }
 
-/// A function of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FunctionStatus {
-    /// Where it is.
-    pub bdf: Bdf,
-    /// Where the cell sees it.
-    pub guest: Bdf,
-    /// Its DMA is not confined.
-    pub unprotected: bool,
-    /// It may read and write memory now.
-    pub bus_master: bool,
-    /// Vectors that it has, and how many of them the cell has set up.
-    pub vectors: (u16, u16),
-    /// DMA and interrupts of it that the remapping unit blocked.
-    pub faults: u64,
+wire! {
+    /// A function of a cell.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FunctionStatus {
+        /// Where it is.
+        pub bdf: Bdf,
+        /// Where the cell sees it.
+        pub guest: Bdf,
+        /// Its DMA is not confined.
+        pub unprotected: bool,
+        /// It may read and write memory now.
+        pub bus_master: bool,
+        /// Vectors that it has, and how many of them the cell has set up.
+        pub vectors: (u16, u16),
+        /// DMA and interrupts of it that the remapping unit blocked.
+        pub faults: u64,
+    }
 }
 
-/// [`Code::ConsoleRead`], [`Code::LogRead`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadRequest {
-    /// Which cell.
-    pub cell: CellId,
-    /// Read from this byte on, counted from the first ever written; what is no
-    /// longer kept is skipped.
-    pub from: u64,
+wire! {
+    /// [`Code::ConsoleRead`], [`Code::LogRead`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ReadRequest {
+        /// Which cell.
+        pub cell: CellId,
+        /// Read from this byte on, counted from the first ever written; what is no
+        /// longer kept is skipped.
+        pub from: u64,
+    }
 }
 
-/// Answer to a [`ReadRequest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadResponse<'a> {
-    /// Number of the first byte in `bytes`.
-    pub start: u64,
-    /// What was written.
-    pub bytes: &'a [u8],
+wire! {
+    /// Answer to a [`ReadRequest`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ReadResponse<'a> {
+        /// Number of the first byte in `bytes`.
+        pub start: u64,
+        /// What was written.
+        pub bytes: &'a [u8],
+    }
 }
 
-/// [`Code::ConsoleWrite`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsoleWrite<'a> {
-    /// Which cell.
-    pub cell: CellId,
-    /// What is typed.
-    pub bytes: &'a [u8],
+wire! {
+    /// [`Code::ConsoleWrite`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ConsoleWrite<'a> {
+        /// Which cell.
+        pub cell: CellId,
+        /// What is typed.
+        pub bytes: &'a [u8],
+    }
 }

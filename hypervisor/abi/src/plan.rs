@@ -1,158 +1,169 @@
 //! What the tools plan and the monitor checks: the machine and its cells.
 
 use crate::Bdf;
-use crate::wire::List;
-use serde::{Deserialize, Serialize};
+use crate::wire::{List, wire};
 
-/// The machine as the monitor must know it when it starts, framed by
-/// [`crate::wire::seal`].
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct SystemPlan<'a> {
-    /// CPUs that will enter, in any order; a CPU's place here is its index in
-    /// statistics and messages.
-    #[serde(borrow)]
-    pub cpus: List<'a, Cpu>,
-    /// RAM as the firmware reported it. Mapped for the root at once; all else
-    /// that the root touches is mapped when it is first touched.
-    #[serde(borrow)]
-    pub ram: List<'a, Range>,
-    /// Memory-mapped configuration space (MCFG).
-    #[serde(borrow)]
-    pub ecam: List<'a, Ecam>,
-    /// DMA remapping units (DMAR, IVRS).
-    #[serde(borrow)]
-    pub iommus: List<'a, Iommu>,
-    /// I/O APICs (MADT).
-    #[serde(borrow)]
-    pub io_apics: List<'a, IoApic>,
-    /// TSC frequency in kHz, one of [`TSC_KHZ`].
-    pub tsc_khz: u32,
-    /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
-    pub log_port: u16,
-    /// A failure to provoke, for tests.
-    pub inject: Option<Inject>,
+wire! {
+    /// The machine as the monitor must know it when it starts, framed by
+    /// [`crate::wire::seal`].
+    #[derive(Clone, Copy, Debug)]
+    pub struct SystemPlan<'a> {
+        /// CPUs that will enter, in any order; a CPU's place here is its index in
+        /// statistics and messages.
+        pub cpus: List<'a, Cpu>,
+        /// RAM as the firmware reported it. Mapped for the root at once; all else
+        /// that the root touches is mapped when it is first touched.
+        pub ram: List<'a, Range>,
+        /// Memory-mapped configuration space (MCFG).
+        pub ecam: List<'a, Ecam>,
+        /// DMA remapping units (DMAR, IVRS).
+        pub iommus: List<'a, Iommu>,
+        /// I/O APICs (MADT).
+        pub io_apics: List<'a, IoApic>,
+        /// TSC frequency in kHz, one of [`TSC_KHZ`].
+        pub tsc_khz: u32,
+        /// I/O port of a 16550 on which the monitor repeats its log; 0 for none.
+        pub log_port: u16,
+        /// A failure to provoke, for tests.
+        pub inject: Option<Inject>,
+    }
 }
 
 /// Frequencies in kHz that a TSC can have. Linux says another one, mostly 0, where
 /// it found no clock to measure the TSC by.
 pub const TSC_KHZ: core::ops::RangeInclusive<u32> = 100_000..=20_000_000;
 
-/// One logical processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cpu {
-    /// Linux's number.
-    pub linux: u32,
-    /// Physical (x2)APIC id.
-    pub apic_id: u32,
-}
-
-/// A range of host-physical memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Range {
-    /// First byte.
-    pub start: u64,
-    /// Length.
-    pub size: u64,
-}
-
-/// One entry of MCFG.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ecam {
-    /// Host-physical address of bus 0 of the segment, as MCFG says.
-    pub base: u64,
-    /// PCI segment group.
-    pub segment: u16,
-    /// First bus that it covers.
-    pub first_bus: u8,
-    /// Last bus that it covers.
-    pub last_bus: u8,
-}
-
-/// One DMA remapping unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Iommu {
-    /// Which programming interface it has.
-    pub kind: IommuKind,
-    /// Host-physical address of its registers.
-    pub base: u64,
-    /// PCI segment group that it serves.
-    pub segment: u16,
-}
-
-/// Programming interfaces of DMA remapping units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum IommuKind {
-    /// Intel VT-d.
-    Vtd,
-    /// AMD-Vi.
-    AmdVi,
-}
-
-/// One I/O APIC of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IoApic {
-    /// Host-physical address of its registers.
-    pub base: u64,
-    /// Requester id of its interrupts, which the remapping of interrupts asks
-    /// for (DMAR); `None` if it is not known.
-    pub source: Option<u16>,
-}
-
-/// A failure that the monitor provokes when it is asked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Inject {
-    /// The CPU with this index fails when all others are ready to enter.
-    FailCpu(u32),
-    /// The CPU with this index is not ready before the others have given up.
-    LateCpu(u32),
-    /// The monitor itself faults, a lock being held, on each CPU that touches this port,
-    /// which must be nobody's.
-    FaultAtPort(u16),
-}
-
-/// One cell, framed by [`crate::wire::seal`] and sent with
-/// [`crate::call::Code::CellCreate`].
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct CellPlan<'a> {
-    /// Name: 1 to [`MAX_NAME`] bytes of `a-z 0-9 - _`.
-    pub name: &'a str,
-    /// Physical APIC ids; the place in the list is the virtual APIC id.
-    #[serde(borrow)]
-    pub cpus: List<'a, u32>,
-    /// Guest-physical memory.
-    #[serde(borrow)]
-    pub memory: List<'a, Memory>,
-    /// I/O ports that reach the hardware.
-    #[serde(borrow)]
-    pub ports: List<'a, Ports>,
-    /// PCI functions.
-    #[serde(borrow)]
-    pub functions: List<'a, Function>,
-    /// Virtual devices.
-    pub devices: Devices,
-    /// The root may look at its memory when it has ended
-    /// ([`crate::call::Code::CellShow`]).
-    pub dump: bool,
-    /// This is a link: memory that cells share, without CPUs, functions and ports. It
-    /// takes a cell's name and number, and is made, started, stopped and destroyed as
-    /// one; only while it runs may cells be made that share it, and it runs as long as
-    /// one of them is there.
-    pub link: Option<Link>,
-}
-
-impl<'a> CellPlan<'a> {
-    /// The memory that is the cell's own; what cannot be decoded is left out.
-    pub fn own_memory(&self) -> impl Iterator<Item = Memory> + use<'a> {
-        let memory = self.memory.iter().flatten();
-        memory.filter(|memory| memory.share == Share::Own)
+wire! {
+    /// One logical processor.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Cpu {
+        /// Linux's number.
+        pub linux: u32,
+        /// Physical (x2)APIC id.
+        pub apic_id: u32,
     }
 }
 
-/// What is said of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// The root goes on seeing the memory while the link runs.
-    pub root: bool,
+wire! {
+    /// A range of host-physical memory, in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Range {
+        /// First byte.
+        pub start: u64,
+        /// Length.
+        pub size: u64,
+    }
+}
+
+wire! {
+    /// One entry of MCFG.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Ecam {
+        /// Host-physical address of bus 0 of the segment, as MCFG says.
+        pub base: u64,
+        /// PCI segment group.
+        pub segment: u16,
+        /// First bus that it covers.
+        pub first_bus: u8,
+        /// Last bus that it covers.
+        pub last_bus: u8,
+    }
+}
+
+wire! {
+    /// One DMA remapping unit.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Iommu {
+        /// Which programming interface it has.
+        pub kind: IommuKind,
+        /// Host-physical address of its registers.
+        pub base: u64,
+        /// PCI segment group that it serves.
+        pub segment: u16,
+    }
+}
+
+wire! {
+    /// Programming interfaces of DMA remapping units.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum IommuKind {
+        /// Intel VT-d.
+        Vtd = 0,
+        /// AMD-Vi.
+        AmdVi = 1,
+    }
+}
+
+wire! {
+    /// One I/O APIC of the machine.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct IoApic {
+        /// Host-physical address of its registers.
+        pub base: u64,
+        /// Requester id of its interrupts, which the remapping of interrupts asks
+        /// for (DMAR); `None` if it is not known.
+        pub source: Option<u16>,
+    }
+}
+
+wire! {
+    /// A failure that the monitor provokes when it is asked to.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Inject {
+        /// The CPU with this index fails when all others are ready to enter.
+        FailCpu(index: u32) = 0,
+        /// The CPU with this index is not ready before the others have given up.
+        LateCpu(index: u32) = 1,
+        /// The monitor itself faults, a lock being held, on each CPU that touches this port,
+        /// which must be nobody's.
+        FaultAtPort(port: u16) = 2,
+    }
+}
+
+wire! {
+    /// One cell, framed by [`crate::wire::seal`] and sent with
+    /// [`crate::call::Code::CellCreate`].
+    #[derive(Clone, Copy, Debug)]
+    pub struct CellPlan<'a> {
+        /// Name: 1 to [`MAX_NAME`] bytes of `a-z 0-9 - _`.
+        pub name: &'a str,
+        /// Physical APIC ids; the place in the list is the virtual APIC id.
+        pub cpus: List<'a, u32>,
+        /// Guest-physical memory.
+        pub memory: List<'a, Memory>,
+        /// I/O ports that reach the hardware.
+        pub ports: List<'a, Ports>,
+        /// PCI functions.
+        pub functions: List<'a, Function>,
+        /// Virtual devices.
+        pub devices: Devices,
+        /// The root may look at its memory when it has ended
+        /// ([`crate::call::Code::CellShow`]).
+        pub dump: bool,
+        /// This is a link: memory that cells share, without CPUs, functions and ports. It
+        /// takes a cell's name and number, and is made, started, stopped and destroyed as
+        /// one; only while it runs may cells be made that share it, and it runs as long as
+        /// one of them is there.
+        pub link: Option<Link>,
+    }
+}
+
+impl<'a> CellPlan<'a> {
+    /// The memory that is the cell's own.
+    pub fn own_memory(&self) -> impl Iterator<Item = Memory> + use<'a> {
+        self.memory
+            .iter()
+            .filter(|memory| memory.share == Share::Own)
+    }
+}
+
+wire! {
+    /// What is said of a link.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Link {
+        /// The root goes on seeing the memory while the link runs.
+        pub root: bool,
+    }
 }
 
 /// Most links of a cell.
@@ -164,58 +175,66 @@ pub const MAX_NAME: usize = 31;
 /// Most PCI functions of a cell.
 pub const MAX_FUNCTIONS: usize = 64;
 
-/// A stretch of a cell's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Guest-physical address, 4 KiB aligned.
-    pub gpa: u64,
-    /// Host-physical address, 4 KiB aligned.
-    pub hpa: u64,
-    /// Size in bytes, a multiple of 4 KiB.
-    pub size: u64,
-    /// Whose it is.
-    pub share: Share,
+wire! {
+    /// A stretch of a cell's memory.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Memory {
+        /// Guest-physical address, 4 KiB aligned.
+        pub gpa: u64,
+        /// Host-physical address, 4 KiB aligned.
+        pub hpa: u64,
+        /// Size in bytes, a multiple of 4 KiB.
+        pub size: u64,
+        /// Whose it is.
+        pub share: Share,
+    }
 }
 
-/// Whose memory a stretch is, and what its cell may do there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Share {
-    /// The cell's own RAM.
-    #[default]
-    Own,
-    /// A link's: read only. A write there fails the cell as one to foreign memory
-    /// does.
-    Read,
-    /// A link's: read and written.
-    Write,
+wire! {
+    /// Whose memory a stretch is, and what its cell may do there.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Share {
+        /// The cell's own RAM.
+        #[default]
+        Own = 0,
+        /// A link's: read only. A write there fails the cell as one to foreign memory
+        /// does.
+        Read = 1,
+        /// A link's: read and written.
+        Write = 2,
+    }
 }
 
-/// A stretch of I/O ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ports {
-    /// First port.
-    pub first: u16,
-    /// How many.
-    pub count: u16,
+wire! {
+    /// A stretch of I/O ports.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Ports {
+        /// First port.
+        pub first: u16,
+        /// How many.
+        pub count: u16,
+    }
 }
 
-/// A PCI function that a cell owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Function {
-    /// Where it is.
-    pub bdf: Bdf,
-    /// Where the cell sees it: on the root bus that its DSDT describes, so that no
-    /// bridge has to be shown.
-    pub guest: Bdf,
-    /// For a virtual function: its physical function.
-    pub pf: Option<Bdf>,
-    /// Binary logarithms of the sizes of its six BARs in bytes; 0 for a BAR that
-    /// is not there, and for the upper half of one of 64 bits.
-    pub bar_sizes: [u8; 6],
-    /// The cell is content without DMA isolation (`isolation = "none"`).
-    pub unprotected: bool,
-    /// Where its interrupt pin leads, if the cell gets its interrupt.
-    pub wire: Option<Wire>,
+wire! {
+    /// A PCI function that a cell owns.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Function {
+        /// Where it is.
+        pub bdf: Bdf,
+        /// Where the cell sees it: on the root bus that its DSDT describes, so that no
+        /// bridge has to be shown.
+        pub guest: Bdf,
+        /// For a virtual function: its physical function.
+        pub pf: Option<Bdf>,
+        /// Binary logarithms of the sizes of its six BARs in bytes; 0 for a BAR that
+        /// is not there, and for the upper half of one of 64 bits.
+        pub bar_sizes: [u8; 6],
+        /// The cell is content without DMA isolation (`isolation = "none"`).
+        pub unprotected: bool,
+        /// Where its interrupt pin leads, if the cell gets its interrupt.
+        pub wire: Option<Wire>,
+    }
 }
 
 impl Function {
@@ -231,32 +250,36 @@ impl Function {
     }
 }
 
-/// A pin of an I/O APIC that is a cell's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wire {
-    /// Host-physical address of the I/O APIC.
-    pub io_apic: u64,
-    /// Which of its pins.
-    pub pin: u8,
-    /// Global system interrupt that the cell sees, one of [`WIRE_GSIS`].
-    pub gsi: u8,
+wire! {
+    /// A pin of an I/O APIC that is a cell's.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Wire {
+        /// Host-physical address of the I/O APIC.
+        pub io_apic: u64,
+        /// Which of its pins.
+        pub pin: u8,
+        /// Global system interrupt that the cell sees, one of [`WIRE_GSIS`].
+        pub gsi: u8,
+    }
 }
 
 /// Pins of a cell's virtual I/O APIC that functions can have.
 pub const WIRE_GSIS: core::ops::Range<u8> = 16..24;
 
-/// Virtual devices of a cell. A port of 0 leaves the device out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Devices {
-    /// First of the eight ports of the virtual 16550.
-    pub uart_port: u16,
-    /// Its interrupt, as a global system interrupt on the virtual I/O APIC.
-    pub uart_gsi: u8,
-    /// ACPI sleep control register (one byte; the status register follows, then
-    /// the reset register, [`EVENT_PORT`] and [`PANIC_PORT`]).
-    pub power_port: u16,
-    /// Guest-physical address of the virtual I/O APIC; 0 for none.
-    pub ioapic: u64,
+wire! {
+    /// Virtual devices of a cell. A port of 0 leaves the device out.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Devices {
+        /// First of the eight ports of the virtual 16550.
+        pub uart_port: u16,
+        /// Its interrupt, as a global system interrupt on the virtual I/O APIC.
+        pub uart_gsi: u8,
+        /// ACPI sleep control register (one byte; the status register follows, then
+        /// the reset register, [`EVENT_PORT`] and [`PANIC_PORT`]).
+        pub power_port: u16,
+        /// Guest-physical address of the virtual I/O APIC; 0 for none.
+        pub ioapic: u64,
+    }
 }
 
 impl Devices {
@@ -304,20 +327,22 @@ pub const PANICKED: u8 = 1;
 /// Bit of the panic register: it has panicked, and a crash kernel takes over.
 pub const CRASH_LOADED: u8 = 2;
 
-/// State of the first CPU when a cell starts: 64-bit mode, flat segments,
-/// interrupts off, paging on. The loader has put page tables and GDT into the
-/// cell's memory (Linux x86 boot protocol, "64-bit boot protocol").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Boot {
-    /// Guest-physical (and virtual) address of the first instruction.
-    pub rip: u64,
-    /// RSI: guest-physical address of the boot parameters.
-    pub rsi: u64,
-    /// Guest-physical address of the page tables' root.
-    pub cr3: u64,
-    /// Guest-physical address of the GDT; selectors 0x10 and 0x18 are code and
-    /// data.
-    pub gdt: u64,
-    /// Its limit (size - 1).
-    pub gdt_limit: u16,
+wire! {
+    /// State of the first CPU when a cell starts: 64-bit mode, flat segments,
+    /// interrupts off, paging on. The loader has put page tables and GDT into the
+    /// cell's memory (Linux x86 boot protocol, "64-bit boot protocol").
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Boot {
+        /// Guest-physical (and virtual) address of the first instruction.
+        pub rip: u64,
+        /// RSI: guest-physical address of the boot parameters.
+        pub rsi: u64,
+        /// Guest-physical address of the page tables' root.
+        pub cr3: u64,
+        /// Guest-physical address of the GDT; selectors 0x10 and 0x18 are code and
+        /// data.
+        pub gdt: u64,
+        /// Its limit (size - 1).
+        pub gdt_limit: u16,
+    }
 }

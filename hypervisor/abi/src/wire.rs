@@ -1,11 +1,20 @@
 //! Frames and lists: how plans travel.
 //!
-//! A frame is magic, ABI version, length and CRC-32 before a postcard payload.
-//! Lists inside are decoded one item at a time, so that the monitor needs no
-//! heap and no room for the longest list.
+//! A frame is magic, ABI version, length and CRC-32 before a payload, whose bytes
+//! `form` describes. Lists inside are decoded one item at a time, so that the monitor
+//! needs no heap and no room for the longest list.
+
+#[cfg(test)]
+pub(crate) mod any;
+mod derive;
+mod form;
+#[cfg(test)]
+mod tests;
 
 use core::marker::PhantomData;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+pub(crate) use derive::wire;
+pub(crate) use form::count;
+pub use form::{Put, Reader, Take, Writer};
 
 /// First four bytes of a frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"CVPL";
@@ -13,7 +22,7 @@ pub const FRAME_MAGIC: [u8; 4] = *b"CVPL";
 /// Bytes before the payload.
 pub const FRAME_HEADER: usize = 16;
 
-/// Why a frame or an item in it is refused.
+/// Why a frame or its payload is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Shorter than its header, or than the length that its header says.
@@ -72,42 +81,65 @@ pub fn open(frame: &[u8]) -> Result<&[u8], Malformed> {
 /// # Errors
 ///
 /// [`Malformed::Payload`] and [`Malformed::Trailing`].
-pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
-    match postcard::take_from_bytes(payload) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err(Malformed::Trailing),
-        Err(_) => Err(Malformed::Payload),
+pub fn decode<'a, T: Take<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
+    let mut from = Reader::new(payload);
+    let value = T::take(&mut from);
+    match from.end() {
+        Some([]) => Ok(value),
+        Some(_) => Err(Malformed::Trailing),
+        None => Err(Malformed::Payload),
     }
 }
 
 /// Encodes `value` into `out` and returns the bytes used; `None` if they do
 /// not fit.
-pub fn encode<'a, T: Serialize>(value: &T, out: &'a mut [u8]) -> Option<&'a mut [u8]> {
-    postcard::to_slice(value, out).ok()
+pub fn encode<'a, T: Put>(value: &T, out: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    let mut to = Writer::new(out);
+    value.put(&mut to);
+    to.end()
 }
 
-/// A list that is decoded while it is walked.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// A list: how many items it has, then one after the other.
+///
+/// It is looked through when what holds it is decoded, and each item is decoded again
+/// where it is asked for: so there need be no room for them all.
+#[derive(Clone, Copy, Debug)]
 pub struct List<'a, T> {
     count: u32,
-    #[serde(borrow)]
+    /// Begins with the items.
     bytes: &'a [u8],
-    #[serde(skip)]
     items: PhantomData<fn() -> T>,
 }
 
-impl<'a, T: DeserializeOwned> List<'a, T> {
-    /// The empty list.
-    #[must_use]
-    pub const fn empty() -> Self {
+impl<'a, T: Take<'a>> Take<'a> for List<'a, T> {
+    fn take(from: &mut Reader<'a>) -> Self {
+        const { assert!(size_of::<T>() > 0, "an item takes a byte, so lists end") }
+        let count = Take::take(from);
+        let bytes = from.rest();
+        let mut left: u32 = count;
+        while left > 0 && !from.refused() {
+            T::take(from);
+            left -= 1;
+        }
         Self {
-            count: 0,
-            bytes: &[],
+            count,
+            bytes,
             items: PhantomData,
         }
     }
+}
 
-    /// How many items the list claims to have.
+impl<'a, T: Take<'a> + Put> Put for List<'a, T> {
+    fn put(&self, to: &mut Writer<'_>) {
+        self.count.put(to);
+        for item in self.iter() {
+            item.put(to);
+        }
+    }
+}
+
+impl<'a, T: Take<'a>> List<'a, T> {
+    /// How many items there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count as usize
@@ -119,51 +151,36 @@ impl<'a, T: DeserializeOwned> List<'a, T> {
         self.count == 0
     }
 
-    /// Walks the items. A malformed one ends the walk with an error.
+    /// Walks the items.
     pub fn iter(&self) -> Items<'a, T> {
         Items {
             left: self.count,
-            bytes: self.bytes,
+            from: Reader::new(self.bytes),
             items: PhantomData,
         }
     }
 }
 
 /// Iterator over a [`List`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Items<'a, T> {
     left: u32,
-    bytes: &'a [u8],
+    from: Reader<'a>,
     items: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Iterator for Items<'_, T> {
-    type Item = Result<T, Malformed>;
+impl<'a, T: Take<'a>> Iterator for Items<'a, T> {
+    type Item = T;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            let trailing = !self.bytes.is_empty();
-            self.bytes = &[];
-            return trailing.then_some(Err(Malformed::Trailing));
-        }
-        match postcard::take_from_bytes(self.bytes) {
-            Ok((item, rest)) => {
-                self.left -= 1;
-                self.bytes = rest;
-                Some(Ok(item))
-            }
-            Err(_) => {
-                self.left = 0;
-                self.bytes = &[];
-                Some(Err(Malformed::Payload))
-            }
-        }
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        Some(T::take(&mut self.from))
     }
 }
 
-#[cfg(feature = "alloc")]
+#[cfg(any(feature = "alloc", test))]
 mod build {
-    use super::{FRAME_MAGIC, List, PhantomData, Serialize, crc32};
+    use super::{FRAME_MAGIC, List, PhantomData, Put, Writer, crc32};
     use alloc::vec::Vec;
 
     /// Owns the bytes behind a [`List`].
@@ -174,19 +191,13 @@ mod build {
     }
 
     impl ListBuf {
-        /// Encodes `items` one after the other.
-        ///
-        /// # Errors
-        ///
-        /// What postcard says of an item that cannot be encoded.
-        pub fn new<T: Serialize>(items: &[T]) -> Result<Self, postcard::Error> {
-            let mut bytes = Vec::new();
-            for item in items {
-                bytes = postcard::to_extend(item, bytes)?;
-            }
-            let count =
-                u32::try_from(items.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
-            Ok(Self { count, bytes })
+        /// Encodes `items` one after the other. Whoever reads a list of more than 2³²
+        /// refuses it.
+        #[must_use]
+        pub fn new<T: Put>(items: &[T]) -> Self {
+            let bytes = items.iter().flat_map(to_vec).collect();
+            let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+            Self { count, bytes }
         }
 
         /// The list, for a plan that borrows it.
@@ -200,56 +211,28 @@ mod build {
         }
     }
 
-    /// Encodes `value` in a frame.
-    ///
-    /// # Errors
-    ///
-    /// What postcard says of a value that cannot be encoded.
-    pub fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
-        let payload = postcard::to_allocvec(value)?;
-        let len = u32::try_from(payload.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
+    /// Encodes `value`.
+    #[must_use]
+    pub fn to_vec<T: Put>(value: &T) -> Vec<u8> {
+        let mut measured = Writer::new(&mut []);
+        value.put(&mut measured);
+        let mut bytes = alloc::vec![0; measured.len()];
+        value.put(&mut Writer::new(&mut bytes));
+        bytes
+    }
+
+    /// Encodes `value` in a frame. Whoever opens one of more than 4 GiB refuses it.
+    #[must_use]
+    pub fn seal<T: Put>(value: &T) -> Vec<u8> {
+        let payload = to_vec(value);
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let mut frame = FRAME_MAGIC.to_vec();
         frame.extend(crate::ABI_VERSION.to_le_bytes());
         frame.extend(len.to_le_bytes());
         frame.extend(crc32(&payload).to_le_bytes());
         frame.extend(payload);
-        Ok(frame)
+        frame
     }
 }
-#[cfg(feature = "alloc")]
-pub use build::{ListBuf, seal};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn crc32_matches_the_published_check_value() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[cfg(feature = "alloc")]
-    #[test]
-    fn list_that_claims_too_few_items_says_so() {
-        let items = ListBuf::new(&[1u32, 2, 300]).expect("encodes");
-        let mut list = items.list::<u32>();
-        list.count = 2;
-        let seen: alloc::vec::Vec<_> = list.iter().collect();
-        assert_eq!(seen, [Ok(1), Ok(2), Err(Malformed::Trailing)]);
-    }
-
-    #[cfg(feature = "alloc")]
-    #[test]
-    fn any_flipped_bit_of_a_frame_is_found() {
-        let frame = seal(&(7u32, "name")).expect("encodes");
-        assert_eq!(
-            decode::<(u32, &str)>(open(&frame).expect("opens")),
-            Ok((7, "name"))
-        );
-        for bit in 0..frame.len() * 8 {
-            let mut bad = frame.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(open(&bad).is_err(), "bit {bit}");
-        }
-    }
-}
+#[cfg(any(feature = "alloc", test))]
+pub use build::{ListBuf, seal, to_vec};

@@ -81,7 +81,6 @@ fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecor
 /// The cell's plan as the monitor wants it.
 fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let what = format!("cannot describe cell \"{}\" to the monitor", record.name);
-    let encoded = |e: postcard::Error| Error::internal(&what, e);
     let ids: Vec<u32> = record.assignment.cpus.iter().map(|c| c.apic_id).collect();
     let assigned = record.assignment.ports.iter();
     let bars = record.functions.iter().flat_map(|f| &f.ports);
@@ -93,12 +92,12 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         })
         .collect();
     let functions: Vec<Function> = record.functions.iter().map(|f| f.plan).collect();
-    let cpus = ListBuf::new(&ids).map_err(encoded)?;
+    let cpus = ListBuf::new(&ids);
     let windows = record.windows.iter().flat_map(|w| &w.memory);
     let memory: Vec<_> = record.memory.iter().chain(windows).copied().collect();
-    let memory = ListBuf::new(&memory).map_err(encoded)?;
-    let ports = ListBuf::new(&ports).map_err(encoded)?;
-    let functions = ListBuf::new(&functions).map_err(encoded)?;
+    let memory = ListBuf::new(&memory);
+    let ports = ListBuf::new(&ports);
+    let functions = ListBuf::new(&functions);
     let frame = seal(&CellPlan {
         name: &record.name,
         cpus: cpus.list(),
@@ -108,8 +107,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         link: None,
-    })
-    .map_err(encoded)?;
+    });
     if frame.len() <= CALL_BUFFER as usize {
         return Ok(frame);
     }

@@ -18,7 +18,7 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, Mmap
 pub(crate) struct Reply {
     /// [`cellvisor_abi::status::CallStatus`] as a number.
     pub(crate) status: u32,
-    /// The response, postcard.
+    /// The response, in the form of [`cellvisor_abi::wire`].
     pub(crate) bytes: Vec<u8>,
 }
 

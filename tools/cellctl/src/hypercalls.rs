@@ -8,9 +8,7 @@ use cellvisor_abi::call::{
     ReadRequest, ReadResponse, Start, Stats, StatsRequest,
 };
 use cellvisor_abi::status::CallStatus;
-use cellvisor_abi::wire;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use cellvisor_abi::wire::{self, Put, Take, to_vec};
 use std::thread;
 use std::time::Duration;
 
@@ -72,7 +70,7 @@ impl Monitor<'_> {
     pub(crate) fn show(self, name: &str, cell: CellId) -> Result<()> {
         let what = format!("cannot look at the memory of cell \"{name}\"");
         for _ in 0..BUSY_TRIES {
-            let reply = self.send(Code::CellShow, &encode(&cell, &what)?, &what)?;
+            let reply = self.send(Code::CellShow, &to_vec(&cell), &what)?;
             if reply.status != CallStatus::Again.code() {
                 return done(reply, &what).map(drop);
             }
@@ -112,7 +110,7 @@ impl Monitor<'_> {
     /// Every cell's state.
     pub(crate) fn cells(self) -> Result<Vec<CellStatus>> {
         let what = "cannot list the cells";
-        let reply = self.send(Code::CellList, &encode(&(), what)?, what)?;
+        let reply = self.send(Code::CellList, &[], what)?;
         let bytes = done(reply, what)?;
         let ids: &[u8] = wire::decode(&bytes).map_err(|e| garbled(what, e))?;
         ids.chunks_exact(4)
@@ -152,7 +150,7 @@ impl Monitor<'_> {
     }
 
     fn read(self, code: Code, cell: CellId, from: u64, what: &str) -> Result<(u64, Vec<u8>)> {
-        let request = encode(&ReadRequest { cell, from }, what)?;
+        let request = to_vec(&ReadRequest { cell, from });
         let bytes = done(self.send(code, &request, what)?, what)?;
         let read: ReadResponse<'_> = wire::decode(&bytes).map_err(|e| garbled(what, e))?;
         Ok((read.start, read.bytes.to_vec()))
@@ -160,7 +158,7 @@ impl Monitor<'_> {
 
     /// Repeats a call that is done in pieces until the last one is.
     fn until_done(self, code: Code, cell: CellId, what: &str) -> Result<()> {
-        let request = encode(&cell, what)?;
+        let request = to_vec(&cell);
         let mut before = None;
         let mut stalled = 0;
         loop {
@@ -192,13 +190,8 @@ impl Monitor<'_> {
     }
 
     /// One call with a small request and one response.
-    fn ask<Q: Serialize, R: DeserializeOwned>(
-        self,
-        code: Code,
-        request: &Q,
-        what: &str,
-    ) -> Result<R> {
-        let reply = self.send(code, &encode(request, what)?, what)?;
+    fn ask<Q: Put, R: for<'a> Take<'a>>(self, code: Code, request: &Q, what: &str) -> Result<R> {
+        let reply = self.send(code, &to_vec(request), what)?;
         decode(&done(reply, what)?, what)
     }
 
@@ -223,11 +216,7 @@ fn done(reply: Reply, what: &str) -> Result<Vec<u8>> {
     Err(messages::call(what, reply.status, &reply.bytes))
 }
 
-fn encode<T: Serialize>(value: &T, what: &str) -> Result<Vec<u8>> {
-    postcard::to_allocvec(value).map_err(|e| Error::internal(what, e))
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+fn decode<T: for<'a> Take<'a>>(bytes: &[u8], what: &str) -> Result<T> {
     wire::decode(bytes).map_err(|e| garbled(what, e))
 }
 
@@ -246,8 +235,8 @@ mod tests {
     #[test]
     fn reload_goes_on_until_the_last_piece() {
         let fake = Fake::default();
-        let again = postcard::to_allocvec(&Progress { done: 1, total: 2 }).expect("encodes");
-        let last = postcard::to_allocvec(&Progress { done: 2, total: 2 }).expect("encodes");
+        let again = to_vec(&Progress { done: 1, total: 2 });
+        let last = to_vec(&Progress { done: 2, total: 2 });
         fake.script(CallStatus::Again, &again);
         fake.script(CallStatus::Busy, &[]);
         fake.script(CallStatus::Ok, &last);

@@ -43,7 +43,7 @@ fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
     }
     memory.sort_unstable_by_key(|range| range.start);
     journal.record.memory = memory;
-    let frame = frame(journal.record)?;
+    let frame = frame(journal.record);
     let name = new.link.name.clone();
     let step = |id| Step::Cell {
         name: name.clone(),
@@ -87,11 +87,9 @@ fn forward(journal: &mut Journal<'_, LinkRecord>, network: Ipv4Net) -> Result<()
 }
 
 /// A link's plan as the monitor wants it.
-fn frame(record: &LinkRecord) -> Result<Vec<u8>> {
+fn frame(record: &LinkRecord) -> Vec<u8> {
     let link = &record.link;
-    let what = format!("cannot describe link \"{}\" to the monitor", link.name);
-    let encoded = |e: postcard::Error| Error::internal(&what, e);
-    let memory = ListBuf::new(&stretches(record, 0, Share::Own)).map_err(encoded)?;
+    let memory = ListBuf::new(&stretches(record, 0, Share::Own));
     let none = ListBuf::default();
     seal(&CellPlan {
         name: &link.name,
@@ -105,7 +103,6 @@ fn frame(record: &LinkRecord) -> Result<Vec<u8>> {
             root: link.has_root(),
         }),
     })
-    .map_err(encoded)
 }
 
 /// A link's memory from a guest-physical address on.

@@ -71,7 +71,7 @@ fn enter(
     let cpus = u32::try_from(journal.record.cpus.len())
         .map_err(|e| Error::internal("cannot count the CPUs", e))?;
     acs::take(journal, &host)?;
-    let plan = system_plan::plan(&host, driver.info()?.tsc_khz, choices)?;
+    let plan = system_plan::plan(&host, driver.info()?.tsc_khz, choices);
     let length = plan.len() as u64;
     system_plan::check_fit(memory, offset, length)?;
     let region = place(journal, memory, &[(0, image), (offset, &plan)])?;

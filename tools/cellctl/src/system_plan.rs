@@ -85,16 +85,15 @@ pub(crate) fn check_tsc(khz: u32) -> Result<()> {
 }
 
 /// The sealed system plan.
-pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8>> {
-    let encoded = |e: postcard::Error| Error::internal("cannot describe this machine", e);
+pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Vec<u8> {
     let ecam: Vec<Ecam> = host.ecam.iter().map(ecam).collect();
     let iommus: Vec<Iommu> = host.iommus.iter().map(iommu).collect();
     let io_apics: Vec<IoApic> = host.io_apics.iter().map(io_apic).collect();
-    let cpus = ListBuf::new(&cpus(host)).map_err(encoded)?;
-    let ram = ListBuf::new(&ram(host)).map_err(encoded)?;
-    let ecam = ListBuf::new(&ecam).map_err(encoded)?;
-    let iommus = ListBuf::new(&iommus).map_err(encoded)?;
-    let io_apics = ListBuf::new(&io_apics).map_err(encoded)?;
+    let cpus = ListBuf::new(&cpus(host));
+    let ram = ListBuf::new(&ram(host));
+    let ecam = ListBuf::new(&ecam);
+    let iommus = ListBuf::new(&iommus);
+    let io_apics = ListBuf::new(&io_apics);
     let (tsc_khz, inject) = match choices.provoke {
         None => (tsc_khz, None),
         Some(Provoke::FailCpu(index)) => (tsc_khz, Some(Inject::FailCpu(index))),
@@ -112,7 +111,6 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Result<Vec<u8
         log_port: choices.log_port,
         inject,
     })
-    .map_err(encoded)
 }
 
 fn ecam(ecam: &host::Ecam) -> Ecam {

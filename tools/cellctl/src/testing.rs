@@ -9,11 +9,14 @@ use crate::error::{Error, Result};
 use crate::journal;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::sysfs::{Linux, Node, Pool};
-use cellvisor_abi::call::{CellId, CellStatus, Code, Denied, Name, Progress, State, StopReason};
+use cellvisor_abi::ABI_VERSION;
+use cellvisor_abi::call::{
+    CellId, CellStatus, Code, Denied, Name, Progress, Start, State, StopReason,
+};
 use cellvisor_abi::ioctl::{Enable, Info};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
-use cellvisor_abi::{ABI_VERSION, wire};
+use cellvisor_abi::wire::{self, Put};
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::{AssignedCpu, CellAssignment, MemoryShare};
 use ipnet::Ipv4Net;
@@ -219,13 +222,16 @@ impl Fake {
 
 /// The number of a cell in a request.
 fn cell_of(request: &[u8]) -> CellId {
-    postcard::take_from_bytes(request).expect("a cell").0
+    let started = || wire::decode::<Start>(request).map(|start| start.cell);
+    wire::decode(request)
+        .or_else(|_| started())
+        .expect("a cell")
 }
 
-fn ok<T: serde::Serialize>(value: &T) -> Reply {
+fn ok<T: Put>(value: &T) -> Reply {
     Reply {
         status: CallStatus::Ok.code(),
-        bytes: postcard::to_allocvec(value).expect("encodes"),
+        bytes: wire::to_vec(value),
     }
 }
 
@@ -283,7 +289,7 @@ impl Driver for Fake {
             Code::CellList => {
                 let now = self.now.borrow();
                 let ids: Vec<u8> = now.cells.keys().flat_map(|id| id.to_le_bytes()).collect();
-                Ok(ok(&ids))
+                Ok(ok(&ids.as_slice()))
             }
             Code::CellStatus => Ok(ok(&self.status(cell_of(request)))),
             Code::CellStart => {

@@ -1,61 +1,53 @@
 //! Requests to the monitor that no tool would send, for `provoke` in a root: a name,
 //! the number of the call, and the request in hexadecimal digits in each line.
 
-use anyhow::Result;
 use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Code, Start};
 use cellvisor_abi::plan::{CellPlan, Devices, Function, Memory, Share};
-use cellvisor_abi::wire::{ListBuf, seal};
+use cellvisor_abi::wire::{ListBuf, seal, to_vec};
 
 /// A page of device registers on every machine here, and one of RAM.
 const IO_APIC: u64 = 0xfec0_0000;
 const RAM: u64 = 0x4000_0000;
 
 /// All of them.
-///
-/// # Errors
-///
-/// A request cannot be encoded.
-pub(super) fn all() -> Result<String> {
-    let start = Start::at_zero(CellId(1));
-    let mut room = [0; 64];
-    let start = cellvisor_abi::wire::encode(&start, &mut room);
-    let start = start.map_or_else(Vec::new, |bytes| bytes.to_vec());
+pub(super) fn all() -> String {
+    let start = to_vec(&Start::at_zero(CellId(1)));
     let create = Code::CellCreate;
     let requests = [
         ("info", Code::Info, Vec::new()),
         ("leave", Code::Leave, Vec::new()),
         ("start-running", Code::CellStart, start),
-        ("foreign-cpu", create, plan("foreign", 3, RAM)?),
-        ("no-cpu", create, plan("nobody", 77, RAM)?),
-        ("device-memory", create, plan("device", 1, IO_APIC)?),
-        ("beyond-memory", create, plan("beyond", 1, 1 << 51)?),
-        ("taken-name", create, plan("victim", 1, RAM)?),
+        ("foreign-cpu", create, plan("foreign", 3, RAM)),
+        ("no-cpu", create, plan("nobody", 77, RAM)),
+        ("device-memory", create, plan("device", 1, IO_APIC)),
+        ("beyond-memory", create, plan("beyond", 1, 1 << 51)),
+        ("taken-name", create, plan("victim", 1, RAM)),
         (
             "short-bar",
             create,
-            with_function("short", Bdf::new(0, 3, 0), [12, 0, 0, 0, 0, 0])?,
+            with_function("short", Bdf::new(0, 3, 0), [12, 0, 0, 0, 0, 0]),
         ),
         (
             "loose-ports",
             create,
-            with_function("loose", Bdf::new(0, 0, 0xfb), [0, 0, 0, 0, 6, 0])?,
+            with_function("loose", Bdf::new(0, 0, 0xfb), [0, 0, 0, 0, 6, 0]),
         ),
     ];
     let line = |(name, code, bytes): &(&str, Code, Vec<u8>)| {
         format!("{name} {:#x} {}\n", *code as u32, hex(bytes))
     };
-    Ok(requests.iter().map(line).collect())
+    requests.iter().map(line).collect()
 }
 
 /// A cell with one CPU and one page.
-fn plan(name: &str, cpu: u32, hpa: u64) -> Result<Vec<u8>> {
+fn plan(name: &str, cpu: u32, hpa: u64) -> Vec<u8> {
     frame(name, cpu, hpa, &ListBuf::default())
 }
 
 /// A cell with the function at `bdf`, of whose BARs the plan says this. On machines
 /// here 03:00.0 has one of 1 MiB (`edu`), and 00:1f.3 one of 64 ports (SMBus).
-fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Result<Vec<u8>> {
+fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Vec<u8> {
     let function = Function {
         bdf,
         guest: Bdf::new(0, 0, 0x10),
@@ -64,19 +56,19 @@ fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Result<Vec<u8>> {
         unprotected: false,
         wire: None,
     };
-    frame(name, 1, RAM, &ListBuf::new(&[function])?)
+    frame(name, 1, RAM, &ListBuf::new(&[function]))
 }
 
-fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>> {
-    let cpus = ListBuf::new(&[cpu])?;
+fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
+    let cpus = ListBuf::new(&[cpu]);
     let memory = ListBuf::new(&[Memory {
         gpa: 0,
         hpa,
         size: 4096,
         share: Share::Own,
-    }])?;
+    }]);
     let none = ListBuf::default();
-    Ok(seal(&CellPlan {
+    seal(&CellPlan {
         name,
         cpus: cpus.list(),
         memory: memory.list(),
@@ -85,7 +77,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Result<Vec<u8>>
         devices: Devices::STANDARD,
         dump: false,
         link: None,
-    })?)
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -76,7 +76,7 @@ pub(crate) fn root(
     for source in &scenario.root.provoke {
         let (name, content) = module::build(paths, source, &kernel)?;
         image.file(&format!("lib/modules/{name}"), &content, Mode::Plain)?;
-        image.file("frames", frames::all()?.as_bytes(), Mode::Plain)?;
+        image.file("frames", frames::all().as_bytes(), Mode::Plain)?;
     }
     add_tools(&mut image, &scenario.root.tools)?;
     add_files(&mut image, scenario.root.files.iter().map(Path::new))?;

@@ -1,35 +1,39 @@
 //! Exits of CPUs, by kind.
 
 use crate::call::CellId;
-use serde::{Deserialize, Serialize};
+use crate::wire::wire;
 
-/// [`crate::call::Code::Stats`]: which CPU, by its index in the system plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatsRequest {
-    /// The index.
-    pub cpu: u32,
+wire! {
+    /// [`crate::call::Code::Stats`]: which CPU, by its index in the system plan.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct StatsRequest {
+        /// The index.
+        pub cpu: u32,
+    }
 }
 
-/// Exit counters of one CPU since it got its present owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// Its physical APIC id.
-    pub apic_id: u32,
-    /// Who owns it.
-    pub owner: CellId,
-    /// Its virtual APIC id there.
-    pub virtual_id: u32,
-    /// True while it runs its owner's code.
-    pub running: bool,
-    /// Exits, in the order of [`ExitKind::ALL`].
-    pub exits: [u64; ExitKind::COUNT],
+wire! {
+    /// Exit counters of one CPU since it got its present owner.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Stats {
+        /// Its physical APIC id.
+        pub apic_id: u32,
+        /// Who owns it.
+        pub owner: CellId,
+        /// Its virtual APIC id there.
+        pub virtual_id: u32,
+        /// True while it runs its owner's code.
+        pub running: bool,
+        /// Exits, in the order of [`ExitKind::ALL`].
+        pub exits: [u64; ExitKind::COUNT],
+    }
 }
 
 /// Makes [`ExitKind`] with its names.
 macro_rules! exit_kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
         /// Kinds of exits, the same for all vendors; each exit is counted once.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum ExitKind { $($(#[$doc])* $variant,)* }
 

@@ -212,8 +212,8 @@ proptest! {
 #[test]
 fn a_link_has_memory_and_nothing_else() {
     let none = ListBuf::default();
-    let cpus = ListBuf::new(&[1u32]).expect("a list");
-    let ports = ListBuf::new(&[Ports { first: 1, count: 1 }]).expect("a list");
+    let cpus = ListBuf::new(&[1u32]);
+    let ports = ListBuf::new(&[Ports { first: 1, count: 1 }]);
     let a_link = Some(Link { root: false });
     for (has_cpus, has_ports, link, whole) in [
         (true, true, None, true),

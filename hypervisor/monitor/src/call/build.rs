@@ -162,7 +162,7 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
 }
 
 fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), Refusal> {
-    for memory in plan.memory.iter().flatten() {
+    for memory in plan.memory.iter() {
         let gpa = Gpa(memory.gpa);
         let attr = link::attr(memory.share);
         space
@@ -180,7 +180,7 @@ fn map(plan: &CellPlan<'_>, space: &mut crate::mem::space::Space) -> Result<(), 
 fn bitmaps(vendor: &'static Vendor, plan: &CellPlan<'_>) -> Option<Bitmaps> {
     let bitmaps = Bitmaps::new(vendor, vendor.cell_msrs)?;
     bitmaps.intercept_all_ports();
-    for ports in plan.ports.iter().flatten() {
+    for ports in plan.ports.iter() {
         for offset in 0..ports.count {
             bitmaps.set_port(Port(ports.first).plus(offset), false);
         }

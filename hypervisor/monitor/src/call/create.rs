@@ -64,7 +64,6 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
 fn cpus(plan: &CellPlan<'_>, own: &CpuShared) -> Result<Cpus, Refusal> {
     let mut cpus = Cpus::new();
     for apic_id in plan.cpus.iter() {
-        let apic_id = apic_id.map_err(|_| CallStatus::Malformed)?;
         let resource = Resource::Cpu(apic_id);
         let wrong = || bad(CallStatus::BadResource, resource);
         let index = (0..percpu::MAX_CPUS as u16)
@@ -92,7 +91,6 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<Links, Refusal> {
     }
     let mut links = Links::new();
     for memory in plan.memory.iter() {
-        let memory = memory.map_err(|_| CallStatus::Malformed)?;
         check_memory(&memory)?;
         if memory.share == Share::Own {
             take(&memory, owner)?;
@@ -151,7 +149,6 @@ fn check_memory(memory: &Memory) -> Result<(), Refusal> {
 
 fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
     for ports in plan.ports.iter() {
-        let ports = ports.map_err(|_| CallStatus::Malformed)?;
         let (first, end) = (
             u64::from(ports.first),
             u64::from(ports.first) + u64::from(ports.count),

@@ -21,20 +21,20 @@ use crate::mem::{self, owners};
 use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
 use crate::{boot, log, machine};
+use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{
     CellId, Code, ConsoleWrite, FunctionRequest, Info, ReadRequest, ReadResponse, Stats,
     StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::status::CallStatus;
-use cellvisor_abi::{PAGE_SIZE, wire};
+use cellvisor_abi::wire::{self, Put, Take};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::fault;
 use cellvisor_core::ids::PlanIndex;
 use cellvisor_core::locks::Rank;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
-use serde::{Deserialize, Serialize};
 
 const SIZE: usize = CALL_BUFFER as usize;
 
@@ -237,21 +237,21 @@ fn request_bytes(buffer: &[u8; SIZE], len: usize) -> Result<&[u8], Refusal> {
     buffer.get(..len).ok_or(CallStatus::Malformed.into())
 }
 
-fn request<'a, T: Deserialize<'a>>(buffer: &'a [u8; SIZE], len: usize) -> Result<T, Refusal> {
+fn request<'a, T: Take<'a>>(buffer: &'a [u8; SIZE], len: usize) -> Result<T, Refusal> {
     wire::decode(request_bytes(buffer, len)?).map_err(|_| CallStatus::Malformed.into())
 }
 
-fn reply<T: Serialize>(buffer: &mut [u8; SIZE], value: &T) -> Result<usize, Refusal> {
+fn reply<T: Put>(buffer: &mut [u8; SIZE], value: &T) -> Result<usize, Refusal> {
     wire::encode(value, buffer)
         .map(|bytes| bytes.len())
         .ok_or(CallStatus::TooLong.into())
 }
 
-fn done<T: Serialize>(buffer: &mut [u8; SIZE], value: &T) -> Reply {
+fn done<T: Put>(buffer: &mut [u8; SIZE], value: &T) -> Reply {
     Ok((CallStatus::Ok, reply(buffer, value)?))
 }
 
-/// Little-endian words as one postcard byte string.
+/// Little-endian words as one byte string.
 fn words(buffer: &mut [u8; SIZE], words: impl Iterator<Item = u32>) -> Reply {
     let (out, room) = buffer.split_at_mut(SIZE / 2);
     let mut len = 0;
@@ -259,7 +259,7 @@ fn words(buffer: &mut [u8; SIZE], words: impl Iterator<Item = u32>) -> Reply {
         place.copy_from_slice(&word.to_le_bytes());
         len += 4;
     }
-    let bytes = room.get(..len).ok_or(CallStatus::TooLong)?;
+    let bytes: &[u8] = room.get(..len).ok_or(CallStatus::TooLong)?;
     let written = wire::encode(&bytes, out).ok_or(CallStatus::TooLong)?;
     Ok((CallStatus::Ok, written.len()))
 }

@@ -28,11 +28,10 @@ const DECODES: u32 = 3;
 
 /// Looks at all functions of a plan; nothing is done to them.
 pub(crate) fn claim(window: &mut Window, plan: &CellPlan<'_>) -> Result<Functions, Refusal> {
-    let count = plan.functions.iter().count();
+    let count = plan.functions.len();
     let mut functions =
         Functions::with_room(count.min(MAX_FUNCTIONS)).ok_or(CallStatus::NoMemory)?;
     for wanted in plan.functions.iter() {
-        let wanted = wanted.map_err(|_| CallStatus::Malformed)?;
         let device = look(window, plan, &functions, wanted)?;
         if !functions.push(device) {
             return Err(CallStatus::NoMemory.into());
@@ -69,7 +68,7 @@ fn look(
         }
     }
     .ok_or_else(wrong)?;
-    let guests = plan.functions.iter().flatten();
+    let guests = plan.functions.iter();
     let about = Description {
         bdf,
         virtual_ids,
@@ -104,7 +103,7 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
     for device in functions.all() {
         for bar in memory(device) {
             let plan = machine::plan();
-            let ram = plan.iter().flat_map(|plan| plan.ram.iter().flatten());
+            let ram = plan.iter().flat_map(|plan| plan.ram.iter());
             let ram = ram.map(|range| (range.start, range.size));
             if !claim::can_map(&bar, machine::get().physical_end, ram) {
                 let resource = Resource::Function(device.plan.bdf);

@@ -58,7 +58,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()>
         root.bitmaps.set_port(port, true);
     }
     map_apic(root)?;
-    for range in plan.ram.iter().flatten() {
+    for range in plan.ram.iter() {
         let start = Gpa(range.start);
         map_range(
             root,

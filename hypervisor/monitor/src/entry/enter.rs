@@ -176,7 +176,6 @@ fn check_own(area: Area) -> Result<(), EnterError> {
     let found = plan
         .cpus
         .iter()
-        .flatten()
         .enumerate()
         .find(|(_, cpu)| cpu.apic_id == apic_id.0);
     let (index, cpu) = found.ok_or(EnterError {

@@ -144,7 +144,7 @@ mod tests {
         let known = ("a".to_owned(), state);
         fake.now.borrow_mut().cells.insert(CELL.0, known);
         if !patience.is_zero() {
-            let heard = postcard::to_allocvec(&hears).expect("encodes");
+            let heard = cellvisor_abi::wire::to_vec(&hears);
             fake.script(CallStatus::Ok, &heard);
         }
         let end = press_or_cut(Monitor(&fake), "a", CELL, patience).expect("ends");

@@ -161,7 +161,7 @@ mod tests {
             resource: Resource::Function(Bdf::from_number(0x8c82)),
             owner: Some(Owner::Cell(CellId(2))),
         };
-        let bytes = postcard::to_allocvec(&conflict).expect("encodes");
+        let bytes = wire::to_vec(&conflict);
         let text = call(
             "cannot create cell \"a\"",
             CallStatus::NotOwned.code(),

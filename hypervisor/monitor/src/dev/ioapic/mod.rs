@@ -73,7 +73,7 @@ static CHIPS: Mutex<Chips, { Rank::IoApics as u8 }> = Mutex::new(Chips {
 /// what is not the root's, cells cannot use.
 pub(crate) fn init(plan: &SystemPlan<'_>) {
     let mut chips = CHIPS.lock();
-    let listed = || plan.io_apics.iter().flatten();
+    let listed = || plan.io_apics.iter();
     for chip in listed() {
         let base = Hpa(chip.base);
         let neighbours = listed().filter(|other| Hpa(other.base).page() == base.page());

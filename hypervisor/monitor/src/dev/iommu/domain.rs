@@ -139,7 +139,7 @@ impl Contexts {
             contexts.add_segment(unit.segment)?;
         }
         contexts.map_owned(Hpa(0)..LOW_END).ok()?;
-        for range in plan.ram.iter().flatten() {
+        for range in plan.ram.iter() {
             let start = Hpa(range.start);
             let end = start.checked_add(range.size)?;
             contexts.map_owned(start.max(LOW_END)..end).ok()?;

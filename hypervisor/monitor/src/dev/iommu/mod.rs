@@ -93,7 +93,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
         .next_power_of_two()
         .clamp(*ENTRIES.start(), *ENTRIES.end());
     let mut units = Vec::new();
-    for iommu in plan.iommus.iter().flatten() {
+    for iommu in plan.iommus.iter() {
         if iommu.kind != IommuKind::Vtd {
             continue;
         }

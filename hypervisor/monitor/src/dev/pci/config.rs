@@ -50,7 +50,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) {
         let end = ecam.base.checked_add(size).filter(|end| Hpa(*end) <= limit);
         ecam.first_bus <= ecam.last_bus && ecam.base.is_multiple_of(BUS) && end.is_some()
     };
-    let spaces = plan.ecam.iter().flatten().filter(is_there);
+    let spaces = plan.ecam.iter().filter(is_there);
     ECAM.set(first(spaces));
 }
 
