@@ -92,8 +92,7 @@ impl Config {
             let help = "see cellvisor-slurm(8) for what is in it; every machine has it, and Slurm's user may read it";
             Error::new(format!("cannot read {}", path.display()), e.to_string(), help)
         })?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new("/")))
-            .map_err(|e| Error::new(format!("{}: {}", path.display(), e.what), e.why, e.help))
+        Self::parse(&text, path.parent().unwrap_or(Path::new("/"))).map_err(|e| e.of(&path))
     }
 
     /// Checks the text of a file that is in the folder `at`.
@@ -163,6 +162,27 @@ impl Config {
                 "write one, or take `partition` off one that has the node",
             )
         })
+    }
+
+    /// The nodes of a machine, in the order of their names.
+    pub(crate) fn nodes_of(&self, machine: &str) -> Result<Vec<&str>> {
+        let place = self.machines.iter().position(|known| known.name == machine);
+        let place = place.ok_or_else(|| {
+            let known: Vec<_> = self.machines.iter().map(|known| &*known.name).collect();
+            let why = format!("slurm.toml has none of this name: {}", known.join(", "));
+            let help = "write this machine's name as slurm.toml has it";
+            Error::new(format!("machine \"{machine}\""), why, help)
+        })?;
+        let nodes = self.nodes.iter().filter(|(_, at)| **at == place);
+        Ok(nodes.map(|(node, _)| &**node).collect())
+    }
+
+    /// The first slice file that a node's cell can be made from, whatever the partition.
+    pub(crate) fn usual_template(&self, node: &str) -> Result<&Path> {
+        let found = self.templates.iter().find(|template| template.takes(node));
+        found
+            .map(|found| &*found.slice)
+            .map_or_else(|| self.template(node, None), Ok)
     }
 
     fn all_have_templates(&self) -> Result<()> {

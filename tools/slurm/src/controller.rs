@@ -50,7 +50,7 @@ pub(crate) fn suspend(config: &Config, nodes: &[String]) -> Result<()> {
 pub(crate) fn resume_fail(config: &Config, nodes: &[String]) -> Result<()> {
     each(config, nodes, |machine, node| {
         let told = ask(config, machine, &Request::Why(node.to_owned()));
-        let why = told.unwrap_or_else(|error| error.reason());
+        let why = told.unwrap_or_else(|error| error.cause());
         let help = "see the cell's console on its machine by `cellctl console`, while it comes";
         down(
             node,
@@ -60,8 +60,8 @@ pub(crate) fn resume_fail(config: &Config, nodes: &[String]) -> Result<()> {
     })
 }
 
-/// Destroys cells of nodes that Slurm takes to be off or down: those of jobs that ended
-/// while nobody could be asked.
+/// Destroys cells of nodes that Slurm takes to be off or down, or does not know: those of
+/// jobs that ended while nobody could be asked.
 ///
 /// # Errors
 ///
@@ -75,11 +75,9 @@ pub(crate) fn sync(config: &Config) -> Result<()> {
             String::new()
         });
         for node in listed.lines().filter_map(|line| line.split(' ').next()) {
-            if states.get(node).is_some_and(|state| slurm::is_over(state)) {
-                tell(
-                    config,
-                    &format!("{node} is {}: its cell goes", states[node]),
-                );
+            let state = states.get(node).map_or(slurm::HIDDEN, |state| state);
+            if slurm::is_over(state) {
+                tell(config, &format!("{node} is {state}: its cell goes"));
                 let gone = ask(config, machine, &Request::Suspend(node.to_owned()));
                 let _ = gone.map_err(|why| keep(&mut first, why));
             }

@@ -1,6 +1,7 @@
 //! What went wrong, and the way out.
 
 use std::fmt;
+use std::path::Path;
 
 /// One failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +30,20 @@ impl Error {
         }
     }
 
+    /// The same about a file.
+    pub(crate) fn of(mut self, file: &Path) -> Self {
+        self.what = format!("{}: {}", file.display(), self.what);
+        self
+    }
+
+    /// What failed and why, without the way out.
+    pub(crate) fn cause(&self) -> String {
+        format!("{}: {}", self.what, self.why)
+    }
+
     /// In one line, as a node's reason in Slurm: without what would end it early.
     pub(crate) fn reason(&self) -> String {
-        let text = format!("cellvisor: {}: {}", self.what, self.why);
+        let text = format!("cellvisor: {}", self.cause());
         let plain = text.chars().map(|c| match c {
             '"' => '\'',
             c if c.is_control() => ' ',
@@ -43,7 +55,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)?;
+        f.write_str(&self.cause())?;
         for line in self.help.lines() {
             write!(f, "\n  help: {line}")?;
         }

@@ -1,5 +1,6 @@
 //! Slurm's lists of hosts: `n1,gpu[01-03,7]-a`.
 
+use cellvisor_planner::config::name::{self, BadName};
 use std::fmt;
 
 /// Most names of one list: what is longer is a mistake, or an attack on memory.
@@ -12,8 +13,8 @@ pub(crate) enum BadList {
     Brackets,
     /// What stands between brackets is no range of numbers.
     Range(String),
-    /// A name with a character that no cell has.
-    Name(String),
+    /// A name that no cell can have, and why.
+    Name(String, BadName),
     /// More than [`MOST`] names.
     TooMany,
 }
@@ -26,10 +27,7 @@ impl fmt::Display for BadList {
                 f,
                 "`{text}` is no range: numbers like 1-3 or 01-16, separated by commas"
             ),
-            Self::Name(text) => write!(
-                f,
-                "`{text}` is no name of a cell: 1 to 31 of a-z, 0-9, - and _, a letter or digit first"
-            ),
+            Self::Name(text, bad) => write!(f, "`{text}` is no name of a cell: {}", bad.help()),
             Self::TooMany => write!(f, "more than {MOST} names"),
         }
     }
@@ -44,8 +42,8 @@ pub(crate) fn expand(text: &str) -> Result<Vec<String>, BadList> {
     let mut names = Vec::new();
     for part in parts(text)? {
         for name in one(part)? {
-            if !is_name(&name) {
-                return Err(BadList::Name(name));
+            if let Err(bad) = name::check(&name) {
+                return Err(BadList::Name(name, bad));
             }
             names.push(name);
             if names.len() > MOST {
@@ -54,14 +52,6 @@ pub(crate) fn expand(text: &str) -> Result<Vec<String>, BadList> {
         }
     }
     Ok(names)
-}
-
-/// Whether a cell may have this name.
-pub(crate) fn is_name(text: &str) -> bool {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    (1..=31).contains(&text.len())
-        && text.bytes().all(|c| fits(c) || c == b'-' || c == b'_')
-        && text.bytes().next().is_some_and(fits)
 }
 
 /// What commas outside of brackets separate.
@@ -153,9 +143,13 @@ mod tests {
         assert_eq!(expand("n[2-1]"), Err(BadList::Range("2-1".into())));
         assert_eq!(expand("n[+1]"), Err(BadList::Range("+1".into())));
         assert_eq!(expand("n[]"), Err(BadList::Range(String::new())));
-        assert_eq!(expand(""), Err(BadList::Name(String::new())));
-        assert_eq!(expand("../x"), Err(BadList::Name("../x".into())));
-        assert_eq!(expand("-x"), Err(BadList::Name("-x".into())));
+        for name in ["", "../x", "-x"] {
+            assert_eq!(expand(name), Err(BadList::Name(name.into(), BadName::Form)));
+        }
+        assert_eq!(
+            expand("n1,root").expect_err("ours").to_string(),
+            "`root` is no name of a cell: `root` is what this Linux is called: take another name"
+        );
         assert_eq!(expand("n[0-4294967295]"), Err(BadList::TooMany));
         assert_eq!(expand("n[1-60000]x[1-60000]"), Err(BadList::TooMany));
     }
@@ -165,7 +159,7 @@ mod tests {
         fn anything_is_a_bounded_list_of_names_or_refused(text in "[n0-9\\[\\],-]{0,40}") {
             if let Ok(names) = expand(&text) {
                 prop_assert!(names.len() <= MOST);
-                prop_assert!(names.iter().all(|name| is_name(name)));
+                prop_assert!(names.iter().all(|name| name::check(name).is_ok()));
             }
         }
 

@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::nodes::Inventory;
 use crate::request::{Job, Request};
 use crate::slice;
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,11 @@ impl<C: Cellctl> Machine<'_, C> {
     /// fails. A cell that was made and could not be started is destroyed again.
     pub(crate) fn serve(&self, request: &Request) -> Result<String> {
         match request {
-            Request::Resume(node, job) => self.resume(self.mine(node)?, job),
+            Request::Resume(node, job) => {
+                let node = self.mine(node)?;
+                let failed = |why: &Error| self.note_failure(node, why);
+                self.resume(node, job).inspect_err(failed)
+            }
             Request::Suspend(node) => self.suspend(self.mine(node)?),
             Request::Why(node) => self.why(self.mine(node)?),
             Request::List => self.list(),
@@ -119,12 +124,7 @@ impl<C: Cellctl> Machine<'_, C> {
 
     fn resume(&self, node: &str, job: &Job) -> Result<String> {
         let path = self.config.template(node, job.partition.as_deref())?;
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            let what = format!("cannot read the template {}", path.display());
-            Error::new(what, e.to_string(), "put it there, on this machine")
-        })?;
-        let slice = slice::render(&text, node, job)
-            .map_err(|e| Error::new(format!("{}: {}", path.display(), e.what), e.why, e.help))?;
+        let slice = slice::render(&slice::read(path)?, node, job).map_err(|e| e.of(path))?;
         // What is left of a job that nobody cleared.
         self.suspend(node)?;
         self.note(&Record {
@@ -169,8 +169,12 @@ impl<C: Cellctl> Machine<'_, C> {
         Ok(format!("{node} is gone"))
     }
 
-    /// What became of a node that did not come, in a line.
+    /// What became of a node that did not come, in a line. Slurm asks when its time is
+    /// over, also where the node has failed at once.
     fn why(&self, node: &str) -> Result<String> {
+        if let Ok(failure) = std::fs::read_to_string(self.failure(node)) {
+            return Ok(failure);
+        }
         Ok(match self.state(node)?.as_deref() {
             None => "its cell is not there".to_owned(),
             Some("running") => {
@@ -212,6 +216,20 @@ impl<C: Cellctl> Machine<'_, C> {
         }
     }
 
+    /// What this machine has.
+    ///
+    /// # Errors
+    ///
+    /// `cellctl` fails, or prints something else.
+    pub(crate) fn inventory(&self) -> Result<Inventory> {
+        let words = ["host", "--inventory"];
+        let (code, out, err) = self.cellctl.run(&words, Path::new("/"), "")?;
+        match code {
+            0 => Inventory::parse(&out),
+            _ => Err(complaint(&words, &err)),
+        }
+    }
+
     fn cellctl(&self, words: &[&str], at: &Path, input: &str) -> Result<()> {
         let (code, _, err) = self.cellctl.run(words, at, input)?;
         match code {
@@ -228,8 +246,10 @@ impl<C: Cellctl> Machine<'_, C> {
     /// All records, in the order of their nodes.
     fn all(&self) -> Vec<Record> {
         let files = std::fs::read_dir(&self.records).into_iter().flatten();
-        let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-        let nodes = files.flatten().filter_map(|file| stem(file.path()));
+        let node = |name: &str| name.strip_suffix(".json").map(str::to_owned);
+        let nodes = files
+            .flatten()
+            .filter_map(|file| node(file.file_name().to_str()?));
         let mut all: Vec<_> = nodes.filter_map(|node| self.record(&node)).collect();
         all.sort_by(|a, b| a.node.cmp(&b.node));
         all
@@ -237,51 +257,73 @@ impl<C: Cellctl> Machine<'_, C> {
 
     fn note(&self, record: &Record) -> Result<()> {
         let json = serde_json::to_string(record).unwrap_or_default();
+        self.write(&self.file(&record.node), &json)
+    }
+
+    /// Keeps why a node failed. It is no record: what made it fail may be a cell of
+    /// somebody else's, which stays so.
+    fn note_failure(&self, node: &str, why: &Error) {
+        // Without it the reason is less exact, and the failure itself is told.
+        let _ = self.write(&self.failure(node), &why.cause());
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
         std::fs::create_dir_all(&self.records)
-            .and_then(|()| std::fs::write(self.file(&record.node), json))
+            .and_then(|()| std::fs::write(path, text))
             .map_err(|e| {
-                let what = format!("cannot write {}", self.file(&record.node).display());
+                let what = format!("cannot write {}", path.display());
                 Error::new(what, e.to_string(), "requests are served as root")
             })
     }
 
     fn forget(&self, node: &str) -> Result<()> {
-        match std::fs::remove_file(self.file(node)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                let what = format!("cannot remove {}", self.file(node).display());
-                Err(Error::new(
-                    what,
-                    e.to_string(),
-                    "requests are served as root",
-                ))
+        for file in [self.failure(node), self.file(node)] {
+            match std::fs::remove_file(&file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    let what = format!("cannot remove {}", file.display());
+                    let help = "requests are served as root";
+                    return Err(Error::new(what, e.to_string(), help));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn file(&self, node: &str) -> PathBuf {
         self.records.join(format!("{node}.json"))
     }
+
+    fn failure(&self, node: &str) -> PathBuf {
+        self.records.join(format!("{node}.failure"))
+    }
 }
 
-/// What `cellctl` complained of, as an error of ours.
+/// What `cellctl` complained of, as an error of ours: a line, or the first finding of a
+/// report, which tells why beside the place that it marks.
 fn complaint(words: &[&str], err: &str) -> Error {
     let mut lines = err.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines
-        .clone()
-        .find_map(|line| line.strip_prefix("error: "))
-        .or_else(|| lines.next())
-        .unwrap_or("it says nothing");
+    let first = lines.clone().next().unwrap_or("it says nothing");
+    let found = lines.find_map(|line| line.strip_prefix("error: "));
+    let beside = lines
+        .take_while(|line| !line.starts_with("error: "))
+        .find_map(|line| line.split_once("| ")?.1.trim().strip_prefix('^'));
+    let beside = beside.map(|text| text.trim_start_matches('^').trim());
+    let why = match beside.filter(|text| !text.is_empty()) {
+        Some(beside) => format!("{}: {beside}", found.unwrap_or(first)),
+        None => found.unwrap_or(first).to_owned(),
+    };
     let help: Vec<_> = err
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("help: "))
+        .map(|line| line.trim().trim_start_matches("= "))
+        .filter_map(|line| line.strip_prefix("help: "))
         .collect();
     let help = if help.is_empty() {
         "run it on the machine by hand".to_owned()
     } else {
         help.join("\n")
     };
-    Error::new(format!("cellctl {}", words.join(" ")), first, help)
+    Error::new(format!("cellctl {}", words.join(" ")), why, help)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod controller;
 mod error;
 mod hostlist;
 mod machine;
+mod nodes;
 mod request;
 mod slice;
 mod slurm;
@@ -19,22 +20,29 @@ use error::{Error, Result};
 use request::Request;
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "resume HOSTS | suspend HOSTS | resume-fail HOSTS | sync | check | machine NAME [REQUEST]";
+const USAGE: &str = "resume HOSTS | suspend HOSTS | resume-fail HOSTS | sync | check | nodes NAME | machine NAME [REQUEST]";
 
 fn run(words: &[&str]) -> Result<()> {
-    let nodes = |text: &str| {
+    let hosts = |text: &str| {
         let help = "write hosts as slurm.conf does: n1,n2 or n[1-16]";
         hostlist::expand(text).map_err(|why| Error::new("list of hosts", why.to_string(), help))
     };
     match *words {
-        ["resume", hosts] => controller::resume(&Config::load()?, &nodes(hosts)?),
-        ["suspend", hosts] => controller::suspend(&Config::load()?, &nodes(hosts)?),
-        ["resume-fail", hosts] => controller::resume_fail(&Config::load()?, &nodes(hosts)?),
+        ["resume", list] => controller::resume(&Config::load()?, &hosts(list)?),
+        ["suspend", list] => controller::suspend(&Config::load()?, &hosts(list)?),
+        ["resume-fail", list] => controller::resume_fail(&Config::load()?, &hosts(list)?),
         ["sync"] => controller::sync(&Config::load()?),
         ["check"] => {
             let config = Config::load()?;
             println!("{} machines, no mistakes", config.machines.len());
+            Ok(())
+        }
+        ["nodes", name] => {
+            let config = Config::load()?;
+            let inventory = controller::here(&config, name).inventory()?;
+            for line in nodes::lines(&config, name, &inventory)? {
+                println!("{line}");
+            }
             Ok(())
         }
         ["machine", name, ref request @ ..] => serve(name, request),

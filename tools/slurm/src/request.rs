@@ -4,7 +4,7 @@
 //! that are no names are refused before anything looks at them.
 
 use crate::error::{Error, Result};
-use crate::hostlist::is_name;
+use cellvisor_planner::config::name;
 use std::fmt;
 
 /// Whose cell it is.
@@ -37,13 +37,13 @@ impl Request {
     /// The line is no request.
     pub(crate) fn parse(line: &str) -> Result<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let node = |text: &str| is_name(text).then(|| text.to_owned());
+        let node = |text: &str| name::check(text).is_ok().then(|| text.to_owned());
         let request = match *words {
-            ["resume", name, id, partition] => node(name)
+            ["resume", text, id, partition] => node(text)
                 .zip(job(id, partition))
                 .map(|(name, job)| Self::Resume(name, job)),
-            ["suspend", name] => node(name).map(Self::Suspend),
-            ["why", name] => node(name).map(Self::Why),
+            ["suspend", text] => node(text).map(Self::Suspend),
+            ["why", text] => node(text).map(Self::Why),
             ["list"] => Some(Self::List),
             _ => None,
         };

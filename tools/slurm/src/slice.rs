@@ -2,7 +2,20 @@
 
 use crate::error::{Error, Result};
 use crate::request::Job;
+use std::path::Path;
 use toml::{Table, Value};
+
+/// The text of a template.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let what = format!("cannot read the template {}", path.display());
+        Error::new(what, e.to_string(), "put it there, on this machine")
+    })
+}
 
 /// The slice of `node` for `job`, from a template's text.
 ///

@@ -55,6 +55,10 @@ impl Jobs {
     }
 }
 
+/// What a node is that `scontrol` does not show: without `PrivateData=cloud` in slurm.conf
+/// it passes over those of the cloud that are powered down.
+pub(crate) const HIDDEN: &str = "POWERED_DOWN";
+
 /// Each node's state, as `scontrol` writes it: `IDLE+CLOUD+POWERED_DOWN`.
 ///
 /// # Errors
@@ -145,5 +149,8 @@ mod tests {
         assert!(is_over("DOWN*+CLOUD"));
         assert!(!is_over("DOWN+CLOUD+POWERING_UP"));
         assert!(is_over("IDLE+CLOUD+POWERING_DOWN"));
+        // 22.05.8, where all nodes are of the cloud and powered down.
+        assert_eq!(parse_states("No nodes in the system").get("n1"), None);
+        assert!(is_over(HIDDEN));
     }
 }

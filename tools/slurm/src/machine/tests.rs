@@ -142,3 +142,58 @@ fn a_cell_that_cannot_be_destroyed_stays_noted() {
         assert_eq!(ask(machine, "why n1"), Ok("its cell is stopped".into()));
     });
 }
+
+#[test]
+fn why_a_node_failed_is_kept_until_it_comes_or_goes() {
+    let failing = Fake {
+        fails: Some("create"),
+        ..Fake::default()
+    };
+    play(&failing, |machine| {
+        ask(machine, "resume n1 7 all").expect_err("it fails");
+        let why = "cellctl create -: cannot do it: no memory";
+        assert_eq!(ask(machine, "why n1"), Ok(why.into()));
+        assert_eq!(ask(machine, "why n2"), Ok("its cell is not there".into()));
+        assert_eq!(ask(machine, "suspend n1"), Ok("n1 is not there".into()));
+        assert_eq!(ask(machine, "why n1"), Ok("its cell is not there".into()));
+    });
+}
+
+#[test]
+fn a_failure_does_not_make_a_cell_of_others_slurms() {
+    let fake = Fake::default();
+    let cell = ("n1".to_owned(), "running".to_owned());
+    fake.cells.borrow_mut().push(cell);
+    play(&fake, |machine| {
+        ask(machine, "resume n1 7 all").expect_err("refused");
+        let why = ask(machine, "why n1").expect("a reason");
+        assert!(why.contains("not made for Slurm"), "{why}");
+        assert_eq!(ask(machine, "list"), Ok(String::new()));
+        ask(machine, "suspend n1").expect_err("refused");
+    });
+    assert_eq!(fake.cells.borrow().len(), 1);
+}
+
+#[test]
+fn complaints_are_lines_or_the_first_finding_of_a_report() {
+    let told = |err: &str| {
+        let Error { what, why, help } = complaint(&["create", "-"], err);
+        assert_eq!(what, "cellctl create -");
+        (why, help)
+    };
+    let report = "error: slice `n4` wants 64GiB of memory\n --> -:4:15\n  |\n\
+        4 | memory.size = \"64GiB\"\n  |               ^^^^^^^ 7616 pages of 2MiB can be had: 14.8GiB\n\
+        |\n  = help: write `size = \"14GiB\"` or less\n\nerror: another\n  | ^^ one\n";
+    assert_eq!(
+        told(report),
+        (
+            "slice `n4` wants 64GiB of memory: 7616 pages of 2MiB can be had: 14.8GiB".into(),
+            "write `size = \"14GiB\"` or less".into()
+        )
+    );
+    let (why, help) = told("error: no such cell\n\nerror: another\n  | ^^ one\n");
+    assert_eq!(why, "no such cell");
+    assert_eq!(help, "run it on the machine by hand");
+    assert_eq!(told("killed\n").0, "killed");
+    assert_eq!(told("").0, "it says nothing");
+}
