@@ -3,7 +3,8 @@
 
 use super::archive::Mode;
 use super::{
-    BUSYBOX, add_link_tools, add_modules, add_programs, add_tools, applets, base, ext4, trouble,
+    BUSYBOX, add_link_tools, add_modules, add_programs, add_tools, applets, base, ext4, packages,
+    trouble,
 };
 use crate::build::program;
 use crate::paths::{Paths, make_dir, read};
@@ -49,6 +50,7 @@ pub(super) fn initramfs(
     image.file("bin/io", &read(&paths.repo(IO))?, Mode::Run)?;
     add_programs(paths, &mut image, &scenario.cells.programs)?;
     add_tools(&mut image, &scenario.cells.tools)?;
+    packages::add(paths, &mut image, &scenario.cells.packages)?;
     for script in &scenario.cells.scripts {
         let name = Path::new(script).file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{script} is no script"))?;

@@ -9,6 +9,7 @@ pub(crate) mod ext4;
 mod frames;
 mod modules;
 pub(crate) mod outer;
+mod packages;
 mod payloads;
 
 use crate::build::{Parts, crs_check, module, program};
@@ -80,6 +81,10 @@ pub(crate) fn root(
     }
     add_tools(&mut image, &scenario.root.tools)?;
     add_files(&mut image, scenario.root.files.iter().map(Path::new))?;
+    packages::add(paths, &mut image, &scenario.root.packages)?;
+    if scenario.root.slurm {
+        packages::add_slurm(paths, &mut image)?;
+    }
     if scenario.root.crs_check {
         let program = read(&crs_check::build(paths)?)?;
         image.file("bin/crs-check", &program, Mode::Run)?;

@@ -92,6 +92,11 @@ pub(crate) struct Root {
     pub(crate) provoke: Vec<String>,
     /// Programs of this machine for its `/bin`, with the libraries they need.
     pub(crate) tools: Vec<String>,
+    /// Debian packages whose files it has, with those that they need: unpacked, so
+    /// nothing of them is configured or started.
+    pub(crate) packages: Vec<String>,
+    /// The package `cellvisor-slurm` is unpacked in it as well.
+    pub(crate) slurm: bool,
     /// `crs-check` is built and put into its `/bin`.
     pub(crate) crs_check: bool,
     /// More words for its command line.
@@ -109,6 +114,8 @@ impl Default for Root {
             programs: Vec::new(),
             provoke: Vec::new(),
             tools: Vec::new(),
+            packages: Vec::new(),
+            slurm: false,
             crs_check: false,
             cmdline: String::new(),
         }
@@ -129,6 +136,8 @@ pub(crate) struct Cells {
     pub(crate) programs: Vec<String>,
     /// Programs of this machine for their `/bin`, with the libraries they need.
     pub(crate) tools: Vec<String>,
+    /// Debian packages whose files they have, as [`Root::packages`].
+    pub(crate) packages: Vec<String>,
     /// Scripts of the repository for their `/bin`.
     pub(crate) scripts: Vec<String>,
     /// C payloads that need no kernel, by their paths in the repository; cells

@@ -6,6 +6,7 @@ pub(crate) mod kernels;
 pub(crate) mod patched;
 pub(crate) mod payload;
 pub(crate) mod space;
+pub(crate) mod unpacked;
 
 use crate::paths::Paths;
 use crate::ui::Ui;
