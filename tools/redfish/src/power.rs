@@ -1,0 +1,233 @@
+//! Managing: five verbs on a cell, done by root.
+//!
+//! The server itself may look and no more. For each change it connects to a socket that it
+//! alone may open, behind which systemd starts this program as root with the connection as
+//! its standard input: a request is one line, so is the answer. What a cell is made from
+//! comes from this machine's own slice files.
+
+use crate::cells::is_name;
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// No request is longer.
+const LONGEST: u64 = 128;
+
+/// What can be done to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Start it; make it first, if it is a slice without a cell.
+    On,
+    /// Cut its power.
+    Off,
+    /// Press its power button, and cut its power after its slice's time.
+    Shutdown,
+    /// The same, and start it again.
+    Restart,
+    /// Cut its power, and start it again.
+    Reset,
+}
+
+impl Verb {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::On, "on"),
+        (Self::Off, "off"),
+        (Self::Shutdown, "shutdown"),
+        (Self::Restart, "restart"),
+        (Self::Reset, "reset"),
+    ];
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::ALL.iter().find(|(verb, _)| verb == self);
+        f.write_str(word.map_or("", |(_, word)| word))
+    }
+}
+
+/// A verb and the cell's name.
+pub(crate) type Request = (Verb, String);
+
+/// Reads a request as the server writes it.
+pub(crate) fn parse(line: &str) -> Option<Request> {
+    let (word, name) = line.trim_end_matches('\n').split_once(' ')?;
+    let (verb, _) = Verb::ALL.into_iter().find(|(_, known)| *known == word)?;
+    is_name(name).then(|| (verb, name.to_owned()))
+}
+
+/// What came of a request: nothing, or why it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) failed: Option<Failure>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) why: String,
+    pub(crate) help: String,
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self {
+            what: e.what,
+            why: e.why,
+            help: e.help,
+        }
+    }
+}
+
+/// Where things are on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) cellctl: PathBuf,
+    pub(crate) slices: PathBuf,
+}
+
+impl Root {
+    /// Answers the request on standard input.
+    pub(crate) fn serve(&self, input: impl BufRead) -> Answer {
+        let mut line = String::new();
+        let read = input.take(LONGEST).read_line(&mut line);
+        let request = read.ok().and_then(|_| parse(&line));
+        let done = match request {
+            Some(request) => self.run(&request),
+            None => Err(Failure::from(Error::new(
+                "cannot do what was asked for",
+                format!("`{}` is no request", line.escape_debug()),
+                "this socket is for cellvisor-redfish of the same version alone",
+            ))),
+        };
+        Answer { failed: done.err() }
+    }
+
+    /// # Errors
+    ///
+    /// `cellctl` refuses it. A cell that was made and does not start is destroyed again.
+    fn run(&self, (verb, name): &Request) -> Result<(), Failure> {
+        match verb {
+            Verb::On => self.on(name),
+            Verb::Off => self.cellctl(&["kill", name]),
+            Verb::Shutdown => self.cellctl(&["stop", name]),
+            Verb::Restart => self.cellctl(&["restart", name]),
+            Verb::Reset => self.cellctl(&["restart", name, "--timeout", "0"]),
+        }
+    }
+
+    fn on(&self, name: &str) -> Result<(), Failure> {
+        let file = self.slices.join(format!("{name}.toml"));
+        let made = file.exists() && !self.has(name);
+        if made {
+            self.cellctl(&["create", &file.to_string_lossy()])?;
+        }
+        self.cellctl(&["start", name]).inspect_err(|_| {
+            if made {
+                // Why it did not start is what is told.
+                let _ = self.cellctl(&["destroy", name]);
+            }
+        })
+    }
+
+    /// True if there is such a cell, whatever its state.
+    fn has(&self, name: &str) -> bool {
+        self.cellctl(&["status", name]).is_ok()
+    }
+
+    fn cellctl(&self, words: &[&str]) -> Result<(), Failure> {
+        let help = "run it on the machine by hand";
+        let what = || format!("cellctl {}", words.join(" "));
+        let out = Command::new(&self.cellctl)
+            .arg("--json")
+            .args(words)
+            .current_dir(Path::new("/"))
+            .stdin(Stdio::null())
+            // It may leave a supervisor behind, which must not hold the connection.
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|e| Failure::from(Error::new(what(), e.to_string(), help)))?;
+        match out.status.success() {
+            true => Ok(()),
+            false => Err(complaint(&what(), &String::from_utf8_lossy(&out.stderr))),
+        }
+    }
+}
+
+/// What `cellctl` complained of, from its lines of JSON.
+fn complaint(command: &str, err: &str) -> Failure {
+    let lines = err
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let error = lines
+        .filter_map(|mut line| line.get_mut("error").map(Value::take))
+        .next();
+    let text = |key: &str| {
+        let text = error.as_ref()?.get(key)?.as_str()?;
+        Some(text.to_owned())
+    };
+    let help: Vec<_> = error
+        .iter()
+        .filter_map(|error| error.get("help")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    Failure {
+        what: text("what").unwrap_or_else(|| command.to_owned()),
+        why: text("why").unwrap_or_else(|| err.trim().chars().take(500).collect()),
+        help: help.join("\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn requests_are_read_as_they_are_written() {
+        for (verb, word) in Verb::ALL {
+            assert_eq!(verb.to_string(), word);
+            assert_eq!(
+                parse(&format!("{verb} web-1\n")),
+                Some((verb, "web-1".into()))
+            );
+        }
+        for line in [
+            "", "on", "on ", "on -f", "on a b", "on ../x", "on A", "create a", "on a;b", "off /etc",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_names_one_cell(line in "(on|off|reset)[ a-z0-9$;/.-]{0,40}") {
+            if let Some((verb, name)) = parse(&line) {
+                prop_assert_eq!(format!("{verb} {name}"), line);
+                prop_assert!(!name.contains(['/', '.', ' ']) && !name.starts_with('-'));
+            }
+        }
+    }
+
+    #[test]
+    fn complaints_are_cellctls() {
+        let err = "{\"note\":\"x\"}\n{\"error\":{\"kind\":\"refused\",\"exit-code\":1,\
+            \"what\":\"cannot start\",\"why\":\"no memory\",\"help\":[\"take less\",\"wait\"]}}\n";
+        let told = complaint("cellctl start a", err);
+        assert_eq!(
+            (&*told.what, &*told.why, &*told.help),
+            ("cannot start", "no memory", "take less\nwait")
+        );
+        let told = complaint("cellctl start a", "it fell over\n");
+        assert_eq!(
+            (&*told.what, &*told.why),
+            ("cellctl start a", "it fell over")
+        );
+    }
+}

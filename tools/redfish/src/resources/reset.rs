@@ -1,0 +1,113 @@
+//! `ComputerSystem.Reset`: power of cells.
+
+use super::{demand, systems};
+use crate::cells::System;
+use crate::http::{Answer, Refusal, Reply, body};
+use crate::manage::Done;
+use crate::passwords::User;
+use crate::power::Verb;
+use crate::roles::Privilege;
+use crate::service::Service;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, Uri};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+const ACTION: &str = "ComputerSystem.Reset";
+const KEY: &str = "ResetType";
+
+/// How long an answer waits for what it asked for: most failures are seen by then. A
+/// system that powers off in order takes longer, which its power state tells.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a cell can be asked for.
+pub(crate) const TYPES: [(&str, Verb); 5] = [
+    ("On", Verb::On),
+    ("ForceOff", Verb::Off),
+    ("GracefulShutdown", Verb::Shutdown),
+    ("GracefulRestart", Verb::Restart),
+    ("ForceRestart", Verb::Reset),
+];
+
+/// The action.
+pub(crate) async fn reset(
+    State(service): State<Arc<Service>>,
+    Extension(user): Extension<Option<User>>,
+    Path((name, action)): Path<(String, String)>,
+    uri: Uri,
+    request: Request<Body>,
+) -> Reply {
+    demand(user.as_ref(), Privilege::ConfigureComponents)?;
+    let system = systems::find(&service, &name, &uri).await?;
+    if action != ACTION {
+        return Err(Refusal::Action(action));
+    }
+    let verb = verb(&body::object(request).await?)?;
+    match needed(verb, &system) {
+        Needed::Yes => {}
+        Needed::No => return Ok(Answer::Done),
+        Needed::Never => return Err(Refusal::Standby),
+    }
+    let who = user.map(|user| user.name).unwrap_or_default();
+    eprintln!("{who}: {verb} {name}");
+    run(service, verb, name).await
+}
+
+fn verb(object: &Map<String, Value>) -> Result<Verb, Refusal> {
+    if let Some(key) = object.keys().find(|key| *key != KEY) {
+        return Err(Refusal::Extra(ACTION, key.clone()));
+    }
+    let value = object.get(KEY).ok_or(Refusal::Lacks(ACTION, KEY))?;
+    let Some(word) = value.as_str() else {
+        return Err(Refusal::Type(value.to_string(), KEY, ACTION));
+    };
+    let known = TYPES.iter().find(|(name, _)| *name == word);
+    known
+        .map(|(_, verb)| *verb)
+        .ok_or_else(|| Refusal::Value(word.to_owned(), KEY, ACTION))
+}
+
+enum Needed {
+    Yes,
+    /// It is so already.
+    No,
+    /// It makes no sense for a system that is off.
+    Never,
+}
+
+fn needed(verb: Verb, system: &System) -> Needed {
+    match (verb, system.is_on()) {
+        (Verb::On, true) | (Verb::Off | Verb::Shutdown, false) => Needed::No,
+        (Verb::Restart | Verb::Reset, false) => Needed::Never,
+        _ => Needed::Yes,
+    }
+}
+
+/// Has it done. It goes on when the client has its answer, or has gone.
+async fn run(service: Arc<Service>, verb: Verb, name: String) -> Reply {
+    let mut task = tokio::spawn(async move {
+        let done = service.manage.run(verb, &name).await;
+        service.look.forget().await;
+        match &done {
+            Ok(Done::No(why)) => {
+                let help = why.help.replace('\n', "; ");
+                eprintln!("{verb} {name}: {}: {} ({help})", why.what, why.why);
+            }
+            Err(why) => eprintln!("{verb} {name}: {why}"),
+            Ok(Done::Yes | Done::Busy) => {}
+        }
+        done
+    });
+    match tokio::time::timeout(PATIENCE, &mut task).await {
+        Err(_) | Ok(Ok(Ok(Done::Yes))) => Ok(Answer::Done),
+        Ok(Ok(Ok(Done::Busy))) => Err(Refusal::Busy),
+        Ok(Ok(Ok(Done::No(why)))) => Err(Refusal::Refused(
+            format!("{}: {}", why.what, why.why),
+            why.help,
+        )),
+        Ok(Ok(Err(_)) | Err(_)) => Err(Refusal::Broken),
+    }
+}
