@@ -45,3 +45,12 @@ fn linked_statically(paths: &Paths, program: &str, packages: &[&str]) -> Result<
 pub(crate) fn build_slurm(paths: &Paths) -> Result<PathBuf> {
     linked_statically(paths, "cellvisor-slurm", &["cellvisor-slurm"])
 }
+
+/// Builds `cellvisor-redfish` the same way; returns its path.
+///
+/// # Errors
+///
+/// It does not compile.
+pub(crate) fn build_redfish(paths: &Paths) -> Result<PathBuf> {
+    linked_statically(paths, "cellvisor-redfish", &["cellvisor-redfish"])
+}

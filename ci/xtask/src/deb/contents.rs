@@ -188,6 +188,40 @@ pub(super) fn slurm(paths: &Paths, program: &Path) -> Result<Vec<Item>> {
     Ok(items)
 }
 
+/// The server, its units and its user.
+pub(super) fn redfish(paths: &Paths, program: &Path) -> Result<Vec<Item>> {
+    let page = read(&paths.repo("tools/redfish/man/cellvisor-redfish.8"))?;
+    let from = |name: &str| format!("configs/packaging/redfish/{name}");
+    let mut items = vec![
+        Item::new(
+            "usr/bin/cellvisor-redfish",
+            Content::Program(program.to_owned()),
+        ),
+        Item::new(
+            "usr/share/man/man8/cellvisor-redfish.8",
+            Content::Packed(page),
+        ),
+        Item::file(
+            paths,
+            &from("sysusers.conf"),
+            "usr/lib/sysusers.d/cellvisor-redfish.conf",
+        )?,
+        Item::file(
+            paths,
+            &from("redfish.toml"),
+            "usr/share/doc/cellvisor-redfish/examples/redfish.toml",
+        )?,
+    ];
+    for unit in [
+        "cellvisor-redfish.service",
+        "cellvisor-redfish-power.socket",
+        "cellvisor-redfish-power@.service",
+    ] {
+        items.push(Item::file(paths, &from(unit), Path::new(UNITS).join(unit))?);
+    }
+    Ok(items)
+}
+
 /// What each package has in its folder of documents.
 pub(super) fn documents(paths: &Paths, name: &str, version: &str, time: &str) -> Result<Vec<Item>> {
     let home = PathBuf::from(format!("usr/share/doc/{name}"));

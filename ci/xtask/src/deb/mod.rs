@@ -1,8 +1,9 @@
 //! `cargo xtask deb`: Debian packages of what was built, in `target/deb/`.
 //!
 //! `cellvisor` has the monitor's image and the tools, `cellvisor-dkms` the driver's
-//! source, `cellvisor-slurm` what Slurm starts. What goes where is in [`contents`]; scripts, control files and what only
-//! packages have are in `configs/packaging/`.
+//! source, `cellvisor-slurm` what Slurm starts, `cellvisor-redfish` a server of Redfish.
+//! What goes where is in [`contents`]; scripts, control files and what only packages have
+//! are in `configs/packaging/`.
 
 mod contents;
 
@@ -35,6 +36,8 @@ pub(crate) struct Packages {
     pub(crate) dkms: PathBuf,
     /// What makes cells nodes of Slurm.
     pub(crate) slurm: PathBuf,
+    /// What makes cells systems of Redfish.
+    pub(crate) redfish: PathBuf,
 }
 
 impl Packages {
@@ -54,6 +57,7 @@ pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
     println!("{}", packages.cellvisor.display());
     println!("{}", packages.dkms.display());
     println!("{}", packages.slurm.display());
+    println!("{}", packages.redfish.display());
     Ok(())
 }
 
@@ -65,6 +69,7 @@ pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
 pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
     let (cellctl, link_tools) = cellctl::build(paths)?;
     let slurm = cellctl::build_slurm(paths)?;
+    let redfish = cellctl::build_redfish(paths)?;
     let parts = Parts {
         monitor: monitor::build(paths)?,
         cellctl,
@@ -75,6 +80,7 @@ pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
         cellvisor: made("cellvisor", contents::cellvisor(paths, &parts)?)?,
         dkms: made("cellvisor-dkms", contents::dkms(paths, version)?)?,
         slurm: made("cellvisor-slurm", contents::slurm(paths, &slurm)?)?,
+        redfish: made("cellvisor-redfish", contents::redfish(paths, &redfish)?)?,
     })
 }
 

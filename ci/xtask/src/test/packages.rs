@@ -30,7 +30,7 @@ pub(super) fn lint(paths: &Paths) -> Result<Verdict> {
             "0",
         ])
         .args(packages.all())
-        .arg(&packages.slurm)
+        .args([&packages.slurm, &packages.redfish])
         .run(paths, "lintian")?;
     if !told.trim().is_empty() {
         bail!("lintian is not content:\n{}", told.trim());
