@@ -6,7 +6,7 @@ use crate::cells::{Cell, System, is_name};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,6 +91,16 @@ impl Look {
         let monitor: Arc<Monitor> = Arc::new(self.ask("status").await?.unwrap_or_default());
         *known = Some((Instant::now(), Arc::clone(&monitor)));
         Ok(monitor)
+    }
+
+    /// The program that is asked.
+    pub(crate) fn cellctl(&self) -> &Path {
+        &self.cellctl
+    }
+
+    /// True for a name that this machine has a file of.
+    pub(crate) fn is_slice(&self, name: &str) -> bool {
+        is_name(name) && self.slices.join(format!("{name}.toml")).exists()
     }
 
     /// Something has changed: the next look is a new one.

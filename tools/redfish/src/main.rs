@@ -8,6 +8,7 @@
 mod cells;
 mod config;
 mod error;
+mod events;
 mod http;
 mod look;
 mod manage;

@@ -2,11 +2,12 @@
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::events::Events;
 use crate::http::{Refusal, guard::guard};
 use crate::look::Look;
 use crate::manage::Manage;
 use crate::passwords::Passwords;
-use crate::resources::{accounts, chassis, manager, parts, reset, root, sessions, systems};
+use crate::resources::{accounts, chassis, events, manager, parts, reset, root, sessions, systems};
 use crate::sessions::Sessions;
 use axum::Router;
 use axum::body::Body;
@@ -21,7 +22,8 @@ use tower::ServiceExt;
 
 /// What all requests share.
 pub(crate) struct Service {
-    pub(crate) look: Look,
+    pub(crate) look: Arc<Look>,
+    pub(crate) events: Arc<Events>,
     pub(crate) manage: Manage,
     pub(crate) passwords: Passwords,
     pub(crate) sessions: Sessions,
@@ -51,7 +53,8 @@ impl Service {
         let text = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
         let host = text("/proc/sys/kernel/hostname").trim().to_owned();
         Ok(Self {
-            look: Look::new(places.cellctl.clone(), places.slices.clone()),
+            look: Arc::new(Look::new(places.cellctl.clone(), places.slices.clone())),
+            events: Arc::default(),
             manage: Manage::new(places.power.clone()),
             passwords: Passwords::new(config.accounts.clone())?,
             sessions: Sessions::new(timeout),
@@ -125,6 +128,12 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         ("/redfish/v1/Chassis", get(chassis::collection)),
         ("/redfish/v1/Chassis/{chassis}", get(chassis::one)),
         ("/redfish/v1/SessionService", get(sessions::service)),
+        ("/redfish/v1/EventService", get(events::service)),
+        ("/redfish/v1/EventService/SSE", get(events::stream)),
+        (
+            "/redfish/v1/EventService/Subscriptions",
+            get(events::collection),
+        ),
         ("/redfish/v1/AccountService", get(accounts::service)),
         (
             "/redfish/v1/AccountService/Accounts",
@@ -146,6 +155,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     }
     let all = get(sessions::collection).post(sessions::begin);
     let each = get(sessions::one).merge(delete(sessions::end));
+    let stream = get(events::one).merge(delete(events::end));
     router
         .route(
             "/redfish/v1/Systems/{system}/Actions/{action}",
@@ -162,6 +172,10 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route(
             "/redfish/v1/SessionService/Sessions/{session}",
             only(each, sessions::EACH),
+        )
+        .route(
+            "/redfish/v1/EventService/Subscriptions/{stream}",
+            only(stream, events::EACH),
         )
         .fallback(missing)
         .layer(from_fn_with_state(Arc::clone(&service), guard))

@@ -4,6 +4,7 @@
 use super::Refusal;
 use super::answer::TOKEN;
 use crate::passwords::User;
+use crate::resources::events;
 use crate::service::Service;
 use axum::body::Body;
 use axum::extract::State;
@@ -40,7 +41,11 @@ pub(crate) async fn guard(
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let known = head.headers.get(header::IF_NONE_MATCH).cloned();
-    let takes = accepts(&head.headers) || head.uri.path() == METADATA;
+    let takes = match head.uri.path() {
+        METADATA => true,
+        events::STREAM => accepts(&head.headers, "text/event-stream"),
+        _ => accepts(&head.headers, "application/json"),
+    };
     let mut response = match admit(&service, &head).await {
         Ok(user) => {
             head.extensions.insert(user);
@@ -86,7 +91,7 @@ async fn admit(service: &Service, request: &Parts) -> Result<Option<User>, Refus
         return Err(Refusal::Query);
     }
     // What is not there is told as that, whatever is accepted.
-    match is_look || accepts(headers) {
+    match is_look || accepts(headers, "application/json") {
         true => Ok(user),
         false => Err(Refusal::Accept),
     }
@@ -98,21 +103,17 @@ fn asks_odata(query: &str) -> bool {
     keys.any(|key| key.starts_with('$') || key.starts_with("%24"))
 }
 
-/// True if the client takes JSON.
-fn accepts(headers: &HeaderMap) -> bool {
+/// True if the client takes this kind.
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let Some(kinds) = headers.get(header::ACCEPT) else {
         return true;
     };
     let kinds = kinds.to_str().unwrap_or_default().split(',');
     let mut kinds = kinds.filter_map(|kind| kind.split(';').next());
-    kinds.any(|kind| {
-        [
-            "*/*",
-            "application/*",
-            "application/json",
-            "text/event-stream",
-        ]
-        .contains(&kind.trim())
+    let family = kind.split('/').next().unwrap_or_default();
+    kinds.any(|one| {
+        let one = one.trim();
+        one == "*/*" || one == kind || one.strip_suffix("/*") == Some(family)
     })
 }
 

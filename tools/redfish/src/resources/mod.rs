@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod chassis;
+pub(crate) mod events;
 pub(crate) mod manager;
 pub(crate) mod parts;
 pub(crate) mod reset;

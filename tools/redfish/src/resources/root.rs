@@ -36,6 +36,7 @@ pub(crate) async fn root(State(service): State<Arc<Service>>) -> Answer {
         "Chassis": link("/redfish/v1/Chassis"),
         "SessionService": link("/redfish/v1/SessionService"),
         "AccountService": link("/redfish/v1/AccountService"),
+        "EventService": link("/redfish/v1/EventService"),
         "Links": { "Sessions": link("/redfish/v1/SessionService/Sessions") },
     }))
 }
@@ -48,6 +49,7 @@ pub(crate) async fn odata() -> Answer {
         "Chassis",
         "SessionService",
         "AccountService",
+        "EventService",
     ];
     let entry = |name: &str, url: String| json!({ "name": name, "kind": "Singleton", "url": url });
     let mut value: Vec<Value> = vec![entry("Service", "/redfish/v1/".to_owned())];

@@ -1,5 +1,6 @@
 //! The whole service on a stand-in machine, request by request.
 
+mod events;
 mod fuzz;
 mod power;
 mod trust;

@@ -13,7 +13,7 @@ const PART: &str = "redfish|v1|Systems|web|spare|Processors|[01]|Memory|ram|Ethe
     Roles|Managers|cellvisor|Chassis|[$]metadata|[a-zA-Z0-9%._~$:;,=@-]{0,12}|(%[0-9a-f]{2}){1,4}";
 
 /// Requests of one run.
-const CASES: u32 = 1000;
+const CASES: u32 = 500;
 
 const BODY: &str = "|\\{\\}|\\[\\]|\\{\"ResetType\":\"(On|ForceOff|Nmi|[a-z]{0,9})\"\\}|\
     \\{\"UserName\":\"[a-z]{0,9}\",\"Password\":(1|null|\"[a-z]{0,4}\")\\}|[\\[{\":,}a0\\\\]{0,40}";
