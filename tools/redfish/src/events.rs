@@ -14,6 +14,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
+/// Where the stream is.
+pub(crate) const STREAM: &str = "/redfish/v1/EventService/SSE";
+
 /// Listeners at a time.
 const MOST: usize = 16;
 
@@ -214,7 +217,7 @@ fn event(id: u64, line: &Line, is_slice: bool) -> Value {
             "Message": text,
             "MessageArgs": args,
             "MessageSeverity": severity,
-            "OriginOfCondition": crate::http::link(crate::resources::systems::path(name)),
+            "OriginOfCondition": { "@odata.id": format!("/redfish/v1/Systems/{name}") },
         }],
     })
 }

@@ -1,6 +1,6 @@
 //! `cellvisor-redfish`: cells of this machine as Redfish systems.
 //!
-//! The server ([`serve`], [`service`]) runs as a user that may look at cells and no more.
+//! The server ([`serve`], [`router`]) runs as a user that may look at cells and no more.
 //! What it shows is in [`resources`]; it comes from `cellctl --json` ([`look`]). What it
 //! changes is done by the same program as root, behind a socket that the server alone may
 //! open ([`power`], [`manage`]). Who may come is in [`config`].
@@ -16,6 +16,7 @@ mod passwords;
 mod power;
 mod resources;
 mod roles;
+mod router;
 mod serve;
 mod service;
 mod sessions;
@@ -128,7 +129,7 @@ fn serve(config: &Config, places: &Places) -> Result<()> {
             eprintln!("there is no account: nobody can log in");
         }
         eprintln!("listening on {}", config.listen);
-        let router = service::router(Arc::new(service));
+        let router = router::router(Arc::new(service));
         serve::run(listener, tls, router, Limits::USUAL).await;
         Ok(())
     })

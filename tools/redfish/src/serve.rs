@@ -1,7 +1,7 @@
 //! Connections: how many, how long, and what they may bring.
 
 use crate::error::{Error, Result};
-use crate::service;
+use crate::router as paths;
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -90,7 +90,7 @@ async fn connection(
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(from);
-            Ok::<_, Infallible>(service::answer(router, request).await)
+            Ok::<_, Infallible>(paths::answer(router, request).await)
         }
     });
     http1::Builder::new()

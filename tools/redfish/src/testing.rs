@@ -3,7 +3,8 @@
 use crate::config::{Account, Config};
 use crate::power::{Answer, Root};
 use crate::roles::Role;
-use crate::service::{self, Places, Service};
+use crate::router;
+use crate::service::{Places, Service};
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Argon2, Params};
 use axum::Router;
@@ -122,7 +123,7 @@ impl Machine {
             account("reader", "reader", Role::ReadOnly),
         ];
         let service = Service::new(&config, &self.places).expect("a service");
-        service::router(Arc::new(service))
+        router::router(Arc::new(service))
     }
 }
 
@@ -176,7 +177,7 @@ pub(crate) fn with(mut request: Request<Body>, body: impl Into<Body>) -> Request
 
 /// Has a request answered.
 pub(crate) async fn ask(router: &Router, request: Request<Body>) -> Came {
-    let response = service::answer(router.clone(), request).await;
+    let response = router::answer(router.clone(), request).await;
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.expect("a body");
     let text = String::from_utf8(bytes.to_vec()).expect("text");

@@ -3,8 +3,8 @@
 
 use super::Refusal;
 use super::answer::TOKEN;
+use crate::events;
 use crate::passwords::User;
-use crate::resources::events;
 use crate::service::Service;
 use axum::body::Body;
 use axum::extract::State;

@@ -1,7 +1,7 @@
 //! `EventService`: a stream of what happens to cells, and who reads it.
 
 use super::{demand, missing};
-use crate::events::{HEARTBEAT, Listener};
+use crate::events::{HEARTBEAT, Listener, STREAM};
 use crate::http::{self, Answer, Refusal, Reply, link};
 use crate::passwords::User;
 use crate::roles::Privilege;
@@ -16,9 +16,6 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
-
-/// Where the stream is.
-pub(crate) const STREAM: &str = "/redfish/v1/EventService/SSE";
 
 const PATH: &str = "/redfish/v1/EventService/Subscriptions";
 

@@ -1,7 +1,7 @@
 //! Streams of events.
 
 use super::*;
-use crate::service::answer;
+use crate::router::answer;
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 use std::time::{Duration, Instant};

@@ -71,7 +71,7 @@ fn whatever_is_asked_is_answered() {
         if let Some(request) = request {
             asked.set(asked.get() + 1);
             let shown = format!("{request:?}");
-            let answer = crate::service::answer(router.clone(), request);
+            let answer = crate::router::answer(router.clone(), request);
             let answer = runtime.block_on(answer);
             prop_assert_eq!(wrong(&answer), None, "{}", shown);
         }
