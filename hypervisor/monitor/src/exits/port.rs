@@ -102,7 +102,7 @@ pub(super) fn quick(cell: &Cell, guest: &Guest, regs: &mut Regs, access: PortAcc
     }
     denied.fetch_add(1, Ordering::Relaxed);
     if !access.write {
-        regs.0[RAX] = port_result(regs.0[RAX], size, nothing(size));
+        regs.0[RAX] = port_result(regs.0[RAX], size, NOTHING);
     }
     true
 }
@@ -116,25 +116,22 @@ fn may_be_known(layout: &Devices, port: Port, size: u8) -> bool {
         || (port == pci::ADDRESS_PORT && size == 4)
 }
 
-/// Reads of nobody's ports give ones.
-#[inline(always)] // As above.
-const fn nothing(size: u8) -> u64 {
-    ones(size)
-}
+/// What reads of nobody's ports give, in as many bits as they have: ones.
+const NOTHING: u64 = u64::MAX;
 
 /// A byte from or for the console.
 #[inline(never)] // In one place, however it is reached.
 fn console(cell: &Cell, guest: &Guest, regs: &mut Regs, offset: u16, write: bool) {
     let mut devices = guest.devices.lock();
     let rax = regs.0[RAX];
-    let (rax, message) = if write {
-        (rax, devices.uart_write(offset, rax as u8))
+    if write {
+        devices.uart_write(offset, rax as u8);
     } else {
-        let (value, message) = devices.uart_read(offset);
-        (port_result(rax, 1, u64::from(value)), message)
-    };
+        let value = devices.uart_read(offset);
+        regs.0[RAX] = port_result(rax, 1, u64::from(value));
+    }
+    let message = devices.uart_settle();
     drop(devices);
-    regs.0[RAX] = rax;
     if message.is_some() {
         ipi::deliver_message(cell, message);
     }
@@ -196,7 +193,7 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         }
         _ => {
             refused(cpu, access);
-            nothing(access.size)
+            NOTHING
         }
     }
 }
@@ -243,20 +240,19 @@ fn write(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess, value: u64) {
     }
 }
 
-/// The port at which a test wants a fault, with this bit; 0 for none.
+/// The port at which a test wants a fault, plus one; 0 for none.
 static FAULTY: AtomicU32 = AtomicU32::new(0);
-const ASKED: u32 = 1 << 16;
 
 /// Notes what a test has asked for.
 pub(crate) fn init(inject: Option<Inject>) {
     if let Some(Inject::FaultAtPort(port)) = inject {
-        FAULTY.store(ASKED | u32::from(port), Ordering::Relaxed);
+        FAULTY.store(u32::from(port) + 1, Ordering::Relaxed);
     }
 }
 
 #[inline(always)] // As `quick`.
 fn is_faulty(port: Port) -> bool {
-    FAULTY.load(Ordering::Relaxed) == ASKED | u32::from(port.0)
+    FAULTY.load(Ordering::Relaxed) == u32::from(port.0) + 1
 }
 
 /// A test may have asked for a fault here. It finds a lock held.

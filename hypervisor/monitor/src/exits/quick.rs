@@ -10,7 +10,7 @@ use crate::cell::cpu::Cpu;
 use crate::cell::{Cell, Guest, ipi};
 use crate::cpu::percpu::CpuShared;
 use crate::exits::{msr, port};
-use crate::vcpu::{Itself, Run};
+use crate::vcpu::{Frequent, Itself, Run};
 use cellvisor_abi::call::ExitKind;
 use cellvisor_core::exit::{Exit, PortAccess};
 use cellvisor_core::msr::{Action, Policy, Which};
@@ -28,9 +28,7 @@ impl Cpu<'_> {
         };
         match self.vcpu.itself() {
             Itself::Vmx(vmx) => own.run(vmx, guest),
-            // The way through `Cpu::handle` is little longer where each instruction has
-            // to be fetched first, and the image is smaller.
-            Itself::Svm(svm) => own.run(svm, None),
+            Itself::Svm(svm) => own.run(svm, guest),
         }
     }
 }
@@ -47,17 +45,18 @@ impl Own<'_> {
     #[inline(always)] // Once for each back end.
     fn run(&mut self, vcpu: &mut impl Run, guest: Option<&'static Guest>) -> Exit {
         loop {
-            let exit = vcpu.run(self.regs, self.shared);
-            let done = match (exit, guest) {
-                (Exit::Cpuid, Some(guest)) => self.cpuid(guest),
-                (Exit::Port(access), Some(guest)) => self.port(guest, access),
-                (Exit::MsrRead, Some(_)) => self.read_msr(),
-                (Exit::MsrWrite, Some(guest)) => self.write_msr(guest),
+            let reason = vcpu.run(self.regs, self.shared);
+            let done = match (vcpu.frequent(reason), guest) {
+                (Some(Frequent::Cpuid), Some(guest)) => self.cpuid(guest),
+                (Some(Frequent::Port), Some(guest)) => self.port(guest, vcpu.port()),
+                (Some(Frequent::MsrRead), Some(_)) => self.read_msr(),
+                (Some(Frequent::MsrWrite), Some(guest)) => self.write_msr(guest),
                 _ => false,
             };
             if !done {
-                return exit;
+                return vcpu.exit(reason);
             }
+            // Of what is frequent for it, each back end knows the length.
             vcpu.advance();
         }
     }

@@ -116,10 +116,10 @@ fn map_stack(tables: &Tables, area: AreaIndex) -> Option<()> {
     Some(())
 }
 
-/// The pane for the page at `hpa`. Tables of a guest that follow each other on a walk
-/// mostly lie near each other, and get panes of their own.
-const fn pane(hpa: Hpa) -> usize {
-    (hpa.page() ^ hpa.page() >> 9) as usize % PANES
+/// The first of the two panes for the page at `hpa`. Tables of a guest that follow each
+/// other on a walk mostly lie near each other, and get panes of their own.
+const fn panes(hpa: Hpa) -> usize {
+    (hpa.page() ^ hpa.page() >> 9) as usize * 2 % PANES
 }
 
 /// How far behind its place in the area the guarded stack of this CPU is.
@@ -227,6 +227,8 @@ pub(crate) struct Window {
     entries: Hva,
     /// What the entries hold.
     shown: [u64; PANES],
+    /// Which of two panes was changed last.
+    turn: usize,
 }
 
 impl Window {
@@ -243,6 +245,7 @@ impl Window {
             va,
             entries,
             shown: [0; PANES],
+            turn: 0,
         })
     }
 
@@ -263,12 +266,15 @@ impl Window {
     #[inline(always)] // As `word`.
     fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {
         let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0;
-        let pane = pane(hpa);
+        let first = panes(hpa);
         let wanted = hpa.0 & ADDRESS | flags;
-        if self.shown.get(pane) != Some(&wanted) {
-            return self.show(pane, wanted);
+        if self.shown.get(first) == Some(&wanted) {
+            return self.pane(first).ptr();
         }
-        self.pane(pane).ptr()
+        if self.shown.get(first + 1) == Some(&wanted) {
+            return self.pane(first + 1).ptr();
+        }
+        self.show(first, wanted)
     }
 
     #[inline(always)] // As `word`.
@@ -276,9 +282,27 @@ impl Window {
         self.va + pane as u64 * PAGE_SIZE
     }
 
-    /// Makes a pane show what this entry says; where the pane is.
+    /// Makes one of two panes show what this entry says, the one that shows the page in
+    /// another way if there is such a one; where the pane is.
     #[inline(never)] // Mostly it is shown already.
-    fn show(&mut self, pane: usize, value: u64) -> *mut u8 {
+    fn show(&mut self, first: usize, value: u64) -> *mut u8 {
+        let shows = |pane: usize| {
+            let shown = self.shown.get(pane);
+            shown.is_some_and(|shown| (shown ^ value) & ADDRESS == 0)
+        };
+        let pane = if shows(first) {
+            first
+        } else if shows(first + 1) {
+            first + 1
+        } else {
+            self.turn ^= 1;
+            first + self.turn
+        };
+        self.set(pane, value);
+        self.pane(pane).ptr()
+    }
+
+    fn set(&mut self, pane: usize, value: u64) {
         if let Some(entry) = entry(self.entries + pane as u64 * 8) {
             entry.store(value, Ordering::Relaxed);
         }
@@ -287,13 +311,12 @@ impl Window {
         if let Some(shown) = self.shown.get_mut(pane) {
             *shown = value;
         }
-        self.pane(pane).ptr()
     }
 
     /// Shows nothing any more: the CPU gets another owner.
     pub(crate) fn close(&mut self) {
         for pane in 0..PANES {
-            self.show(pane, 0);
+            self.set(pane, 0);
         }
     }
 
@@ -316,7 +339,7 @@ impl Window {
         if offset > PAGE_SIZE as usize - N {
             return None;
         }
-        let page = self.open_as(hpa, Flags(0));
+        let page = self.open(hpa);
         // SAFETY: the pane shows the page, the range is inside it, and bytes have any
         // value and any place.
         Some(unsafe { page.add(offset).cast::<[u8; N]>().read() })

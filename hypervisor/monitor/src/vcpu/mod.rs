@@ -14,7 +14,7 @@ use crate::refusal::EnterError;
 use cellvisor_abi::call;
 use cellvisor_core::addr::{Gva, Hpa, Hva};
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::exit::Exit;
+use cellvisor_core::exit::{Exit, PortAccess};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
 use cellvisor_core::msr::Policy;
@@ -96,9 +96,31 @@ pub(crate) struct Code {
 
 /// Running guests, which is the way of each exit.
 pub(crate) trait Run: Vcpu {
-    /// Runs the guest until it exits or `shared` has a request: [`Exit::Aborted`]
-    /// then, before anything is entered.
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit;
+    /// Why the guest does not run, in the back end's terms.
+    type Reason: Copy;
+
+    /// Runs the guest until it exits or `shared` has a request, before anything is
+    /// entered then.
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Self::Reason;
+
+    /// Which of the frequent ones it is.
+    fn frequent(&self, reason: Self::Reason) -> Option<Frequent>;
+
+    /// The access of an exit by IN or OUT.
+    fn port(&self) -> PortAccess;
+
+    /// What it is, whichever one: [`Exit::Aborted`] for a request. Asked once, of the
+    /// last reason.
+    fn exit(&mut self, reason: Self::Reason) -> Exit;
+}
+
+/// Exits that cells have most.
+#[derive(Clone, Copy)]
+pub(crate) enum Frequent {
+    Cpuid,
+    MsrRead,
+    MsrWrite,
+    Port,
 }
 
 /// Virtualization of one CPU.

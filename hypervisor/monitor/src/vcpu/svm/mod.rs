@@ -10,7 +10,7 @@ mod nmi;
 mod state;
 mod vmcb;
 
-use super::{Attachment, Backend, BitmapSizes, Code, Itself, Run, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Code, Frequent, Itself, Run, Vcpu, Vendor};
 use crate::cpu::gdt::FaultStack;
 use crate::cpu::percpu::CpuShared;
 use crate::mem;
@@ -21,7 +21,7 @@ use caps::{Caps, VM_CR, VM_CR_R_INIT};
 use cellvisor_abi::{PAGE_SIZE, call};
 use cellvisor_core::addr::{Gva, Hva};
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::exit::{Exit, next_rip};
+use cellvisor_core::exit::{Exit, PortAccess, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::ids::Msr;
 use cellvisor_core::insn::{CpuMode, MAX_LEN};
@@ -339,6 +339,22 @@ impl Vcpu for Svm {
 }
 
 impl Run for Svm {
+    type Reason = Exit;
+
+    #[inline(always)] // As `run`. The others are fetched first, mostly.
+    fn frequent(&self, reason: Exit) -> Option<Frequent> {
+        matches!(reason, Exit::Port(_)).then_some(Frequent::Port)
+    }
+
+    #[inline(always)] // As `run`.
+    fn port(&self) -> PortAccess {
+        svm::port(self.vmcb.read(EXIT_INFO_1))
+    }
+
+    fn exit(&mut self, reason: Exit) -> Exit {
+        reason
+    }
+
     #[inline(always)] // Each exit comes this way.
     fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
         if !self.taken_over {

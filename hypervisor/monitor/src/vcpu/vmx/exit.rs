@@ -5,6 +5,7 @@
 use super::fields::*;
 use super::vmcs::Vmcs;
 use super::{BLOCKED_BY_NMI, EVENT_HAS_CODE, EVENT_VALID};
+use crate::vcpu::Frequent;
 use cellvisor_core::addr::Gpa;
 use cellvisor_core::exit::{Exit, MemoryAccess, PortAccess};
 use cellvisor_core::ids::Port;
@@ -27,20 +28,29 @@ const UNBLOCKED_BY_IRET: u64 = 1 << 12;
 
 /// Decodes the exit that just happened, with its reason, and queues again what was being
 /// delivered when it did.
-#[inline(always)] // Who runs the guest sees at once which one it is.
 pub(super) fn decode(vmcs: &mut Vmcs, reason: u32) -> Exit {
-    // The frequent ones first. They come by an instruction, so no event was on its way
-    // (SDM 3C, "Information for VM Exits During Event Delivery").
-    match reason {
-        IO => port(vmcs),
-        RDMSR => Exit::MsrRead,
-        WRMSR => Exit::MsrWrite,
-        CPUID => Exit::Cpuid,
-        _ => decode_other(vmcs, reason),
+    match frequent(reason) {
+        Some(Frequent::Port) => Exit::Port(port(vmcs)),
+        Some(Frequent::MsrRead) => Exit::MsrRead,
+        Some(Frequent::MsrWrite) => Exit::MsrWrite,
+        Some(Frequent::Cpuid) => Exit::Cpuid,
+        None => decode_other(vmcs, reason),
     }
 }
 
-#[inline(never)] // Not among the frequent ones.
+/// Which of the frequent ones it is. They come by an instruction, so no event was on its
+/// way (SDM 3C, "Information for VM Exits During Event Delivery").
+#[inline(always)] // Who runs the guest sees at once which one it is.
+pub(super) fn frequent(reason: u32) -> Option<Frequent> {
+    Some(match reason {
+        IO => Frequent::Port,
+        RDMSR => Frequent::MsrRead,
+        WRMSR => Frequent::MsrWrite,
+        CPUID => Frequent::Cpuid,
+        _ => return None,
+    })
+}
+
 fn decode_other(vmcs: &mut Vmcs, reason: u32) -> Exit {
     if reason & ENTRY_FAILURE != 0 {
         return Exit::EntryFailed(u64::from(reason));
@@ -149,15 +159,15 @@ fn control_register(vmcs: &Vmcs) -> Exit {
     }
 }
 
-#[inline(always)] // As `decode`.
-fn port(vmcs: &Vmcs) -> Exit {
+#[inline(always)] // As `frequent`.
+pub(super) fn port(vmcs: &Vmcs) -> PortAccess {
     let qualification = vmcs.info(QUALIFICATION);
-    Exit::Port(PortAccess {
+    PortAccess {
         port: Port((qualification >> 16) as u16),
         size: (qualification & 7) as u8 + 1,
         write: qualification & 8 == 0,
         string: qualification & 16 != 0,
-    })
+    }
 }
 
 fn memory(vmcs: &mut Vmcs, vectoring: bool) -> Exit {

@@ -10,7 +10,7 @@ mod setup;
 mod tlb;
 mod vmcs;
 
-use super::{Attachment, Backend, BitmapSizes, Code, Itself, Run, Vcpu, Vendor};
+use super::{Attachment, Backend, BitmapSizes, Code, Frequent, Itself, Run, Vcpu, Vendor};
 use crate::cpu::gdt;
 use crate::cpu::percpu::CpuShared;
 use crate::mem::hpa_of;
@@ -22,7 +22,7 @@ use cellvisor_abi::call;
 use cellvisor_abi::status::EnterStatus;
 use cellvisor_core::addr::{Gva, Hpa, Hva};
 use cellvisor_core::cpuid::Lacks;
-use cellvisor_core::exit::{Exit, next_rip};
+use cellvisor_core::exit::{Exit, PortAccess, next_rip};
 use cellvisor_core::guest_walk::Paging;
 use cellvisor_core::insn::CpuMode;
 use cellvisor_core::msr::{self, Policy};
@@ -44,6 +44,9 @@ const PENDING_STEP: u64 = 1 << 14;
 const RFLAGS_TF: u64 = 1 << 8;
 /// DEBUGCTL: single steps are branches.
 const DEBUGCTL_BTF: u64 = 1 << 1;
+/// Reasons of no exit: a request came first, or VMLAUNCH or VMRESUME was refused.
+const ABORTED: u32 = u32::MAX;
+const REFUSED: u32 = u32::MAX - 1;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_SS: u64 = 3;
 const BLOCKED_BY_NMI: u64 = 1 << 3;
@@ -390,19 +393,39 @@ impl Vcpu for Vmx {
 }
 
 impl Run for Vmx {
+    type Reason = u32;
+
     #[inline(always)] // Each exit comes this way.
-    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Exit {
+    fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> u32 {
         match self.enter(regs, shared) {
             0 => {}
-            1 => return Exit::Aborted,
-            _ => return self.instruction_failed(),
+            1 => return ABORTED,
+            _ => return REFUSED,
         }
         let reason = self.vmcs.info(EXIT_REASON);
         if !self.launched {
             // An entry that fails leaves the VMCS as it was.
             self.launched = reason & exit::ENTRY_FAILURE == 0;
         }
-        exit::decode(&mut self.vmcs, reason)
+        reason
+    }
+
+    #[inline(always)] // As `run`.
+    fn frequent(&self, reason: u32) -> Option<Frequent> {
+        exit::frequent(reason)
+    }
+
+    #[inline(always)] // As `run`.
+    fn port(&self) -> PortAccess {
+        exit::port(&self.vmcs)
+    }
+
+    fn exit(&mut self, reason: u32) -> Exit {
+        match reason {
+            ABORTED => Exit::Aborted,
+            REFUSED => self.instruction_failed(),
+            _ => exit::decode(&mut self.vmcs, reason),
+        }
     }
 }
 
