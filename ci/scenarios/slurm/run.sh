@@ -92,15 +92,21 @@ resources
 
 step slurm
 network &
+run cellvisor-slurm check
+echo "\$ cellvisor-slurm nodes m1"
+cellvisor-slurm nodes m1 && fail "a node that cannot be is named"
+# Without n4, which slurm.conf has by hand.
+sed 's/n\[1-4\]/n[1-3]/' /etc/cellvisor/slurm.toml > /run/slurm.toml
+run env CELLVISOR_SLURM_CONFIG=/run/slurm.toml cellvisor-slurm nodes m1 > /run/nodes
+tee -a /etc/slurm/slurm.conf < /run/nodes
 run munged --force
 run slurmctld
-run cellvisor-slurm check
 within "slurmctld answers" 30 scontrol ping
 run sinfo
 
 step job
-echo "\$ srun -N2 -l hostname"
-srun -N2 -l hostname > /run/srun 2>&1 &
+echo "\$ srun -N2 -C m1 -l hostname"
+srun -N2 -C m1 -l hostname > /run/srun 2>&1 &
 job=$!
 for node in n1 n2; do
     within "the cell of $node runs" 90 runs "$node"

@@ -68,27 +68,25 @@ pub(crate) fn resume_fail(config: &Config, nodes: &[String]) -> Result<()> {
 /// Slurm or a machine cannot be asked: the first error. Other machines are cleared.
 pub(crate) fn sync(config: &Config) -> Result<()> {
     let states = slurm::states()?;
-    let mut first = Ok(());
-    for machine in &config.machines {
-        let listed = ask(config, machine, &Request::List).unwrap_or_else(|why| {
-            keep(&mut first, why);
-            String::new()
-        });
+    at_once(config.machines.iter().collect(), |machine| {
+        let listed = ask(config, machine, &Request::List)?;
+        let mut first = Ok(());
         for node in listed.lines().filter_map(|line| line.split(' ').next()) {
             let state = states.get(node).map_or(slurm::HIDDEN, |state| state);
             if slurm::is_over(state) {
                 tell(config, &format!("{node} is {state}: its cell goes"));
                 let gone = ask(config, machine, &Request::Suspend(node.to_owned()));
-                let _ = gone.map_err(|why| keep(&mut first, why));
+                keep(&mut first, gone.map(drop));
             }
         }
-    }
-    first
+        first
+    })
 }
 
-fn keep(first: &mut Result<()>, why: Error) {
+/// Keeps the first failure.
+fn keep(first: &mut Result<()>, done: Result<()>) {
     if first.is_ok() {
-        *first = Err(why);
+        *first = done;
     }
 }
 
@@ -108,21 +106,34 @@ fn each(
             }
             Err(why) => {
                 down(node, &why);
-                keep(&mut first, why);
+                keep(&mut first, Err(why));
             }
         }
     }
-    let waiting = Mutex::new(machines.into_values());
-    let failed = Mutex::new(first);
+    let rest = at_once(machines.into_values().collect(), |(machine, nodes)| {
+        let mut first = Ok(());
+        for node in nodes {
+            keep(&mut first, work(machine, node).map(drop));
+        }
+        first
+    });
+    keep(&mut first, rest);
+    first
+}
+
+/// Does all of it, [`AT_ONCE`] at a time, and returns the first failure that there is.
+fn at_once<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let threads = AT_ONCE.min(items.len());
+    let waiting = Mutex::new(items.into_iter());
+    let failed = Mutex::new(Ok(()));
     let next = || waiting.lock().ok().and_then(|mut all| all.next());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(nodes.len()) {
+        for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((machine, nodes)) = next() {
-                    for node in nodes {
-                        if let (Err(why), Ok(mut failed)) = (work(machine, node), failed.lock()) {
-                            keep(&mut failed, why);
-                        }
+                while let Some(item) = next() {
+                    let done = work(item);
+                    if let Ok(mut failed) = failed.lock() {
+                        keep(&mut failed, done);
                     }
                 }
             });
@@ -211,5 +222,26 @@ fn tell(config: &Config, line: &str) {
         file.and_then(|mut file| file.write_all(format!("{seconds} {line}\n").as_bytes()));
     if let Err(e) = written {
         eprintln!("cellvisor-slurm: cannot write {}: {e}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn all_is_done_though_some_of_it_fails() {
+        let done = AtomicUsize::new(0);
+        let failed = at_once((0..1000).collect(), |number: usize| {
+            done.fetch_add(1, Ordering::Relaxed);
+            match number {
+                500 => Err(Error::new("500", "it fails", "none")),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(done.into_inner(), 1000);
+        assert_eq!(failed.expect_err("one fails").what, "500");
+        assert_eq!(at_once(Vec::<usize>::new(), |_| Ok(())), Ok(()));
     }
 }

@@ -81,10 +81,7 @@ pub(crate) fn root(
     }
     add_tools(&mut image, &scenario.root.tools)?;
     add_files(&mut image, scenario.root.files.iter().map(Path::new))?;
-    packages::add(paths, &mut image, &scenario.root.packages)?;
-    if scenario.root.slurm {
-        packages::add_slurm(paths, &mut image)?;
-    }
+    packages::add_roots(paths, &mut image, &scenario.root)?;
     if scenario.root.crs_check {
         let program = read(&crs_check::build(paths)?)?;
         image.file("bin/crs-check", &program, Mode::Run)?;

@@ -3,11 +3,25 @@
 use super::archive::{Archive, Mode};
 use crate::deb;
 use crate::paths::{Paths, make_dir, read};
+use crate::scenario::Root;
 use crate::setup::unpacked;
 use crate::sh::Cmd;
 use anyhow::{Context, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+/// Adds the packages of a root: Debian's, and ours.
+///
+/// # Errors
+///
+/// As [`add`]; ours does not build.
+pub(super) fn add_roots(paths: &Paths, image: &mut Archive, root: &Root) -> Result<()> {
+    add(paths, image, &root.packages)?;
+    match root.slurm {
+        true => add_slurm(paths, image),
+        false => Ok(()),
+    }
+}
 
 /// Adds the files of Debian packages, and of those that they need.
 ///
@@ -22,11 +36,7 @@ pub(super) fn add(paths: &Paths, image: &mut Archive, names: &[String]) -> Resul
 }
 
 /// Adds the files of our package for Slurm's controller, as it is built from here.
-///
-/// # Errors
-///
-/// It does not build, or a file cannot be read.
-pub(super) fn add_slurm(paths: &Paths, image: &mut Archive) -> Result<()> {
+fn add_slurm(paths: &Paths, image: &mut Archive) -> Result<()> {
     let package = deb::build(paths, deb::VERSION)?.slurm;
     let tree = paths.images().join("cellvisor-slurm");
     make_dir(&tree)?;
