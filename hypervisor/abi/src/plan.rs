@@ -140,6 +140,8 @@ wire! {
         /// The root may look at its memory when it has ended
         /// ([`crate::call::Code::CellShow`]).
         pub dump: bool,
+        /// Its CPUs are on more than one NUMA node: no cache is shared by all of them.
+        pub many_nodes: bool,
         /// This is a link: memory that cells share, without CPUs, functions and ports. It
         /// takes a cell's name and number, and is made, started, stopped and destroyed as
         /// one; only while it runs may cells be made that share it, and it runs as long as

@@ -15,6 +15,7 @@ use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::plan::{CellPlan, Function, Ports};
 use cellvisor_abi::wire::{ListBuf, seal};
+use cellvisor_planner::plan::AssignedCpu;
 
 /// Creates the cell of `record` as its assignment says, with as many VFs of each
 /// PF as `around` says, or more if there are. Afterwards it is loadable, and
@@ -78,6 +79,12 @@ fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecor
     })
 }
 
+/// True if not all of these CPUs are on one node.
+fn many_nodes(cpus: &[AssignedCpu]) -> bool {
+    cpus.windows(2)
+        .any(|pair| matches!(pair, [a, b] if a.node != b.node))
+}
+
 /// The cell's plan as the monitor wants it.
 fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let what = format!("cannot describe cell \"{}\" to the monitor", record.name);
@@ -106,6 +113,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         functions: functions.list(),
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
+        many_nodes: many_nodes(&record.assignment.cpus),
         link: None,
     });
     if frame.len() <= CALL_BUFFER as usize {
@@ -208,6 +216,20 @@ mod tests {
         fake.changes.set(0);
         fake.fail_at.set(fail_at);
         create(fake.machine(), state, record("a"), &alone(&Needed::new()))
+    }
+
+    #[test]
+    fn cpus_of_several_nodes_are_told_from_those_of_one() {
+        let on = |nodes: &[u32]| {
+            let cpu = |(n, node): (u32, &u32)| AssignedCpu {
+                linux: n,
+                apic_id: n,
+                node: *node,
+            };
+            many_nodes(&(0..).zip(nodes).map(cpu).collect::<Vec<_>>())
+        };
+        assert_eq!([on(&[]), on(&[1]), on(&[1, 1, 1])], [false; 3]);
+        assert_eq!([on(&[0, 1]), on(&[1, 1, 0]), on(&[0, 1, 0])], [true; 3]);
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         functions: none.list(),
         devices: Devices::STANDARD,
         dump: false,
+        many_nodes: false,
         link: Some(plan::Link {
             root: link.has_root(),
         }),

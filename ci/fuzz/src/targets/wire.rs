@@ -52,6 +52,7 @@ fn cell() -> Vec<Vec<u8>> {
         functions: functions.list(),
         devices: Devices::STANDARD,
         dump: true,
+        many_nodes: false,
         link: Some(Link { root: true }),
     })
 }

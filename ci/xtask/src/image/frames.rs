@@ -76,6 +76,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         functions: functions.list(),
         devices: Devices::STANDARD,
         dump: false,
+        many_nodes: false,
         link: None,
     })
 }

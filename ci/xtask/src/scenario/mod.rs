@@ -5,6 +5,7 @@
 
 pub(crate) mod judge;
 mod machine;
+mod several;
 
 pub(crate) use machine::{Distances, Machine};
 
@@ -173,7 +174,8 @@ pub(crate) struct Step {
     /// groups are kept; `<NAME>` in a later one stands for what was seen.
     #[serde(default)]
     pub(crate) see: Vec<String>,
-    /// The same for consoles of cells, by the cells' names.
+    /// The same for consoles of cells, by the cells' names; `core[1-63]` stands for
+    /// 63 cells of which each says all of it.
     #[serde(default)]
     pub(crate) cells: BTreeMap<String, Vec<String>>,
     /// Regular expressions that no line of this step may match.
@@ -289,6 +291,10 @@ pub(crate) fn load(paths: &Paths, name: &str) -> Result<Scenario> {
     name.clone_into(&mut scenario.name);
     scenario.patience = slow()?;
     scenario.dir = dir;
+    for step in &mut scenario.steps {
+        step.cells =
+            several::each(&step.cells).with_context(|| format!("mistake in {}", file.display()))?;
+    }
     Ok(scenario)
 }
 

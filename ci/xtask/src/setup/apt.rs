@@ -31,6 +31,7 @@ const RELEASE_PACKAGES: &[&str] = &[
     "iproute2",
     "dropbear-bin", // links: the root forwards, cells are logged in to
     "criu",         // moves a process
+    "numactl",      // what a cell of many nodes sees of them
     "lintian",
     "mmdebstrap",     // packages, and the Debian that they are tried in
     "openssh-client", // the way into a cell that is a Debian

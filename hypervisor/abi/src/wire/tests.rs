@@ -91,6 +91,7 @@ proptest! {
             functions: function_list.list(),
             devices: Any::any(seed),
             dump: Any::any(seed),
+            many_nodes: Any::any(seed),
             link: Any::any(seed),
         };
         let frame = seal(&plan);
@@ -171,6 +172,7 @@ proptest! {
             functions: none.list(),
             devices: Devices::STANDARD,
             dump: true,
+            many_nodes: true,
             link: None,
         });
         let at = usize::from(at) % bytes.len();

@@ -230,6 +230,7 @@ fn a_link_has_memory_and_nothing_else() {
             functions: none.list(),
             devices: Devices::STANDARD,
             dump: false,
+            many_nodes: false,
             link,
         };
         assert_eq!(is_whole(&plan), whole, "{has_cpus} {has_ports} {link:?}");

@@ -19,7 +19,7 @@ use cellvisor_abi::call::{CellId, Name, Owner, Resource, State};
 use cellvisor_abi::plan::CellPlan;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
-use cellvisor_core::cpuid::Table;
+use cellvisor_core::cpuid::{Lacks, Table};
 use cellvisor_core::ids::Port;
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::paging::MapError;
@@ -49,10 +49,12 @@ pub(super) fn build(
         let found = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
         [found.eax, found.ebx, found.ecx, found.edx]
     };
+    let mut lacks = caller.lacks;
+    lacks.set(Lacks::SHARED_L3, plan.many_nodes);
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len().max(1) as u32).without(caller.lacks),
+        cpuid: Table::build(native, cpus.len().max(1) as u32).without(lacks),
         layout: plan.devices,
         dump: plan.dump,
         devices: Mutex::new(devices),
