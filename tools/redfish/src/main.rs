@@ -1,6 +1,6 @@
 //! `cellvisor-redfish`: cells of this machine as Redfish systems.
 //!
-//! The server ([`serve`], [`router`]) runs as a user that may look at cells and no more.
+//! The server ([`mod@serve`], [`router`]) runs as a user that may look at cells and no more.
 //! What it shows is in [`resources`]; it comes from `cellctl --json` ([`look`]). What it
 //! changes is done by the same program as root, behind a socket that the server alone may
 //! open ([`power`], [`manage`]). Who may come is in [`config`].
