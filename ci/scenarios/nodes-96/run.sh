@@ -49,6 +49,8 @@ pages() {
 step root
 resources
 echo "root: nodes $(cat $nodes/online)"
+# The distances are words of their own.
+# shellcheck disable=SC2046
 set -- $(cat $nodes/node21/distance)
 echo "root: node 21 is at ${22} from itself, ${23} from 22, ${57} from 56"
 cells_nodes > /run/nodes
