@@ -63,6 +63,12 @@ resources() {
     echo "root: cpus=$(nproc) huge-pages=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages)"
 }
 
+# Says how many seconds $1 took since $began, and begins anew.
+took() {
+    echo "root: $1 in $(($(date +%s) - began)) s"
+    began=$(date +%s)
+}
+
 # Pages that the monitor has to give out.
 pool_free() {
     cellctl status --json | sed -n 's/.*"pool-free": *\([0-9][0-9]*\).*/\1/p'

@@ -13,12 +13,6 @@ of_node() {
     echo "cpus=$(cat "$dir/cpulist") pages=$(($(cat "$pages/nr_hugepages") - $(cat "$pages/free_hugepages")))"
 }
 
-# How many seconds it took since $began.
-took() {
-    echo "root: $1 in $(($(date +%s) - began)) s"
-    began=$(date +%s)
-}
-
 step root
 resources
 for node in 0 $nodes; do

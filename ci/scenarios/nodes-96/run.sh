@@ -6,12 +6,6 @@ sums='for cpu in $(seq 0 63); do taskset -c $cpu sh -c "seq 1 20000 | sha256sum"
 
 nodes=/sys/devices/system/node
 
-# How many seconds it took since $began.
-took() {
-    echo "root: $1 in $(($(date +%s) - began)) s"
-    began=$(date +%s)
-}
-
 # Nodes with CPUs for the cell.
 cells_nodes() {
     for node in $(seq 0 63); do
