@@ -162,27 +162,42 @@ fn add_modules(
     kernel: &kernels::Files,
     names: &[String],
 ) -> Result<()> {
-    for (name, content) in modules::closure(kernel, names)? {
-        image.file(&format!("{folder}/{name}"), &content, Mode::Plain)?;
-    }
-    let order = modules::order(kernel, names)?;
-    image.file(&format!("{folder}/order"), order.as_bytes(), Mode::Plain)
+    add_module_files(image, folder, kernel, names)?;
+    add_order(image, &format!("{folder}/order"), kernel, names)
 }
 
 /// Kernel modules that the scenario loads when it wants them, each with its own order.
 fn add_later(image: &mut Archive, kernel: &kernels::Files, names: &[String]) -> Result<()> {
-    for (name, content) in modules::closure(kernel, names)? {
-        image.file(&format!("{MODULES}/{name}"), &content, Mode::Plain)?;
-    }
+    add_module_files(image, MODULES, kernel, names)?;
     for name in names {
-        let order = modules::order(kernel, std::slice::from_ref(name))?;
-        image.file(
-            &format!("{MODULES}/later-{name}"),
-            order.as_bytes(),
-            Mode::Plain,
-        )?;
+        let file = format!("{MODULES}/later-{name}");
+        add_order(image, &file, kernel, std::slice::from_ref(name))?;
     }
     Ok(())
+}
+
+/// Modules, and those that they need.
+fn add_module_files(
+    image: &mut Archive,
+    folder: &str,
+    kernel: &kernels::Files,
+    names: &[String],
+) -> Result<()> {
+    for (name, content) in modules::closure(kernel, names)? {
+        image.file(&format!("{folder}/{name}"), &content, Mode::Plain)?;
+    }
+    Ok(())
+}
+
+/// The order in which modules load, as a file.
+fn add_order(
+    image: &mut Archive,
+    file: &str,
+    kernel: &kernels::Files,
+    names: &[String],
+) -> Result<()> {
+    let order = modules::order(kernel, names)?;
+    image.file(file, order.as_bytes(), Mode::Plain)
 }
 
 /// C programs of the repository.
