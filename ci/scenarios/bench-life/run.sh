@@ -5,11 +5,15 @@
 cells=${life_cells:-1000}
 switches=${life_times:-50}
 
-# What must be the same afterwards: pages of the monitor's pool, huge pages, CPUs,
-# open files.
+# What must be the same afterwards: pages of the monitor's pool, huge pages, CPUs.
 kept() {
     pages=/sys/kernel/mm/hugepages/hugepages-2048kB
-    echo "$(cellctl status 2> /dev/null | grep -i pool) huge=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages) cpus=$(nproc) files=$(cut -f 1 /proc/sys/fs/file-nr)"
+    echo "$(cellctl status 2> /dev/null | grep -i pool) huge=$(cat $pages/nr_hugepages) free=$(cat $pages/free_hugepages) cpus=$(nproc)"
+}
+
+# Open files, as far as Linux tells: each CPU keeps up to 32 of them to itself.
+files() {
+    cut -f 1 /proc/sys/fs/file-nr
 }
 
 # MiB that Linux has free, when caches are dropped.
@@ -37,6 +41,7 @@ step on
 monitor_on
 cycle small 3
 before=$(kept)
+open=$(files)
 memory=$(free_mib)
 
 step cells
@@ -47,6 +52,8 @@ after=$(kept)
 echo "life: before $before"
 echo "life: after $after"
 [ "$before" = "$after" ] || fail "something is lost: $before, then $after"
+echo "life: files before=$open after=$(files)"
+[ "$(files)" -le $((open + 32 * $(nproc))) ] || fail "files stay open: $open, then $(files)"
 echo "life: free-mib before=$memory after=$(free_mib)"
 
 step switches
