@@ -1,10 +1,17 @@
-//! A plugin for QEMU's TCG: counts, for each vCPU, the instructions of the
-//! guest and of the monitor, and how often the monitor was entered by an exit.
+//! A plugin for QEMU's TCG, which does one of two things or both.
 //!
-//! The counters are in a file that both sides map, so that they can be read at
-//! any moment of a run; [`Counters`] is its layout. Arguments:
-//! `counters=PATH,from=ADDRESS,to=ADDRESS,exit=ADDRESS[,exit=ADDRESS]`, addresses in
-//! hexadecimal: where the monitor's code is, and where exits arrive.
+//! `counters=PATH`: it counts, for each vCPU, the instructions of the guest and of the
+//! monitor, and how often the monitor was entered by an exit. The counters are in a
+//! file that both sides map, so that they can be read at any moment of a run;
+//! [`Counters`] is its layout.
+//!
+//! `reached=PATH`: it notes which of the monitor's instructions were run, in a file with
+//! a byte for each of the image: 1 where an instruction begins that was. QEMU translates
+//! a block when it is about to run it, so what was translated counts as run; of a block
+//! that ends early by a fault, the rest counts as well.
+//!
+//! Besides: `from=ADDRESS,to=ADDRESS,exit=ADDRESS[,exit=ADDRESS]`, in hexadecimal: where
+//! the monitor's image is, and where exits arrive.
 //!
 //! Spec: QEMU, "QEMU TCG Plugins".
 #![allow(unsafe_code)]
@@ -13,7 +20,7 @@ use memmap2::MmapRaw;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// The plugin interface that this was written for.
 #[unsafe(export_name = "qemu_plugin_version")]
@@ -38,6 +45,7 @@ pub struct Counters {
 #[derive(Debug)]
 struct Plugin {
     counters: &'static [Counters],
+    reached: &'static [AtomicU8],
     from: u64,
     to: u64,
     exits: Vec<u64>,
@@ -52,11 +60,20 @@ pub struct Block {
     opaque: [u8; 0],
 }
 
+/// One instruction of a block; QEMU's.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Instruction {
+    opaque: [u8; 0],
+}
+
 // SAFETY: as in QEMU's qemu-plugin.h, version 2 of the interface.
 unsafe extern "C" {
     fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, f: extern "C" fn(u64, *mut Block));
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     fn qemu_plugin_tb_vaddr(block: *const Block) -> u64;
+    fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
+    fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
     fn qemu_plugin_register_vcpu_tb_exec_cb(
         block: *mut Block,
         f: extern "C" fn(c_uint, *mut c_void),
@@ -103,10 +120,12 @@ impl Plugin {
     fn new(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut plugin = Self {
             counters: &[],
+            reached: &[],
             from: 0,
             to: 0,
             exits: Vec::new(),
         };
+        let mut reached = None;
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((&argument, ""));
             let address = || {
@@ -115,31 +134,56 @@ impl Plugin {
             };
             match key {
                 "counters" => {
-                    plugin.counters = map(value).map_err(|why| format!("{value}: {why}"))?
+                    let map = map(value, VCPUS * size_of::<Counters>());
+                    let map = map.map_err(|why| format!("{value}: {why}"))?;
+                    // SAFETY: the mapping has room for that many, starts on a page, is
+                    // never unmapped, and is changed by atomic operations alone.
+                    plugin.counters =
+                        unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), VCPUS) };
                 }
+                "reached" => reached = Some(value.to_owned()),
                 "from" => plugin.from = address()?,
                 "to" => plugin.to = address()?,
                 "exit" => plugin.exits.push(address()?),
                 _ => return Err(format!("unknown argument {argument}")),
             }
         }
+        if let Some(path) = reached {
+            let bytes = plugin.to.saturating_sub(plugin.from);
+            let bytes = usize::try_from(bytes).map_err(|why| why.to_string())?;
+            let map = map(&path, bytes).map_err(|why| format!("{path}: {why}"))?;
+            // SAFETY: as that of the counters.
+            plugin.reached = unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), bytes) };
+        }
         Ok(plugin)
+    }
+
+    /// Notes the instructions of a block of the monitor that is about to run.
+    fn note(&self, block: *const Block, count: usize) {
+        for index in 0..count {
+            // SAFETY: QEMU's block is valid during the callback that has it, and so are
+            // its `count` instructions.
+            let at = unsafe { qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, index)) };
+            let place = at
+                .checked_sub(self.from)
+                .and_then(|at| usize::try_from(at).ok());
+            if let Some(byte) = place.and_then(|place| self.reached.get(place)) {
+                byte.store(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
-/// Makes the file and maps it, for as long as QEMU runs.
-fn map(path: &str) -> std::io::Result<&'static [Counters]> {
+/// Makes a file of so many zeros and maps it, for as long as QEMU runs.
+fn map(path: &str, bytes: usize) -> std::io::Result<&'static MmapRaw> {
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(true);
     let file = file.open(path)?;
-    file.set_len((VCPUS * size_of::<Counters>()) as u64)?;
-    let map = Box::leak(Box::new(MmapRaw::map_raw(&file)?));
-    // SAFETY: the mapping has room for that many, starts on a page, is never
-    // unmapped, and is changed by atomic operations alone.
-    Ok(unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), VCPUS) })
+    file.set_len(bytes as u64)?;
+    Ok(Box::leak(Box::new(MmapRaw::map_raw(&file)?)))
 }
 
-/// A block was translated: asks for a call whenever it is run.
+/// A block was translated: asks for a call whenever it is run, if runs are counted.
 extern "C" fn translated(_id: u64, block: *mut Block) {
     let Some(plugin) = PLUGIN.get() else { return };
     // SAFETY: QEMU's block is valid during this call.
@@ -147,6 +191,10 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
     let mut data = count;
     if (plugin.from..plugin.to).contains(&start) {
         data |= MONITOR;
+        plugin.note(block, count);
+    }
+    if plugin.counters.is_empty() {
+        return;
     }
     if plugin.exits.contains(&start) {
         data |= EXIT;

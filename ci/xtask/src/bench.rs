@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements.
 
 mod compare;
+mod coverage;
 mod exits;
 mod io;
 mod life;
@@ -23,6 +24,8 @@ pub(crate) enum What {
     /// The same work in plain Linux, in a KVM guest and in a cell: instructions, exits,
     /// times.
     Compare,
+    /// Lines of the monitor that scenarios run, and those that none does.
+    Coverage,
     /// The monitor's instructions for each kind of exit.
     Exits,
     /// Ways from cell to cell: ring, network, VF to VF.
@@ -47,9 +50,13 @@ pub(crate) struct Options {
     /// For `life`: how often the monitor is turned on and off.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     times: u32,
-    /// For `compare`: a folder for `compare.json` and the chart `compare.svg`.
+    /// For `compare`: a folder for `compare.json` and the chart `compare.svg`; for
+    /// `coverage`: one for `coverage.json`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// For `coverage`: what to play (default: all of the standard test's).
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
     /// Show the serial consoles while they run.
     #[arg(long)]
     verbose: bool,
@@ -65,6 +72,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         What::Plan => plan(paths),
         What::Io => io::main(paths, options),
         What::Compare => compare::main(paths, options),
+        What::Coverage => coverage::main(paths, options),
         What::Exits => exits::main(paths, options),
         What::Links => links::main(paths, options),
         What::Life => life::main(paths, options),

@@ -129,7 +129,12 @@ pub(super) fn play(
     Ok((reader.phases, lines.collect()))
 }
 
-fn build_plugin(paths: &Paths) -> Result<PathBuf> {
+/// Builds the plugin.
+///
+/// # Errors
+///
+/// It does not compile.
+pub(super) fn build_plugin(paths: &Paths) -> Result<PathBuf> {
     build::cargo(paths)
         .words("build --release --package exit-counter")
         .run(paths, "build-exit-counter")?;
@@ -154,6 +159,22 @@ fn arguments(paths: &Paths, plugin: &Path, file: &Path) -> Result<String> {
         at("vmx_exit")?,
         at("svm_exit")?,
     ))
+}
+
+/// Where the monitor's image is: its first address, and the first behind it.
+///
+/// # Errors
+///
+/// The image is not there.
+pub(super) fn place(paths: &Paths) -> Result<(u64, u64)> {
+    let listing = Cmd::new("nm").arg(monitor::elf(paths)).read()?;
+    let symbols = symbols(&listing);
+    let at = |name: &str| {
+        let address = symbols.get(name);
+        let address = address.and_then(|address| u64::from_str_radix(address, 16).ok());
+        address.with_context(|| format!("the monitor has no symbol {name}"))
+    };
+    Ok((at("__image_start")?, at("__image_end")?))
 }
 
 /// Addresses by names, from what `nm` prints.
