@@ -48,16 +48,24 @@ done
 
 step vmlinux
 echo "root: vmlinux has 0x$(od -A n -t x8 -j 24 -N 8 vmlinux | tr -d ' ')"
-# An archive as of microcode stands before the initrd proper.
-mkdir -p kernel/x86/microcode
+# As of microcode, not packed and of an odd length; one that is not packed either; and
+# the initrd proper.
+mkdir -p kernel/x86/microcode other
 : > kernel/x86/microcode/first
-find kernel | cpio -o -H newc > all.img
-cat initrd.img >> all.img
-slice elf 2 vmlinux 'initrd = "all.img"
+: > other/second
+find kernel | cpio -o -H newc | head -c -3 > microcode.cpio
+find other | cpio -o -H newc > other.cpio
+gzip -1 < initrd.img > initrd.gz
+slice elf 2 vmlinux 'initrd = ["microcode.cpio", "other.cpio", "initrd.gz"]
 cmdline = "console=ttyS0"'
 cell_up elf elf.toml
-tell elf 20 'ls /kernel/x86/microcode'
+tell elf 20 'ls /kernel/x86/microcode /other'
 run cellctl destroy elf
+
+step parts
+slice no 1 vmlinux 'initrd = ["microcode.cpio", "module", "none"]'
+! cellctl create no.toml || fail "a part is no initrd"
+! cellctl check no.toml || fail "a part is no initrd"
 
 step memtest
 slice memtest 1 memtest86+x64.bin 'cmdline = "console=ttyS0,115200"'

@@ -469,9 +469,9 @@ pub(crate) struct Generate {
     /// Kernel of all slices; relative to the file that the output goes to.
     #[arg(long, value_name = "FILE", default_value = "vmlinuz")]
     pub(crate) image: String,
-    /// Initial RAM disk of all slices.
+    /// Initial RAM disk of all slices; given several times, its files in this order.
     #[arg(long, value_name = "FILE")]
-    pub(crate) initrd: Option<String>,
+    pub(crate) initrd: Vec<String>,
 }
 
 /// How a machine is divided.

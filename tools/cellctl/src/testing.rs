@@ -114,7 +114,7 @@ pub(crate) fn record(name: &str) -> CellRecord {
     };
     let payload = Payload {
         image: "/boot/vmlinuz".into(),
-        initrd: None,
+        initrd: Vec::new(),
         cmdline: "ro".into(),
     };
     let policy = Policy {

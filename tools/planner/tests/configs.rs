@@ -166,11 +166,12 @@ fn a_cluster_can_be_in_one_network() {
 
 /// The host as a policy divides it.
 fn divided(host: &Host, policy: Policy, boot_node: bool, addresses: Option<Ipv4Net>) -> Plan {
+    let initrd = ["initrd.img".to_owned()];
     let division = Division {
         policy,
         boot_node,
         image: "vmlinuz",
-        initrd: Some("initrd.img"),
+        initrd: &initrd,
         addresses,
     };
     let text = plan::generate(host, &division);

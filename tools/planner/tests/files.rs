@@ -68,8 +68,10 @@ fn whole_kernels_and_archives_are_good() {
     elf.extend([62, 0]);
     elf.resize(64, 0);
     folder.put("vmlinux", &elf);
+    folder.put("more", b"\x28\xb5\x2f\xfd and so on");
     for good in [
         "image = \"vmlinuz\", initrd = \"initrd\"",
+        "image = \"vmlinuz\", initrd = [\"initrd\", \"more\"]",
         "image = \"vmlinux\"",
     ] {
         for files in [Files::Look, Files::Elsewhere] {
@@ -193,6 +195,45 @@ error: {message}
         let kernel = format!("image = \"k\", initrd = \"{name}\"");
         assert_eq!(folder.told("66MiB", &kernel, Files::Look), expected);
     }
+}
+
+#[test]
+fn each_file_of_an_initrd_is_looked_into() {
+    let folder = Folder::new("parts");
+    folder.put("k", &kernel());
+    folder.put("good", b"070701 and so on");
+    let large = fs::File::create(folder.0.join("large")).expect("created");
+    large.set_len(3 << 20).expect("a hole");
+    let told = |initrd: &str| {
+        let kernel = format!("image = \"k\", initrd = {initrd}");
+        folder.told("66MiB", &kernel, Files::Look)
+    };
+    let expected = "\
+error: k is no initrd
+ --> slice.toml:5:43
+  |
+5 | kernel = { image = \"k\", initrd = [\"good\", \"k\", \"none\"] }
+  |                                           ^^^ it is a kernel
+  |
+  = help: name it as `image`, and an initrd as `initrd`
+
+error: the initrd none does not exist
+ --> slice.toml:5:48
+  |
+5 | kernel = { image = \"k\", initrd = [\"good\", \"k\", \"none\"] }
+  |                                                ^^^^^^
+  |
+  = help: relative paths start at this file's folder; or leave `initrd` out";
+    assert_eq!(told("[\"good\", \"k\", \"none\"]"), expected);
+    let expected = "\
+error: the initrd does not fit into 66MiB
+ --> slice.toml:5:34
+  |
+5 | kernel = { image = \"k\", initrd = [\"good\", \"large\"] }
+  |                                  ^^^^^^^^^^^^^^^^^ its 2 files have 3MiB, and the kernel needs 65MiB to unpack itself
+  |
+  = help: give the slice more memory, or make the initrd smaller";
+    assert_eq!(told("[\"good\", \"large\"]"), expected);
 }
 
 #[test]

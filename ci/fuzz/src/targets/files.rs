@@ -70,7 +70,7 @@ fn use_host(host: &Host) {
             policy,
             boot_node: true,
             image: "vmlinuz",
-            initrd: None,
+            initrd: &[],
             addresses: None,
         };
         let text = plan::generate(host, &division);

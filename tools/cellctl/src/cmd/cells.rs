@@ -214,9 +214,10 @@ pub(super) fn source(slice: &Slice) -> Result<PathBuf> {
 
 /// What a slice boots, with paths that other folders can use as well.
 pub(super) fn payload(slice: &Slice) -> Result<Payload> {
+    let initrd = slice.kernel.initrd.iter();
     Ok(Payload {
         image: absolute(&slice.kernel.image)?,
-        initrd: slice.kernel.initrd.as_deref().map(absolute).transpose()?,
+        initrd: initrd.map(|path| absolute(path)).collect::<Result<_>>()?,
         cmdline: slice.command_line(),
     })
 }

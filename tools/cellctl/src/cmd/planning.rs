@@ -154,7 +154,7 @@ pub(super) fn generate(context: &Context<'_>, options: &cli::Generate) -> Result
         policy,
         boot_node: options.boot_node,
         image: &options.image,
-        initrd: options.initrd.as_deref(),
+        initrd: &options.initrd,
         addresses: options.addresses,
     };
     let file = plan::generate(&host, &division);

@@ -241,8 +241,11 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
     if let Some(record) = &cell.record {
         row("file", record.source.display().to_string());
         row("kernel", record.payload.image.display().to_string());
-        if let Some(initrd) = &record.payload.initrd {
-            row("initrd", initrd.display().to_string());
+        for (n, initrd) in record.payload.initrd.iter().enumerate() {
+            row(
+                if n == 0 { "initrd" } else { "" },
+                initrd.display().to_string(),
+            );
         }
         row("command line", record.payload.cmdline.clone());
         for window in &record.windows {

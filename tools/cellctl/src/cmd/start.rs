@@ -157,8 +157,11 @@ fn prepare(context: &Context<'_>, record: &CellRecord) -> Result<Prepared> {
 /// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
 /// a running cell's memory is out of the root's sight.
 fn load(prepared: &Prepared, driver: &dyn Driver, record: &CellRecord) -> Result<Boot> {
-    let disk = record.payload.initrd.as_ref();
-    let disk_size = disk.and_then(|p| p.metadata().ok()).map_or(0, |m| m.len());
+    let disk = record.payload.initrd.iter();
+    let disk_size: u64 = disk
+        .filter_map(|p| p.metadata().ok())
+        .map(|m| m.len())
+        .sum();
     let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE_END;
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;

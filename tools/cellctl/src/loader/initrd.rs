@@ -1,60 +1,136 @@
-//! The initial RAM disk: as high as the kernel takes it.
+//! The initial RAM disk, of one file or several: as high as the kernel takes it.
+//!
+//! Linux unpacks archives that follow each other, packed or not, with zeros between
+//! them; one that is not packed must start at a multiple of four bytes.
+//!
+//! Spec: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
-use super::{Kernel, Ram, layout, open};
+use super::{Kernel, Ram, layout, open, write};
 use crate::error::{Error, Result};
 use crate::output::size;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::plan::Range;
+use cellvisor_planner::check::{self, Foreign};
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 const HELP: &str = "check [kernel] initrd in the slice's TOML file";
 
-/// Loads the file and returns where it lies.
+/// What the start of each file is a multiple of, in bytes.
+const ALIGNMENT: u64 = 4;
+
+/// So many bytes tell what a file is.
+const HEAD: usize = 1024;
+
+/// One of its files.
+struct Part<'a> {
+    path: &'a Path,
+    file: File,
+    /// Where it starts in the disk, in bytes.
+    start: u64,
+    /// Its length in bytes.
+    size: u64,
+}
+
+impl Part<'_> {
+    const fn end(&self) -> u64 {
+        self.start + self.size
+    }
+}
+
+/// Loads the files, each behind the one before, and returns where they lie.
 pub(super) fn load<M: GuestMemoryBackend>(
     memory: &M,
     ram: Ram<'_>,
     kernel: Kernel,
-    path: &Path,
+    paths: &[PathBuf],
 ) -> Result<Range> {
-    let (mut file, bytes) = open_disk(path)?;
-    let start =
-        choose_address(ram, kernel, bytes).ok_or_else(|| too_large(ram, kernel, bytes, path))?;
-    let length = usize::try_from(bytes).map_err(|e| Error::internal("cannot load a file", e))?;
+    let parts = open_all(paths)?;
+    let disk = place(ram, kernel, &parts)?;
+    let mut end = 0;
+    for mut part in parts {
+        // A cell that starts again finds there what it left.
+        let gap = usize::try_from(part.start - end).unwrap_or_default();
+        write(memory, &vec![0; gap], disk.start + end)?;
+        read(memory, &mut part, disk.start)?;
+        end = part.end();
+    }
+    Ok(disk)
+}
+
+/// Whether the files are there, are what Linux unpacks, and fit behind the kernel.
+pub(super) fn look(ram: Ram<'_>, kernel: Kernel, paths: &[PathBuf]) -> Result<()> {
+    place(ram, kernel, &open_all(paths)?).map(drop)
+}
+
+/// Reads a file into the disk that starts at `start`.
+fn read<M: GuestMemoryBackend>(memory: &M, part: &mut Part<'_>, start: u64) -> Result<()> {
+    let length = usize::try_from(part.size);
+    let length = length.map_err(|e| Error::internal("cannot load a file", e))?;
     memory
-        .read_exact_volatile_from(GuestAddress(start), &mut file, length)
+        .read_exact_volatile_from(GuestAddress(start + part.start), &mut part.file, length)
         .map_err(|e| {
-            let what = format!("cannot read {}", path.display());
+            let what = format!("cannot read {}", part.path.display());
             Error::new(what, e.to_string(), HELP)
-        })?;
-    Ok(Range { start, size: bytes })
+        })
 }
 
-/// Whether the file is there and fits behind the kernel.
-pub(super) fn look(ram: Ram<'_>, kernel: Kernel, path: &Path) -> Result<()> {
-    let (_, bytes) = open_disk(path)?;
-    match choose_address(ram, kernel, bytes) {
-        Some(_) => Ok(()),
-        None => Err(too_large(ram, kernel, bytes, path)),
+/// The files, with their places in the disk.
+fn open_all(paths: &[PathBuf]) -> Result<Vec<Part<'_>>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for path in paths {
+        let end = parts.last().map_or(0, Part::end);
+        parts.push(open_part(path, end.next_multiple_of(ALIGNMENT))?);
     }
+    Ok(parts)
 }
 
-/// The file and its length in bytes.
-fn open_disk(path: &Path) -> Result<(File, u64)> {
+/// A file that is an initial RAM disk, or a part of one.
+fn open_part(path: &Path, start: u64) -> Result<Part<'_>> {
     let file = open(path)?;
-    match file.metadata() {
-        Ok(found) => Ok((file, found.len())),
-        Err(e) => Err(Error::file("cannot read", path, &e, HELP)),
+    let unread = |e| Error::file("cannot read", path, &e, HELP);
+    let size = file.metadata().map_err(unread)?.len();
+    let mut head = [0; HEAD];
+    let length = file.read_at(&mut head, 0).map_err(unread)?;
+    let what = format!("cannot load {}", path.display());
+    if length == 0 {
+        let help = "build it again, or leave it out: [kernel] initrd";
+        return Err(Error::new(what, "it is empty", help));
+    }
+    match check::foreign_initrd(head.get(..length).unwrap_or_default()) {
+        Some(Foreign { what: is, help }) => Err(Error::new(what, format!("it {is}"), help)),
+        None => Ok(Part {
+            path,
+            file,
+            start,
+            size,
+        }),
     }
 }
 
-fn too_large(ram: Ram<'_>, kernel: Kernel, bytes: u64, path: &Path) -> Error {
+/// Where the disk lies.
+fn place(ram: Ram<'_>, kernel: Kernel, parts: &[Part<'_>]) -> Result<Range> {
+    let size = parts.last().map_or(0, Part::end);
+    match choose_address(ram, kernel, size) {
+        Some(start) => Ok(Range { start, size }),
+        None => Err(too_large(ram, kernel, size, parts)),
+    }
+}
+
+fn too_large(ram: Ram<'_>, kernel: Kernel, bytes: u64, parts: &[Part<'_>]) -> Error {
     let have = ram.low_end().saturating_sub(kernel.end);
+    let names: Vec<_> = parts.iter().map(|p| p.path.display().to_string()).collect();
+    let they_have = if names.len() == 1 {
+        "it has"
+    } else {
+        "they have"
+    };
     Error::new(
-        format!("cannot load {}", path.display()),
+        format!("cannot load {}", names.join(", ")),
         format!(
-            "it has {}, and {} are left behind the kernel",
+            "{they_have} {}, and {} are left behind the kernel",
             size(bytes),
             size(have)
         ),

@@ -62,9 +62,9 @@ pub(crate) fn load<M: GuestMemoryBackend>(
     acpi: &[u8],
 ) -> Result<Boot> {
     let (kernel, header) = load_kernel(memory, ram, payload)?;
-    let disk = match &payload.initrd {
-        Some(path) => Some(initrd::load(memory, ram, kernel, path)?),
-        None => None,
+    let disk = match &payload.initrd[..] {
+        [] => None,
+        paths => Some(initrd::load(memory, ram, kernel, paths)?),
     };
     write_acpi(memory, acpi)?;
     params::write_params(memory, ram, kernel, header, disk, &payload.cmdline)?;
@@ -87,8 +87,8 @@ pub(crate) fn load<M: GuestMemoryBackend>(
 /// As [`load`].
 pub(crate) fn look(ram: Ram<'_>, payload: &Payload) -> Result<()> {
     let (kernel, _) = load_kernel(&scratch(ram)?, ram, payload)?;
-    if let Some(path) = &payload.initrd {
-        initrd::look(ram, kernel, path)?;
+    if !payload.initrd.is_empty() {
+        initrd::look(ram, kernel, &payload.initrd)?;
     }
     params::look(kernel, &payload.cmdline)
 }

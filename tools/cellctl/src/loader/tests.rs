@@ -87,23 +87,31 @@ struct Files {
     payload: Payload,
 }
 
-fn files(image: &[u8], initrd: Option<&[u8]>, cmdline: &str) -> Files {
+fn files(image: &[u8], initrd: &[&[u8]], cmdline: &str) -> Files {
     let dir = tempfile::tempdir().expect("temporary folder");
+    let part = |n: usize| dir.path().join(format!("initrd{n}"));
     let payload = Payload {
         image: dir.path().join("kernel"),
-        initrd: initrd.map(|_| dir.path().join("initrd")),
+        initrd: (0..initrd.len()).map(part).collect(),
         cmdline: cmdline.to_owned(),
     };
     fs::write(&payload.image, image).expect("writes");
-    if let (Some(bytes), Some(path)) = (initrd, &payload.initrd) {
+    for (path, bytes) in payload.initrd.iter().zip(initrd) {
         fs::write(path, bytes).expect("writes");
     }
     Files { dir, payload }
 }
 
+/// An archive of `length` bytes.
+fn archive(length: usize) -> Vec<u8> {
+    let mut bytes = b"070701".to_vec();
+    bytes.resize(length, 7);
+    bytes
+}
+
 #[test]
 fn kernel_finds_disk_command_line_tables_and_map() {
-    let made = files(&bzimage(b"kernel"), Some(&[7; 5000]), "console=ttyS0 ro");
+    let made = files(&bzimage(b"kernel"), &[&archive(5000)], "console=ttyS0 ro");
     let memory = memory(64 * MIB);
     let boot = load(&memory, ram(64 * MIB), &made.payload, b"RSD PTR ").expect("loads");
 
@@ -132,7 +140,7 @@ fn kernel_finds_disk_command_line_tables_and_map() {
 
 #[test]
 fn memory_map_names_ram_once_and_tables_as_acpi() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let memory = memory(64 * MIB);
     let boot = load(&memory, ram(64 * MIB), &made.payload, b"").expect("loads");
     let count = u64::from(read::<u8>(&memory, boot.rsi + E820_ENTRIES));
@@ -158,7 +166,7 @@ fn memory_map_names_ram_once_and_tables_as_acpi() {
 
 #[test]
 fn memory_map_ends_at_the_hole_and_reserves_configuration_space() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let memory = memory(64 * MIB);
     let range = |start, size| Range { start, size };
     let spaces = [range(0xb000_0000, 256 * MIB)];
@@ -186,7 +194,7 @@ fn memory_map_ends_at_the_hole_and_reserves_configuration_space() {
 
 #[test]
 fn page_tables_map_4_gib_to_themselves() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let memory = memory(64 * MIB);
     let boot = load(&memory, ram(64 * MIB), &made.payload, b"").expect("loads");
     let entry = |table: u64, index: u64| read::<u64>(&memory, (table & !0xfff) + index * 8);
@@ -204,7 +212,7 @@ fn page_tables_map_4_gib_to_themselves() {
 
 #[test]
 fn kernel_moves_down_when_its_place_is_not_there() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let memory = memory(20 * MIB);
     let boot = load(&memory, ram(20 * MIB), &made.payload, b"").expect("loads");
     assert_eq!(boot.rip, 2 * MIB + 0x200);
@@ -212,7 +220,7 @@ fn kernel_moves_down_when_its_place_is_not_there() {
 
 #[test]
 fn kernel_that_does_not_fit_says_what_it_needs() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let error = load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").expect_err("too small");
     let text = error.to_string();
     assert!(text.contains("needs 8 MiB from 16 MiB on"), "{text}");
@@ -221,7 +229,7 @@ fn kernel_that_does_not_fit_says_what_it_needs() {
 
 #[test]
 fn elf_is_entered_where_it_says() {
-    let made = files(&elf(b"\xf4payload", 2 * MIB), None, "arg");
+    let made = files(&elf(b"\xf4payload", 2 * MIB), &[], "arg");
     let memory = memory(8 * MIB);
     let boot = load(&memory, ram(8 * MIB), &made.payload, b"RSD PTR ").expect("loads");
     assert_eq!(boot.rip, 2 * MIB);
@@ -233,20 +241,67 @@ fn elf_is_entered_where_it_says() {
 
 #[test]
 fn elf_kernel_takes_a_disk_as_from_a_loader_that_it_knows() {
-    let made = files(&elf(b"\xf4", 2 * MIB), Some(&[7; 5000]), "");
+    let made = files(&elf(b"\xf4", 2 * MIB), &[&archive(5000)], "");
     let memory = memory(8 * MIB);
     let boot = load(&memory, ram(8 * MIB), &made.payload, b"").expect("loads");
     // Linux ignores the disk of a loader of type 0.
     assert_eq!(read::<u8>(&memory, boot.rsi + TYPE_OF_LOADER), 0xff);
     assert_eq!(read::<u32>(&memory, boot.rsi + RAMDISK_SIZE), 5000);
     let disk = read::<u32>(&memory, boot.rsi + RAMDISK_IMAGE);
-    assert_eq!(read::<[u8; 2]>(&memory, u64::from(disk)), [7, 7]);
+    assert_eq!(read::<[u8; 6]>(&memory, u64::from(disk)), *b"070701");
+}
+
+#[test]
+fn files_of_a_disk_follow_each_other_at_multiples_of_four() {
+    let parts: [&[u8]; 3] = [&archive(509), b"\x1f\x8bpacked", &archive(64)];
+    let made = files(&bzimage(b"k"), &parts, "");
+    let memory = memory(64 * MIB);
+    // What an earlier run left must not stand between two archives.
+    super::write(&memory, &vec![0xee; 8192], 64 * MIB - 8192).expect("writes");
+    let boot = load(&memory, ram(64 * MIB), &made.payload, b"").expect("loads");
+    let size = read::<u32>(&memory, boot.rsi + RAMDISK_SIZE);
+    assert_eq!(size, 512 + 8 + 64);
+    let disk = read::<u32>(&memory, boot.rsi + RAMDISK_IMAGE);
+    let mut expected = archive(509);
+    expected.extend(b"\0\0\0\x1f\x8bpacked");
+    expected.extend(archive(64));
+    let mut there = vec![0; expected.len()];
+    let at = GuestAddress(disk.into());
+    memory.read_slice(&mut there, at).expect("reads");
+    assert_eq!(there, expected);
+}
+
+#[test]
+fn a_file_of_several_is_named_alone_for_what_it_is_and_all_for_their_length() {
+    let half = archive(25 << 20);
+    for (second, named, why) in [
+        (
+            &b"text"[..],
+            &["initrd1"][..],
+            "it is no cpio archive, packed or not",
+        ),
+        (b"", &["initrd1"], "it is empty"),
+        (&bzimage(b"k"), &["initrd1"], "it is a kernel"),
+        (
+            &half,
+            &["initrd0", "initrd1"],
+            "they have 50 MiB, and 40 MiB are left",
+        ),
+    ] {
+        let made = files(&bzimage(b"k"), &[&half, second], "");
+        let error = look(ram(64 * MIB), &made.payload).expect_err(why);
+        let text = error.to_string();
+        assert!(text.contains(why), "{text}");
+        for name in ["initrd0", "initrd1"] {
+            assert_eq!(text.contains(name), named.contains(&name), "{text}");
+        }
+    }
 }
 
 #[test]
 fn elf_with_an_entry_elsewhere_is_refused() {
     for entry in [0x1000, 5 * MIB, u64::MAX] {
-        let made = files(&elf(b"\xf4", entry), None, "");
+        let made = files(&elf(b"\xf4", entry), &[], "");
         assert!(
             load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").is_err(),
             "{entry:#x}"
@@ -262,7 +317,7 @@ fn files_that_are_no_kernels_are_named() {
         (b"\x28\xb5\x2f\xfd", "it is packed with zstd"),
         (&[0; 2000], "it is no bzImage and no ELF file"),
     ] {
-        let made = files(bytes, None, "");
+        let made = files(bytes, &[], "");
         let error =
             load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"").expect_err("no kernel");
         let text = error.to_string();
@@ -276,8 +331,8 @@ fn files_that_are_no_kernels_are_named() {
 
 #[test]
 fn missing_file_names_the_key() {
-    let mut made = files(&bzimage(b"k"), None, "");
-    made.payload.initrd = Some(made.dir.path().join("none"));
+    let mut made = files(&bzimage(b"k"), &[], "");
+    made.payload.initrd = vec![made.dir.path().join("none")];
     let error = load(&memory(64 * MIB), ram(64 * MIB), &made.payload, b"").expect_err("no disk");
     assert!(error.to_string().contains("check [kernel]"), "{error}");
 }
@@ -286,7 +341,7 @@ fn missing_file_names_the_key() {
 fn command_line_of_any_length_fits_or_is_refused() {
     let memory = memory(64 * MIB);
     for (length, good) in [(2047, true), (2048, false)] {
-        let made = files(&bzimage(b"k"), None, &"x".repeat(length));
+        let made = files(&bzimage(b"k"), &[], &"x".repeat(length));
         let loaded = load(&memory, ram(64 * MIB), &made.payload, b"");
         assert_eq!(loaded.is_ok(), good, "{length}");
     }
@@ -294,7 +349,7 @@ fn command_line_of_any_length_fits_or_is_refused() {
 
 #[test]
 fn tables_that_are_too_long_are_refused() {
-    let made = files(&bzimage(b"k"), None, "");
+    let made = files(&bzimage(b"k"), &[], "");
     let memory = memory(64 * MIB);
     let error =
         load(&memory, ram(64 * MIB), &made.payload, &vec![0; 0x2_0001]).expect_err("too long");
@@ -309,19 +364,14 @@ fn a_look_finds_what_loading_would_refuse() {
     cut[0x1f4..0x1f6].copy_from_slice(&1024u16.to_le_bytes());
     let high = elf(b"program", 65 * MIB);
     let long = "x".repeat(3000);
-    let large = vec![0; 50 << 20];
+    let (disk, large) = (archive(8), archive(50 << 20));
     for (image, disk, line, why) in [
-        (&b"text"[..], &b"disk"[..], "", "it is no bzImage"),
-        (
-            &cut,
-            b"disk",
-            "",
-            "it has 1030 bytes, its header says 17393",
-        ),
-        (&high, b"disk", "", "is outside of its memory"),
+        (&b"text"[..], &disk[..], "", "it is no bzImage"),
+        (&cut, &disk, "", "it has 1030 bytes, its header says 17393"),
+        (&high, &disk, "", "is outside of its memory"),
         (
             &good,
-            b"disk",
+            &disk,
             &long,
             "it has 3000 bytes, and the kernel takes 2047",
         ),
@@ -331,8 +381,15 @@ fn a_look_finds_what_loading_would_refuse() {
             "",
             "it has 50 MiB, and 40 MiB are left behind the kernel",
         ),
+        (&good, b"", "", "it is empty"),
+        (
+            &good,
+            b"!<arch>\ndebian-binary",
+            "",
+            "it is a Debian package",
+        ),
     ] {
-        let made = files(image, Some(disk), line);
+        let made = files(image, &[disk], line);
         let error = look(ram(64 * MIB), &made.payload).expect_err(why);
         assert!(error.to_string().contains(why), "{error}");
         let memory = memory(64 * MIB);
@@ -340,14 +397,14 @@ fn a_look_finds_what_loading_would_refuse() {
         assert_eq!(loading.to_string(), error.to_string());
     }
     for good in [good, elf(b"program", 2 * MIB)] {
-        let made = files(&good, Some(b"disk"), "ro");
+        let made = files(&good, &[&disk], "ro");
         look(ram(64 * MIB), &made.payload).expect("nothing to refuse");
     }
 }
 
 #[test]
 fn a_look_finds_files_that_are_gone_or_have_no_end() {
-    let made = files(&bzimage(b"kernel"), Some(b"disk"), "ro");
+    let made = files(&bzimage(b"kernel"), &[&archive(8)], "ro");
     fs::remove_file(&made.payload.image).expect("removed");
     let error = look(ram(64 * MIB), &made.payload).expect_err("no kernel");
     assert!(error.to_string().contains("No such file"), "{error}");

@@ -320,6 +320,22 @@ mod tests {
     }
 
     #[test]
+    fn records_of_earlier_versions_name_one_initial_ram_disk_or_none() {
+        let mut record = record("a");
+        for (written, paths) in [
+            (serde_json::json!(null), &[][..]),
+            (serde_json::json!("/initrd"), &["/initrd"]),
+            (serde_json::json!(["/a", "/b"]), &["/a", "/b"]),
+        ] {
+            record.payload.initrd = paths.iter().map(Into::into).collect();
+            let mut old = serde_json::to_value(&record.payload).expect("writes");
+            old["initrd"] = written;
+            let read: Payload = serde_json::from_value(old).expect("reads");
+            assert_eq!(read, record.payload);
+        }
+    }
+
+    #[test]
     fn second_supervisor_is_turned_away() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let state = StateDir::new(dir.path());

@@ -7,7 +7,7 @@ use cellvisor_abi::call::CellId;
 use cellvisor_abi::plan::{Cpu, Function, Memory, Range, Share};
 use cellvisor_planner::config::Link;
 use cellvisor_planner::plan::{CellAssignment, PortRange};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Version of the records; others are refused.
@@ -35,10 +35,27 @@ pub(crate) struct MonitorRecord {
 pub(crate) struct Payload {
     /// Kernel: a bzImage or an ELF file.
     pub(crate) image: PathBuf,
-    /// Initial RAM disk.
-    pub(crate) initrd: Option<PathBuf>,
+    /// Files of the initial RAM disk, in their order.
+    #[serde(deserialize_with = "one_or_several")]
+    pub(crate) initrd: Vec<PathBuf>,
     /// Kernel command line.
     pub(crate) cmdline: String,
+}
+
+/// The files of an initial RAM disk: records of earlier versions name one or none.
+fn one_or_several<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Files {
+        Several(Vec<PathBuf>),
+        One(Option<PathBuf>),
+    }
+    Ok(match Files::deserialize(from)? {
+        Files::Several(paths) => paths,
+        Files::One(path) => path.into_iter().collect(),
+    })
 }
 
 /// When a cell is started again without being asked, and how it is stopped.

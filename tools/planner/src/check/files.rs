@@ -15,6 +15,13 @@ use std::path::{Path, PathBuf};
 /// where the kernel is not at hand to say so (`COMMAND_LINE_SIZE`).
 const LONGEST_LINE: u64 = 2047;
 
+/// The key of the files of an initrd.
+const INITRD: &str = "kernel.initrd";
+
+/// Each file of an initrd starts at a multiple of so many bytes (Linux, "initramfs
+/// buffer format").
+const ALIGNMENT: u64 = 4;
+
 /// A look at what a slice boots.
 struct Look<'s> {
     slice: &'s Slice,
@@ -81,40 +88,54 @@ impl Look<'_> {
         Some(header)
     }
 
+    /// The files of an initrd, each for itself and all for their length.
     fn initrd(&mut self, kernel: Option<&Header>) {
-        const KEY: &str = "kernel.initrd";
-        let Some(path) = &self.slice.kernel.initrd else {
-            return;
-        };
-        let shown = path.display().to_string();
-        let Some((head, length)) = self.open(KEY, "initrd", path) else {
-            return;
-        };
-        if length == 0 {
-            let help = "build it again, or leave `initrd` out";
-            return self.wrong(KEY, format!("the initrd {shown} is empty"), "", help);
-        }
-        if !image::is_archive(&head) {
-            let message = format!("{shown} is no initrd");
-            let cause = "it is no cpio archive, packed or not";
-            let help = "name one, as /boot/initrd.img-* of a distribution is";
-            return self.wrong(KEY, message, cause, help);
+        let slice = self.slice;
+        let mut total = 0_u64;
+        for (n, path) in slice.kernel.initrd.iter().enumerate() {
+            let Some(length) = self.part(&format!("{INITRD}.{n}"), path) else {
+                continue;
+            };
+            total = total.next_multiple_of(ALIGNMENT).saturating_add(length);
         }
         let kernel = kernel.map_or(0, |k| k.end);
-        let memory = self.slice.memory.size;
-        let room = memory.saturating_sub(kernel);
-        if length > room && !self.slice.doubts("memory.size") {
-            let message = format!("the initrd does not fit into {}", about(memory));
-            let cause = match kernel {
-                0 => format!("it has {}", about(length)),
-                kernel => format!(
-                    "it has {}, and the kernel needs {} to unpack itself",
-                    about(length),
-                    about(kernel)
-                ),
-            };
-            let help = "give the slice more memory, or make the initrd smaller";
-            self.wrong(KEY, message, &cause, help);
+        let memory = slice.memory.size;
+        if total <= memory.saturating_sub(kernel) || slice.doubts("memory.size") {
+            return;
+        }
+        let files = match slice.kernel.initrd.len() {
+            1 => "it has".to_owned(),
+            several => format!("its {several} files have"),
+        };
+        let cause = match kernel {
+            0 => format!("{files} {}", about(total)),
+            kernel => format!(
+                "{files} {}, and the kernel needs {} to unpack itself",
+                about(total),
+                about(kernel)
+            ),
+        };
+        let message = format!("the initrd does not fit into {}", about(memory));
+        let help = "give the slice more memory, or make the initrd smaller";
+        self.wrong(INITRD, message, &cause, help);
+    }
+
+    /// The length of one of the files of an initrd, if it is one.
+    fn part(&mut self, key: &str, path: &Path) -> Option<u64> {
+        let shown = path.display().to_string();
+        let (head, length) = self.open(key, "initrd", path)?;
+        if length == 0 {
+            let help = "build it again, or leave `initrd` out";
+            self.wrong(key, format!("the initrd {shown} is empty"), "", help);
+            return None;
+        }
+        match Foreign::of_initrd(&head) {
+            None => Some(length),
+            Some(Foreign { what, help }) => {
+                let message = format!("{shown} is no initrd");
+                self.wrong(key, message, &format!("it {what}"), help);
+                None
+            }
         }
     }
 
@@ -125,7 +146,9 @@ impl Look<'_> {
         }
         let shown = path.display();
         let advice = match key {
-            "kernel.initrd" => "relative paths start at this file's folder; or leave `initrd` out",
+            key if key.starts_with(INITRD) => {
+                "relative paths start at this file's folder; or leave `initrd` out"
+            }
             _ => "relative paths start at this file's folder; kernels are in /boot",
         };
         match first_bytes(path) {

@@ -1,6 +1,8 @@
-//! Names for files that are no kernel that a cell boots.
+//! Names for files that are no kernel that a cell boots, or no initrd.
 
-/// Why a file is no kernel that a cell boots.
+use super::image::{is_archive, is_bzimage};
+
+/// Why a file is not what a slice's file takes it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// What it is, as the end of a sentence that begins with its name.
@@ -30,7 +32,44 @@ const KNOWN: [(&[u8], &str, &str); 13] = [
     (b"#!", "is a script", NAME_ONE),
 ];
 
+const PACK: &str = "name one, as /boot/initrd.img-* of a distribution is";
+const NEWC: &str = "write it anew: `cpio -o -H newc`";
+const LEGACY: &str = "pack it anew: `lz4 -l`";
+
+/// First bytes of files that are mistaken for initrds.
+#[rustfmt::skip]
+const NO_INITRDS: [(&[u8], &str, &str); 8] = [
+    (b"\x7fELF", "is an ELF file", PACK),
+    (b"MZ", "is a program for EFI firmware", PACK),
+    (b"\x04\x22\x4d\x18", "is packed with lz4 in frames, which Linux does not unpack", LEGACY),
+    (b"hsqs", "is a SquashFS", "name it as a disk of the slice: an initrd is a cpio archive"),
+    (b"0707", "is a cpio archive of an old form", NEWC),
+    (b"\xc7\x71", "is a cpio archive of an old form", NEWC),
+    (b"!<arch>\ndebian-binary", "is a Debian package", PACK),
+    (b"#!", "is a script", PACK),
+];
+
 impl Foreign {
+    /// What a file is that starts with `head`, if Linux does not unpack it as (a part
+    /// of) an initial RAM disk.
+    pub(super) fn of_initrd(head: &[u8]) -> Option<Self> {
+        if is_archive(head) {
+            return None;
+        }
+        if is_bzimage(head) {
+            let (what, help) = (
+                "is a kernel",
+                "name it as `image`, and an initrd as `initrd`",
+            );
+            return Some(Self { what, help });
+        }
+        let known = NO_INITRDS
+            .iter()
+            .find(|(start, ..)| head.starts_with(start));
+        let (_, what, help) = known.unwrap_or(&(b"", "is no cpio archive, packed or not", PACK));
+        Some(Self { what, help })
+    }
+
     /// A kernel from before 64-bit entries, or one for 32-bit CPUs.
     pub(super) const OLD: Self = Self {
         what: "is a bzImage without a 64-bit entry",

@@ -40,7 +40,7 @@ pub(super) fn header(head: &[u8]) -> Result<Option<Header>, Foreign> {
         ];
         return Foreign::of_elf(head, class, kind, machine).map_or(Ok(None), Err);
     }
-    if head.get(0x202..0x206) != Some(b"HdrS") {
+    if !is_bzimage(head) {
         return Err(Foreign::of(head));
     }
     let modern = number::<2>(head, 0x206) >= 0x020c;
@@ -58,6 +58,11 @@ pub(super) fn header(head: &[u8]) -> Result<Option<Header>, Foreign> {
         longest_line: number::<4>(head, 0x238),
         end: LOWEST.next_multiple_of(alignment) + number::<4>(head, 0x260),
     }))
+}
+
+/// True if the set-up header of a bzImage is there.
+pub(super) fn is_bzimage(head: &[u8]) -> bool {
+    head.get(0x202..0x206) == Some(b"HdrS")
 }
 
 /// A number of `N` bytes at `at`, the lowest first; 0 past the end.
@@ -181,5 +186,25 @@ mod tests {
         for bad in [&b"hello"[..], b"", b"PK\x03\x04", b"\0\0"] {
             assert!(!is_archive(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_initrd_is_named() {
+        let lz4 = "is packed with lz4 in frames, which Linux does not unpack";
+        for (head, what) in [
+            (kernel(), "is a kernel"),
+            (b"\x7fELF\x02".to_vec(), "is an ELF file"),
+            (b"MZ".to_vec(), "is a program for EFI firmware"),
+            (b"\x04\x22\x4d\x18".to_vec(), lz4),
+            (b"hsqs".to_vec(), "is a SquashFS"),
+            (b"!<arch>\ndebian-binary".to_vec(), "is a Debian package"),
+            (b"#!/bin/sh".to_vec(), "is a script"),
+            (b"070707".to_vec(), "is a cpio archive of an old form"),
+            (b"hello".to_vec(), "is no cpio archive, packed or not"),
+        ] {
+            let told = Foreign::of_initrd(&head).map(|foreign| foreign.what);
+            assert_eq!(told, Some(what));
+        }
+        assert_eq!(Foreign::of_initrd(b"070701"), None);
     }
 }

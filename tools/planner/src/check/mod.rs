@@ -52,6 +52,13 @@ pub fn foreign(head: &[u8]) -> Option<Foreign> {
     image::header(head).err()
 }
 
+/// What a file is that starts with `head`, if it is no initrd and no part of one: its
+/// first kibibyte is enough.
+#[must_use]
+pub fn foreign_initrd(head: &[u8]) -> Option<Foreign> {
+    Foreign::of_initrd(head)
+}
+
 /// Everything that is wrong with slices on a machine: what [`crate::plan::plan`]
 /// refuses, and what would go wrong later. Of slices with mistakes that are
 /// known already, the rest is checked.

@@ -167,13 +167,13 @@ impl Form<'_> {
         let shape = part.shape();
         match (&shape, value.get_mut()) {
             (Shape::Any, _)
-            | (Shape::Text, DeValue::String(_))
+            | (Shape::Text | Shape::Texts(_), DeValue::String(_))
             | (Shape::Bool, DeValue::Boolean(_)) => return true,
             (Shape::Table(part), DeValue::Table(table)) => {
                 self.table(table, *part, at);
                 return true;
             }
-            (Shape::Array(part), DeValue::Array(items)) => {
+            (Shape::Array(part) | Shape::Texts(part), DeValue::Array(items)) => {
                 self.items(items.iter_mut(), *part, at);
                 return true;
             }
@@ -274,7 +274,9 @@ fn blank(shape: Option<&Shape<'_>>) -> DeValue<'static> {
             let first = words.first().map_or("", |(word, _)| word);
             DeValue::String(first.to_owned().into())
         }
-        Some(Shape::Text | Shape::Any) | None => DeValue::String(String::new().into()),
+        Some(Shape::Text | Shape::Texts(_) | Shape::Any) | None => {
+            DeValue::String(String::new().into())
+        }
     }
 }
 
@@ -294,8 +296,15 @@ fn asked(shape: &Shape<'_>, is: &DeValue<'_>, at: &str) -> (&'static str, String
                 DeValue::Float(n) => n.as_str(),
                 _ => "…",
             };
-            ("a string", format!("write `{name} = \"{value}\"`"))
+            match name.parse::<usize>() {
+                Ok(_) => ("a string", format!("write `\"{value}\"`")),
+                Err(_) => ("a string", format!("write `{name} = \"{value}\"`")),
+            }
         }
+        Shape::Texts(_) => (
+            "a string or an array of strings",
+            format!("write `{name} = \"…\"`, or `{name} = [\"…\", \"…\"]` for several"),
+        ),
         Shape::Number { .. } => {
             let number = text.filter(|t| t.parse::<i64>().is_ok()).unwrap_or("1");
             (

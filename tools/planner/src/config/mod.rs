@@ -90,8 +90,8 @@ pub struct MemoryWish {
 pub struct Kernel {
     /// A bzImage.
     pub image: PathBuf,
-    /// An initrd.
-    pub initrd: Option<PathBuf>,
+    /// The files of an initrd, in their order; none without one.
+    pub initrd: Vec<PathBuf>,
     /// Kernel command line, as written: see [`Slice::command_line`].
     pub cmdline: String,
 }

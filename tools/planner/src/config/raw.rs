@@ -108,12 +108,24 @@ pub struct Memory {
 pub struct Kernel {
     /// Kernel image (bzImage). A relative path starts at this file's folder.
     pub image: String,
-    /// Initial RAM disk. A relative path starts at this file's folder.
-    pub initrd: Option<String>,
+    /// Initial RAM disk, or several files that make one in this order, as in
+    /// `["microcode.cpio", "initrd.img"]`. A relative path starts at this file's
+    /// folder.
+    pub initrd: Option<Initrd>,
     /// Kernel command line. Where the console is virtual and no `console=` is in it,
     /// `console=ttyS0` is put before it.
     #[serde(default)]
     pub cmdline: String,
+}
+
+/// The files of an initial RAM disk.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Initrd {
+    /// One file.
+    One(String),
+    /// Several, in their order.
+    Several(Vec<String>),
 }
 
 /// Where the console is.

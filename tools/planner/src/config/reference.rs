@@ -53,6 +53,7 @@ fn line(page: &mut String, name: &str, part: Part<'_>, about: &str, required: bo
         Shape::Table(_) => "table",
         Shape::Array(_) => "array",
         Shape::Words(_) | Shape::Text => "string",
+        Shape::Texts(_) => "string or array of strings",
         Shape::Number { .. } => "number",
         Shape::Bool => "true or false",
         Shape::Any => "any",

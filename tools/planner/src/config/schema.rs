@@ -20,15 +20,12 @@ fn simplify(value: &mut Value) {
             if let Some(kind @ Value::Array(_)) = map.get_mut("type") {
                 *kind = kind.get(0).cloned().unwrap_or_default();
             }
-            if let Some(Value::Array(choice)) = map.remove("anyOf") {
-                let first = choice.into_iter().next();
-                map.extend(
-                    first
-                        .as_ref()
-                        .and_then(Value::as_object)
-                        .cloned()
-                        .unwrap_or_default(),
-                );
+            if let Some(Value::Array(mut choice)) = map.remove("anyOf") {
+                choice.retain(|one| one.get("type").is_none_or(|kind| kind != "null"));
+                match &choice[..] {
+                    [Value::Object(only)] => map.extend(only.clone()),
+                    _ => drop(map.insert("anyOf".to_owned(), Value::Array(choice))),
+                }
             }
             map.values_mut().for_each(simplify);
         }
@@ -50,7 +47,12 @@ pub(super) enum Shape<'a> {
     Array(Part<'a>),
     Words(Vec<(&'a str, &'a str)>),
     Text,
-    Number { least: i128, most: i128 },
+    /// A string, or an array of what is told.
+    Texts(Part<'a>),
+    Number {
+        least: i128,
+        most: i128,
+    },
     Bool,
     Any,
 }
@@ -95,6 +97,11 @@ impl<'a> Part<'a> {
         if let Some(choice) = self.here.get("oneOf").and_then(Value::as_array) {
             let word = |v: &'a Value| Some((v.get("const")?.as_str()?, description(v)));
             return Shape::Words(choice.iter().filter_map(word).collect());
+        }
+        if let Some(choice) = self.here.get("anyOf").and_then(Value::as_array) {
+            // The one choice that slice files have: a string, or an array of them.
+            let items = choice.iter().find_map(|one| one.get("items"));
+            return items.map_or(Shape::Any, |items| Shape::Texts(self.follow(items)));
         }
         let kind = self.here.get("type").and_then(Value::as_str);
         let limit = |name| self.here.get(name).and_then(Value::as_i64).map(i128::from);

@@ -26,8 +26,8 @@ pub struct Division<'a> {
     pub boot_node: bool,
     /// Kernel image, as in the file's `[kernel]`.
     pub image: &'a str,
-    /// Initial RAM disk, as in the file's `[kernel]`.
-    pub initrd: Option<&'a str>,
+    /// Files of an initial RAM disk, as in the file's `[kernel]`.
+    pub initrd: &'a [String],
     /// Addresses of a network that joins all slices and the root.
     pub addresses: Option<Ipv4Net>,
 }
@@ -55,8 +55,18 @@ pub fn generate(host: &Host, division: &Division<'_>) -> String {
         let _ = writeln!(file, "memory.size = \"{}\"", Size(*memory));
         let _ = writeln!(file, "memory.numa-node = {node}");
         let _ = writeln!(file, "kernel.image = {}", toml::Value::from(division.image));
-        if let Some(initrd) = division.initrd {
-            let _ = writeln!(file, "kernel.initrd = {}", toml::Value::from(initrd));
+        match division.initrd {
+            [] => {}
+            [one] => {
+                let _ = writeln!(file, "kernel.initrd = {}", toml::Value::from(one.as_str()));
+            }
+            several => {
+                let _ = writeln!(
+                    file,
+                    "kernel.initrd = {}",
+                    toml::Value::from(several.to_vec())
+                );
+            }
         }
     }
     if let Some(addresses) = division.addresses.filter(|_| !shares.is_empty()) {
@@ -165,7 +175,7 @@ mod tests {
             policy,
             boot_node: true,
             image: "vmlinuz",
-            initrd: None,
+            initrd: &[],
             addresses: None,
         }
     }

@@ -161,15 +161,32 @@ impl Read {
 
     fn kernel(&mut self, raw: &raw::Kernel) -> Kernel {
         let image = self.path("kernel.image", &raw.image);
-        let initrd = self.maybe(raw.initrd.as_ref(), |read, t| read.path("kernel.initrd", t));
         if raw.cmdline.contains(['\n', '\0']) {
             let message = "the command line has a line end in it";
             self.wrong("kernel.cmdline", message, "write it on one line");
         }
         Kernel {
             image: image.unwrap_or_default(),
-            initrd: initrd.flatten(),
+            initrd: self.initrd(raw.initrd.as_ref()),
             cmdline: raw.cmdline.clone(),
+        }
+    }
+
+    /// The files of an initrd; what is wrong among them keeps its place.
+    fn initrd(&mut self, raw: Option<&raw::Initrd>) -> Vec<PathBuf> {
+        const KEY: &str = "kernel.initrd";
+        match raw {
+            None => Vec::new(),
+            Some(raw::Initrd::One(text)) => self.path(KEY, text).into_iter().collect(),
+            Some(raw::Initrd::Several(texts)) => {
+                if texts.is_empty() {
+                    let help = "write the path of a file, or leave `initrd` out";
+                    self.wrong(KEY, format!("`{KEY}` names no file"), help);
+                }
+                let texts = texts.iter().enumerate();
+                let paths = texts.map(|(i, text)| self.path(&format!("{KEY}.{i}"), text));
+                paths.map(Option::unwrap_or_default).collect()
+            }
         }
     }
 
