@@ -286,16 +286,21 @@ impl Name {
     /// `None` unless `name` has 1 to [`plan::MAX_NAME`] bytes of
     /// `a-z 0-9 - _`.
     #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &[u8]) -> Option<Self> {
         let mut bytes = [0; plan::MAX_NAME];
         let good = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        if name.is_empty() || !name.as_bytes().iter().all(good) {
+        if name.is_empty() || name.len() > bytes.len() || !name.iter().all(good) {
             return None;
         }
-        bytes
-            .get_mut(..name.len())?
-            .copy_from_slice(name.as_bytes());
+        for (place, byte) in bytes.iter_mut().zip(name) {
+            *place = *byte;
+        }
         Some(Self(bytes))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.0.into_iter().take_while(|byte| *byte != 0)
     }
 
     /// The name as text.

@@ -126,7 +126,7 @@ wire! {
     #[derive(Clone, Copy, Debug)]
     pub struct CellPlan<'a> {
         /// Name: 1 to [`MAX_NAME`] bytes of `a-z 0-9 - _`.
-        pub name: &'a str,
+        pub name: &'a [u8],
         /// Physical APIC ids; the place in the list is the virtual APIC id.
         pub cpus: List<'a, u32>,
         /// Guest-physical memory.

@@ -190,16 +190,18 @@ impl<'a> OwnerMap<'a> {
     fn splice(&mut self, plan: &Splice) -> Result<(), OwnError> {
         let parts = plan.parts.iter().flatten();
         let added = parts.clone().count();
-        let used = self.used - (plan.last - plan.first) + added;
-        if used > self.storage.len() {
+        let behind = plan.last..self.used;
+        let (room, to) = (self.storage.len(), plan.first + added);
+        // All that moving them asks for, so that it need not look again.
+        if behind.start > behind.end || behind.end > room || to > room - behind.len() {
             return Err(OwnError::Full);
         }
-        self.storage
-            .copy_within(plan.last..self.used, plan.first + added);
-        for (slot, part) in self.storage.iter_mut().skip(plan.first).zip(parts) {
+        self.used = to + behind.len();
+        self.storage.copy_within(behind, to);
+        let slots = self.storage.get_mut(plan.first..).unwrap_or_default();
+        for (slot, part) in slots.iter_mut().zip(parts) {
             *slot = *part;
         }
-        self.used = used;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! all along: four kilobytes of code, and tables. These know none.
 
 use cellvisor_abi::Bdf;
+use cellvisor_abi::call::Name;
 use core::fmt::{Display, Formatter, Result, Write};
 
 /// A decimal number.
@@ -17,6 +18,10 @@ pub struct Hex(pub u64);
 /// Text as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a>(pub &'a str);
+
+/// A cell's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Label(pub Name);
 
 /// The address of a PCI function, as the tools write it.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,13 @@ impl Display for Hex {
 impl Display for Word<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.write_str(self.0)
+    }
+}
+
+impl Display for Label {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let mut bytes = self.0.bytes();
+        bytes.try_for_each(|byte| f.write_char(char::from(byte)))
     }
 }
 
@@ -93,6 +105,10 @@ mod tests {
             assert_eq!(format!("{}", Hex(value)), format!("{value:#x}"));
         }
         assert_eq!(format!("{}", Word("fetch")), "fetch");
+        for name in ["a", "web-0_b", "a-name-of-thirty-one-characters"] {
+            let label = Name::new(name.as_bytes()).map(Label);
+            assert_eq!(label.map(|label| format!("{label}")).as_deref(), Some(name));
+        }
     }
 
     proptest! {

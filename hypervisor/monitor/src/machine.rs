@@ -3,7 +3,7 @@
 //! Source: SDM 3A, "Memory Type Range Registers (MTRRs)"; SDM 2A, "CPUID".
 
 use crate::boot;
-use crate::cpu::{apic, exceptions, msr};
+use crate::cpu::{apic, exceptions, leaf, msr};
 use crate::refusal::EnterError;
 use crate::sync::Once;
 use crate::vcpu::Vendor;
@@ -32,6 +32,9 @@ pub(crate) struct Facts {
     /// First physical address that does not exist.
     pub(crate) physical_end: Hpa,
 }
+
+/// Leaf of CPUID whose EAX has the width of physical addresses in its low byte.
+const ADDRESS_SIZES: u32 = 0x8000_0008;
 
 static FACTS: Once<Facts> = Once::new();
 
@@ -62,14 +65,14 @@ pub(crate) fn plan() -> Option<SystemPlan<'static>> {
 /// Finds the facts.
 pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &Vendor) -> Result<(), EnterError> {
     let root_apic = apic::mode().ok_or(EnterStatus::ApicMode)?;
-    let cpuid = raw_cpuid::CpuId::new();
-    let x2apic = cpuid.get_feature_info().is_some_and(|f| f.has_x2apic());
-    if !x2apic {
+    let [_, _, features, _] = leaf::features();
+    if features & leaf::ECX_X2APIC == 0 {
         return Err(cellvisor_abi::status::MissingFeature::X2apic.into());
     }
-    let bits = cpuid
-        .get_processor_capacity_feature_info()
-        .map_or(36, |i| i.physical_address_bits());
+    let bits = match leaf::leaf(ADDRESS_SIZES)[0] as u8 {
+        0 => 36,
+        bits => bits,
+    };
     let largest_page = if (vendor.has_1g_pages)() {
         PageSize::Size1G
     } else {
@@ -93,8 +96,8 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &Vendor) -> Result<(), EnterEr
 }
 
 fn read_mtrrs(physical_bits: u8) -> Mtrrs {
-    let cpuid = raw_cpuid::CpuId::new();
-    if !cpuid.get_feature_info().is_some_and(|f| f.has_mtrr()) {
+    let [.., features] = leaf::features();
+    if features & leaf::EDX_MTRR == 0 {
         // Without MTRRs all memory has the type that the page tables say.
         const WRITE_BACK: u64 = 6;
         const ENABLED: u64 = 1 << 11;

@@ -2,25 +2,55 @@
 //!
 //! Source: SDM 3B, "Time-Stamp Counter".
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// A value that is set once while the monitor starts and only read afterwards.
-pub(crate) struct Once<T>(spin::Once<T>);
+///
+/// Those of others wait for who is making the value, and look for one who died at that.
+/// Here it is made before.
+pub(crate) struct Once<T> {
+    state: AtomicU8,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// States of a [`Once`].
+const EMPTY: u8 = 0;
+const IN_WRITING: u8 = 1;
+const SET: u8 = 2;
+
+// SAFETY: the value is written by the one CPU that takes it from `EMPTY`, before all
+// that see it `SET`, and is only read from then on.
+unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {
     /// Nothing yet.
     pub(crate) const fn new() -> Self {
-        Self(spin::Once::new())
+        Self {
+            state: AtomicU8::new(EMPTY),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
     }
 
     /// The value, if it is set.
     pub(crate) fn get(&self) -> Option<&T> {
-        self.0.get()
+        if self.state.load(Ordering::Acquire) != SET {
+            return None;
+        }
+        // SAFETY: it is set, and nobody writes it any more.
+        Some(unsafe { (*self.value.get()).assume_init_ref() })
     }
 
     /// Sets the value; a second one is dropped.
     pub(crate) fn set(&self, value: T) {
-        self.0.call_once(|| value);
+        let (now, then) = (Ordering::Relaxed, Ordering::Relaxed);
+        let first = self.state.compare_exchange(EMPTY, IN_WRITING, now, then);
+        if first.is_ok() {
+            // SAFETY: this CPU alone has taken it from `EMPTY`, and nobody reads it yet.
+            unsafe { (*self.value.get()).write(value) };
+            self.state.store(SET, Ordering::Release);
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let ports = ListBuf::new(&ports);
     let functions = ListBuf::new(&functions);
     let frame = seal(&CellPlan {
-        name: &record.name,
+        name: record.name.as_bytes(),
         cpus: cpus.list(),
         memory: memory.list(),
         ports: ports.list(),

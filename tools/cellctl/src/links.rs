@@ -92,7 +92,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
     let memory = ListBuf::new(&stretches(record, 0, Share::Own));
     let none = ListBuf::default();
     seal(&CellPlan {
-        name: &link.name,
+        name: link.name.as_bytes(),
         cpus: none.list(),
         memory: memory.list(),
         ports: none.list(),

@@ -169,11 +169,11 @@ impl Fake {
         let plan: CellPlan<'_> =
             wire::decode(wire::open(request).expect("frame")).expect("cell plan");
         let mut now = self.now.borrow_mut();
+        let name = String::from_utf8(plan.name.to_vec()).expect("a name");
         let used = |name: &str| now.cells.values().any(|(is, _)| is == name);
-        assert!(!used(plan.name), "names are nobody else's");
+        assert!(!used(&name), "names are nobody else's");
         let id = (1..).find(|id| !now.cells.contains_key(id)).expect("free");
-        now.cells
-            .insert(id, (plan.name.to_owned(), State::Loadable));
+        now.cells.insert(id, (name, State::Loadable));
         Ok(ok(&CellId(id)))
     }
 
@@ -187,7 +187,7 @@ impl Fake {
     pub(crate) fn with_cell(id: u32, name: &str, state: State) -> CellStatus {
         CellStatus {
             cell: CellId(id),
-            name: Name::new(name).expect("name"),
+            name: Name::new(name.as_bytes()).expect("name"),
             state,
             cpus: 2,
             memory: 0,

@@ -45,7 +45,7 @@ fn cell() -> Vec<Vec<u8>> {
     }]);
     let cpus = ListBuf::new(&[2u32, 300]);
     both(&CellPlan {
-        name: "example-0",
+        name: b"example-0",
         cpus: cpus.list(),
         memory: memory.list(),
         ports: ports.list(),

@@ -125,7 +125,8 @@ pub(super) fn freestanding(paths: &Paths, script: &Path, model: &str, dir: &Path
 ///
 /// # Errors
 ///
-/// An instruction uses a vector or x87 register, whose content is the guest's.
+/// An instruction uses a vector or x87 register, whose content is the guest's, or
+/// calls what panics.
 pub(crate) fn check(paths: &Paths) -> Result<()> {
     let listing = Cmd::new("objdump")
         .words("-d --no-show-raw-insn")
@@ -137,7 +138,7 @@ pub(crate) fn check(paths: &Paths) -> Result<()> {
         .filter(|line| registers.iter().any(|register| line.contains(register)))
         .collect();
     if bad.is_empty() {
-        return Ok(());
+        return check_panics(&listing);
     }
     bail!(
         "{} instructions of the monitor use vector or x87 registers, which belong to the guest; \
@@ -145,4 +146,38 @@ pub(crate) fn check(paths: &Paths) -> Result<()> {
         bad.len(),
         bad.first().unwrap_or(&"")
     )
+}
+
+/// Refuses a listing in which something can panic: the compiler has proven each check
+/// of the source, or the check has another way out.
+fn check_panics(listing: &str) -> Result<()> {
+    let panics = |line: &str| line.contains("panicking") || line.contains("begin_unwind");
+    let mut function = "";
+    for line in listing.lines() {
+        match line.strip_suffix(">:") {
+            Some(name) => function = name.rsplit('<').next().unwrap_or(name),
+            None if panics(line) && !panics(function) => bail!(
+                "the monitor's image can panic in {function}: let the source say what is done \
+                 instead (`get`, checked arithmetic, a check that the compiler sees)"
+            ),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_of_what_panics_are_named() {
+        let call = "  20a3:\tcall   2053 <_ZN4core9panicking5panic17h0E>\n";
+        let good = "0020 <_ZN9cellvisor4mainE>:\n  2000:\tret\n";
+        let bad = format!("{good}0030 <_ZN9cellvisor4find>:\n{call}");
+        let inside = format!("{good}0040 <_ZN4core9panicking9panic_fmtE>:\n{call}");
+        assert!(check_panics(good).is_ok() && check_panics(&inside).is_ok());
+        let why = check_panics(&bad).expect_err("a panic").to_string();
+        assert!(why.contains("9cellvisor4find"), "{why}");
+    }
 }

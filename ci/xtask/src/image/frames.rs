@@ -69,7 +69,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
     }]);
     let none = ListBuf::default();
     seal(&CellPlan {
-        name,
+        name: name.as_bytes(),
         cpus: cpus.list(),
         memory: memory.list(),
         ports: none.list(),

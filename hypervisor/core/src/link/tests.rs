@@ -223,7 +223,7 @@ fn a_link_has_memory_and_nothing_else() {
         (false, true, a_link, false),
     ] {
         let plan = CellPlan {
-            name: "a",
+            name: b"a",
             cpus: if has_cpus { cpus.list() } else { none.list() },
             memory: none.list(),
             ports: if has_ports { ports.list() } else { none.list() },

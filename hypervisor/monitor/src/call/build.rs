@@ -6,6 +6,7 @@ use crate::call::caller::Caller;
 use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
 use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, functions};
+use crate::cpu::leaf;
 use crate::dev::ioapic;
 use crate::dev::iommu::{self, Domain};
 use crate::dev::pci::Functions;
@@ -45,16 +46,12 @@ pub(super) fn build(
     };
     let memory = plan.own_memory().map(|memory| memory.size).sum();
     let (_, free_now) = crate::mem::pool::usage();
-    let native = |leaf, sub| {
-        let found = raw_cpuid::native_cpuid::cpuid_count(leaf, sub);
-        [found.eax, found.ebx, found.ecx, found.edx]
-    };
     let mut lacks = caller.lacks;
     lacks.set(Lacks::SHARED_L3, plan.many_nodes);
     let guest = Guest {
         cpus: cpus.clone(),
         memory,
-        cpuid: Table::build(native, cpus.len().max(1) as u32).without(lacks),
+        cpuid: Table::build(leaf::raw, cpus.len().max(1) as u32).without(lacks),
         layout: plan.devices,
         dump: plan.dump,
         devices: Mutex::new(devices),

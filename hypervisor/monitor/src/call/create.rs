@@ -20,7 +20,7 @@ use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::ownership::OwnError;
 use cellvisor_core::paging::MemType;
-use cellvisor_core::text::{Dec, Word};
+use cellvisor_core::text::{Dec, Label};
 use log::log;
 
 /// Makes the cell of a framed plan.
@@ -51,7 +51,7 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     }
     log!(
         "cell={} created id={} cpus={}",
-        Word(name.as_str()),
+        Label(name),
         Dec(u64::from(id.0)),
         Dec(cpus.len() as u64)
     );

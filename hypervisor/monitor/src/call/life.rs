@@ -21,7 +21,7 @@ use cellvisor_core::cell_state::Event;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::life::{self, Destroy};
-use cellvisor_core::text::Word;
+use cellvisor_core::text::Label;
 use log::log;
 
 /// Bytes that one call scrubs: less than a millisecond of the root's CPU.
@@ -147,7 +147,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     watch::notify();
     release(caller.window, owner);
     recheck_interrupts(caller);
-    log!("cell={} destroyed", Word(name.as_str()));
+    log!("cell={} destroyed", Label(name));
     Ok((CallStatus::Ok, progress))
 }
 

@@ -255,8 +255,8 @@ fn done<T: Put>(buffer: &mut [u8; SIZE], value: &T) -> Reply {
 fn words(buffer: &mut [u8; SIZE], words: impl Iterator<Item = u32>) -> Reply {
     let (out, room) = buffer.split_at_mut(SIZE / 2);
     let mut len = 0;
-    for (place, word) in room.chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for (place, word) in room.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
         len += 4;
     }
     let bytes: &[u8] = room.get(..len).ok_or(CallStatus::TooLong)?;

@@ -33,7 +33,7 @@ use cellvisor_core::life;
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::locks::Rank;
 use cellvisor_core::msr::Policy;
-use cellvisor_core::text::{Dec, Hex, Word};
+use cellvisor_core::text::{Dec, Hex, Label, Word};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
@@ -304,7 +304,7 @@ impl Cell {
     /// Writes a line about the cell, in the form of all of them.
     #[inline(never)]
     pub(crate) fn log(&self, what: core::fmt::Arguments<'_>) {
-        log!("cell={} {what}", Word(self.name.as_str()));
+        log!("cell={} {what}", Label(self.name));
     }
 
     /// As [`Cell::log`], about what one of its CPUs does.

@@ -33,7 +33,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>, vendor: &'static Vendor) -> Option<()>
     let bitmaps = Bitmaps::new(vendor, vendor.root_msrs)?;
     let root = Cell {
         id: CellId::ROOT,
-        name: Name::new("root")?,
+        name: Name::new(b"root")?,
         space: Mutex::new(Some((vendor.new_space)(machine::get().largest_page)?)),
         bitmaps,
         denied: DeniedCounters::default(),

@@ -2,6 +2,7 @@
 //!
 //! Source: SDM 3A, "Advanced Programmable Interrupt Controller (APIC)".
 
+use crate::cpu::leaf;
 use crate::cpu::msr::read as read_msr;
 use crate::mem::map;
 use crate::sync::Micros;
@@ -66,6 +67,11 @@ const PENDING: u32 = 1 << 12;
 /// Interrupt command: NMI, asserted.
 const NMI_COMMAND: u32 = 0x4400;
 
+/// Leaf of CPUID with the x2APIC id in EDX; bits of its ECX that say what its level is,
+/// zeros where the leaf tells nothing.
+const TOPOLOGY: u32 = 0xb;
+const LEVEL_TYPE: u32 = 0xff00;
+
 /// Where the registers are mapped if the root runs in xAPIC mode.
 static REGISTERS: Once<Hva> = Once::new();
 
@@ -105,19 +111,12 @@ pub(crate) fn map_registers() -> Option<()> {
 
 /// Physical APIC id of this CPU.
 pub(crate) fn own_id() -> ApicId {
-    let cpuid = raw_cpuid::CpuId::new();
-    let extended = cpuid
-        .get_extended_topology_info()
-        .and_then(|mut levels| levels.next());
-    let id = extended.map_or_else(
-        || {
-            cpuid
-                .get_feature_info()
-                .map_or(0, |f| u32::from(f.initial_local_apic_id()))
-        },
-        |level| level.x2apic_id(),
-    );
-    ApicId(id)
+    let [_, _, kind, id] = leaf::leaf(TOPOLOGY);
+    if kind & LEVEL_TYPE != 0 {
+        return ApicId(id);
+    }
+    let [_, initial, ..] = leaf::features();
+    ApicId(initial >> 24)
 }
 
 /// Reads a register by its MMIO offset.

@@ -6,6 +6,7 @@ pub(crate) mod dest;
 pub(crate) mod exceptions;
 pub(crate) mod gdt;
 pub(crate) mod kick;
+pub(crate) mod leaf;
 pub(crate) mod msr;
 pub(crate) mod outer;
 pub(crate) mod percpu;

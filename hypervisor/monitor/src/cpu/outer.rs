@@ -6,6 +6,7 @@
 //!
 //! Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
 
+use crate::cpu::leaf;
 use crate::cpu::msr;
 use crate::cpu::percpu::{self, CpuShared};
 use crate::mem::owners;
@@ -27,10 +28,7 @@ static OUTER: Once<Outer> = Once::new();
 ///
 /// Somebody whose calls the monitor could not pass on. Linux makes them.
 pub(crate) fn init() -> Result<(), EnterError> {
-    let outer = outer::detect(|leaf| {
-        let native = raw_cpuid::native_cpuid::cpuid_count(leaf, 0);
-        [native.eax, native.ebx, native.ecx, native.edx]
-    });
+    let outer = outer::detect(|number| leaf::raw(number, 0));
     if let Outer::Other(_) = outer {
         return Err(Unsupported::OuterHypervisor.into());
     }

@@ -4,6 +4,7 @@
 //! Source: SDM 3A, "Processor State After Reset"; APM 2, "Processor Initialization
 //! State"; SDM 4, "Model-Specific Registers (MSRs)"; SDM 1, "XRSTOR".
 
+use crate::cpu::leaf;
 use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
 use cellvisor_core::ids::Msr;
 use cellvisor_core::vcpu::{CR0_CD, CR0_NW};
@@ -137,8 +138,7 @@ pub(crate) fn clear_cpu() {
     for (index, value) in CLEARED.iter().copied().chain(counters) {
         set(Msr(index), value.into());
     }
-    let features = raw_cpuid::CpuId::new();
-    let xsave = features.get_feature_info().is_some_and(|f| f.has_xsave());
+    let xsave = leaf::features()[2] & leaf::ECX_XSAVE != 0;
     // SAFETY: the monitor uses no extended state and no debug registers; the
     // image is aligned and complete for an XRSTOR of initial states.
     unsafe {
@@ -163,8 +163,8 @@ pub(crate) fn clear_cpu() {
 
 /// All components of XCR0 that the CPU has.
 fn all_components() -> u64 {
-    let leaf = raw_cpuid::cpuid!(0xd, 0);
-    u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
+    let [low, _, _, high] = leaf::leaf(0xd);
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Page-fault address of the guest: no VM exit touches it.
@@ -175,7 +175,7 @@ pub(crate) fn cr2() -> u64 {
 
 /// Family, model and stepping, which a CPU has in EDX after a reset.
 pub(crate) fn signature() -> u32 {
-    raw_cpuid::cpuid!(1).eax
+    leaf::features()[0]
 }
 
 /// Resets the machine, which is what a triple fault of the root means.

@@ -240,7 +240,7 @@ mod tests {
             },
             cells: vec![CellStatus {
                 cell: CellId(1),
-                name: Name::new("web").expect("a name"),
+                name: Name::new(b"web").expect("a name"),
                 state: State::Running,
                 cpus: 2,
                 memory: 64 << 20,

@@ -3,6 +3,7 @@
 //! Source: APM 3, "Obtaining Processor Information Via the CPUID Instruction"; APM
 //! 2, "Enabling SVM".
 
+use crate::cpu::leaf::leaf;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
 use cellvisor_core::ids::Msr;
@@ -27,7 +28,6 @@ const EFER_UAIE: u64 = 1 << 20;
 const EFER_AUTO_IBRS: u64 = 1 << 21;
 
 /// CPUID leaves.
-const MAX_EXTENDED: u32 = 0x8000_0000;
 const FEATURES: u32 = 0x8000_0001;
 const SIZES: u32 = 0x8000_0008;
 const SVM: u32 = 0x8000_000a;
@@ -74,15 +74,6 @@ pub(super) struct Caps {
     pub(super) invlpgb: bool,
     /// Bits of EFER that guests may set.
     pub(super) efer: u64,
-}
-
-/// A leaf as [EAX, EBX, ECX, EDX]; zeros if it does not exist.
-fn leaf(index: u32) -> [u32; 4] {
-    if raw_cpuid::cpuid!(MAX_EXTENDED).eax < index {
-        return [0; 4];
-    }
-    let regs = raw_cpuid::cpuid!(index);
-    [regs.eax, regs.ebx, regs.ecx, regs.edx]
 }
 
 /// True if the CPU has SVM.

@@ -3,6 +3,7 @@
 //! Source: SDM 3D, "VMX Capability Reporting Facility"; SDM 3C, "Restrictions on
 //! VMX Operation".
 
+use crate::cpu::leaf;
 use crate::cpu::msr::read;
 use crate::refusal::EnterError;
 use cellvisor_abi::status::{EnterStatus, MissingFeature, Unsupported};
@@ -65,9 +66,7 @@ pub(crate) struct Caps {
 
 /// True if the CPU has VMX.
 pub(crate) fn present() -> bool {
-    raw_cpuid::CpuId::new()
-        .get_feature_info()
-        .is_some_and(|f| f.has_vmx())
+    leaf::features()[2] & leaf::ECX_VMX != 0
 }
 
 /// True if EPT can map 1 GiB pages.
