@@ -12,6 +12,9 @@ use crate::cpuid::Regs;
 use crate::icr::{self, Ipi};
 use crate::kvmclock;
 
+/// What a hypervisor calls itself: EBX, ECX and EDX, as the letters lie in them.
+pub type Name = [u32; 3];
+
 /// Who virtualizes the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outer {
@@ -26,13 +29,14 @@ pub enum Outer {
     /// QEMU without KVM, which offers nothing of its own.
     Tcg,
     /// One whose interfaces the monitor does not know; what it calls itself.
-    Other([u8; 12]),
+    Other(Name),
 }
 
 /// Leaves with a signature: the first one, and where KVM is if it also poses as
 /// Hyper-V.
 const SIGNATURES: [u32; 2] = [0x4000_0000, 0x4000_0100];
-const TCG: &[u8; 12] = b"TCGTCGTCGTCG";
+const TCG: Name = name(b"TCGTCGTCGTCG");
+const KVM: Name = name(kvmclock::SIGNATURE);
 /// Leaf 1, ECX.
 const HYPERVISOR: u32 = 1 << 31;
 
@@ -42,26 +46,33 @@ pub fn detect(mut native: impl FnMut(u32) -> Regs) -> Outer {
     if native(1)[2] & HYPERVISOR == 0 {
         return Outer::None;
     }
-    let [first, second] = SIGNATURES.map(|leaf| signature(native(leaf)));
-    for (leaf, name) in SIGNATURES.into_iter().zip([first, second]) {
-        if name == *kvmclock::SIGNATURE {
+    for leaf in SIGNATURES {
+        let [_, name @ ..] = native(leaf);
+        if name == KVM {
             let [features, ..] = native(leaf + 1);
             return Outer::Kvm { features };
         }
     }
-    match &first {
+    let [_, first @ ..] = native(SIGNATURES[0]);
+    match first {
         TCG => Outer::Tcg,
         // Bochs sets the bit alone.
-        name if name.iter().all(|byte| *byte == 0) => Outer::None,
+        [0, 0, 0] => Outer::None,
         _ => Outer::Other(first),
     }
 }
 
-fn signature([_, b, c, d]: Regs) -> [u8; 12] {
-    let mut name = [0; 12];
-    let bytes = [b, c, d].into_iter().flat_map(u32::to_le_bytes);
-    name.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    name
+/// The registers that hold these letters.
+#[must_use]
+pub const fn name(letters: &[u8; 12]) -> Name {
+    let ([b, c, d], []) = letters.as_chunks::<4>() else {
+        return [0; 3];
+    };
+    [
+        u32::from_le_bytes(*b),
+        u32::from_le_bytes(*c),
+        u32::from_le_bytes(*d),
+    ]
 }
 
 /// An MSR by which the root gives KVM an area of its memory.

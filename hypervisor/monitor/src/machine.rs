@@ -44,8 +44,16 @@ pub(crate) fn get() -> &'static Facts {
     FACTS.get().unwrap_or_else(|| exceptions::stop())
 }
 
-/// The system plan, decoded where it lies; `None` if it is none.
-pub(crate) fn plan() -> Option<SystemPlan<'static>> {
+static PLAN: Once<SystemPlan<'static>> = Once::new();
+
+/// The system plan, once it is read.
+pub(crate) fn plan() -> Option<&'static SystemPlan<'static>> {
+    PLAN.get()
+}
+
+/// Reads the system plan where it lies; `None` if it is none. The CPU that calls it is
+/// alone.
+pub(crate) fn read_plan() -> Option<&'static SystemPlan<'static>> {
     let info = boot::boot_info();
     let end = info.plan_offset.checked_add(info.plan_len)?;
     if end > crate::mem::memory_size() {
@@ -59,7 +67,8 @@ pub(crate) fn plan() -> Option<SystemPlan<'static>> {
             info.plan_len as usize,
         )
     };
-    wire::decode(wire::open(frame).ok()?).ok()
+    PLAN.set(wire::decode(wire::open(frame).ok()?).ok()?);
+    plan()
 }
 
 /// Finds the facts.

@@ -25,8 +25,8 @@ fn hypervisors_are_told_apart() {
     const HYPER_V: &[u8; 12] = b"Microsoft Hv";
     assert_eq!(detect(|_| [0; 4]), Outer::None);
     assert_eq!(machine(NOBODY, NOBODY), Outer::None);
-    assert_eq!(machine(TCG, NOBODY), Outer::Tcg);
-    assert_eq!(machine(HYPER_V, NOBODY), Outer::Other(*HYPER_V));
+    assert_eq!(machine(b"TCGTCGTCGTCG", NOBODY), Outer::Tcg);
+    assert_eq!(machine(HYPER_V, NOBODY), Outer::Other(name(HYPER_V)));
     let kvm = |features| Outer::Kvm { features };
     assert_eq!(machine(kvmclock::SIGNATURE, NOBODY), kvm(0x1ff));
     assert_eq!(machine(HYPER_V, kvmclock::SIGNATURE), kvm(0x2ff));

@@ -152,7 +152,7 @@ fn hide_devices(caller: &mut Caller<'_>, id: CellId, functions: &Functions) -> R
         return Ok(());
     }
     let chips = ioapic::pages(id);
-    unmap_from_root(caller, |f| {
+    unmap_from_root(caller, &|f| {
         for_each_run(Owner::Device(id), f)?;
         chips
             .iter()

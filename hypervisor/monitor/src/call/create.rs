@@ -16,6 +16,7 @@ use cellvisor_abi::call::{CellId, Name, Owner, Resource};
 use cellvisor_abi::plan::{CellPlan, Memory, Share};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
+use cellvisor_core::addr::Hpa;
 use cellvisor_core::ids::{PlanIndex, Port};
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::ownership::OwnError;
@@ -106,20 +107,11 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<Links, Refusal> {
 }
 
 fn take(memory: &Memory, owner: Owner) -> Result<(), Refusal> {
-    let (first, end) = (
-        memory.hpa / PAGE_SIZE,
-        (memory.hpa + memory.size) / PAGE_SIZE,
-    );
-    let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, owner));
-    result
-        .unwrap_or(Err(OwnError::Full))
-        .map_err(|error| match error {
-            OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
-            OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(memory.hpa)),
-            OwnError::Full => CallStatus::NoMemory.into(),
-        })?;
+    let range = Hpa(memory.hpa)..Hpa(memory.hpa + memory.size);
+    let pages = range.start.page()..range.end.page();
+    claim::transfer(range, owner)?;
     // From now on nobody names such an area any more.
-    match outer::first_area_in(first..end) {
+    match outer::first_area_in(pages) {
         Some(area) => Err(taken(Resource::Page(area & !(PAGE_SIZE - 1)), Owner::Root)),
         None => Ok(()),
     }

@@ -19,11 +19,10 @@ use log::log;
 pub(super) fn release(window: &mut Window, owner: Owner) {
     let Owner::Cell(id) = owner else { return };
     ioapic::release(window, id);
-    release_pages(owner, include);
     // Registers above were not there for the root's functions before.
-    release_pages(Owner::Device(id), |range| {
-        include(range.start..range.end.min(iommu::LOW_END));
-    });
+    for (owner, end) in [(owner, Hpa(u64::MAX)), (Owner::Device(id), iommu::LOW_END)] {
+        release_pages(owner, |range| include(range.start..range.end.min(end)));
+    }
     functions::forget(id);
     let root = cell::get(CellId::ROOT);
     owners::with(|owners| {

@@ -140,7 +140,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
     }
     let (id, name, owner) = (cell.id, cell.name, cell.owner());
     // The root has large pages again where it had them before.
-    change_root(caller, Space::merge, |f| for_each_run(owner, f))?;
+    change_root(caller, Space::merge, &|f| for_each_run(owner, f))?;
     // SAFETY: the hypercall lock is held, all CPUs are the root's, and `cell` is
     // not used below.
     unsafe { cell::remove(id) };

@@ -20,7 +20,7 @@ pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> 
         return Ok(());
     }
     let owner = cell.owner();
-    unmap_from_root(caller, |f| for_each_run(owner, f)).or_else(|refusal| {
+    unmap_from_root(caller, &|f| for_each_run(owner, f)).or_else(|refusal| {
         show(cell)?;
         Err(refusal)
     })?;
@@ -28,12 +28,12 @@ pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> 
     Ok(())
 }
 
+/// Gives ranges to its argument; the error of the first that fails.
+type Ranges<'a> = &'a dyn Fn(&mut dyn FnMut(Range<Hpa>) -> Result<(), ()>) -> Result<(), ()>;
+
 /// Ends the root's view of the ranges that `ranges` gives to its argument. After
 /// an error a part of them may be unmapped.
-pub(super) fn unmap_from_root(
-    caller: &mut Caller<'_>,
-    ranges: impl FnOnce(&mut dyn FnMut(Range<Hpa>) -> Result<(), ()>) -> Result<(), ()>,
-) -> Result<(), Refusal> {
+pub(super) fn unmap_from_root(caller: &mut Caller<'_>, ranges: Ranges<'_>) -> Result<(), Refusal> {
     change_root(caller, Space::unmap, ranges)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn unmap_from_root(
 pub(super) fn change_root(
     caller: &mut Caller<'_>,
     change: fn(&mut Space, Range<Gpa>) -> Result<Stale, MapError>,
-    ranges: impl FnOnce(&mut dyn FnMut(Range<Hpa>) -> Result<(), ()>) -> Result<(), ()>,
+    ranges: Ranges<'_>,
 ) -> Result<(), Refusal> {
     let root = cell::get(CellId::ROOT).ok_or(CallStatus::NoSuchCell)?;
     let mut stale: Option<Stale> = None;

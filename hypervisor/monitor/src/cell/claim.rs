@@ -122,14 +122,17 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
     Ok(())
 }
 
-fn transfer(range: Range<Hpa>, to: Owner) -> Result<(), Refusal> {
+/// Makes `to` the owner of the root's pages in a range.
+#[inline(never)]
+pub(crate) fn transfer(range: Range<Hpa>, to: Owner) -> Result<(), Refusal> {
     let (first, end) = (range.start.page(), range.end.page());
     let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, to));
     result
         .unwrap_or(Err(OwnError::Full))
         .map_err(|error| match error {
             OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
-            _ => CallStatus::NoMemory.into(),
+            OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(range.start.0)),
+            OwnError::Full => CallStatus::NoMemory.into(),
         })
 }
 

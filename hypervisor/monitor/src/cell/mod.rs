@@ -276,11 +276,17 @@ impl Cell {
 
     /// Its CPUs, in the order of virtual ids. Of the root: all that it owns.
     pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static CpuShared> + '_ {
-        let listed = self.guest.iter().flat_map(|guest| guest.cpus.iter());
-        let of_guest = listed.filter_map(|index| percpu::cpu(*index));
-        let is_root = self.guest.is_none();
-        let of_root = percpu::cpus().filter(move |cpu| is_root && cpu.owner() == CellId::ROOT);
-        of_guest.chain(of_root)
+        // One walk for both: two, one after the other, stood in each caller.
+        let (listed, is_root) = (self.cpu_indexes(), self.guest.is_none());
+        let count = if is_root {
+            usize::from(percpu::count())
+        } else {
+            listed.len()
+        };
+        (0..count).filter_map(move |place| match is_root {
+            true => percpu::cpu(PlanIndex(place as u16)).filter(|cpu| cpu.owner() == CellId::ROOT),
+            false => percpu::cpu(*listed.get(place)?),
+        })
     }
 
     /// Plan indexes of its CPUs, by virtual id; none of the root.

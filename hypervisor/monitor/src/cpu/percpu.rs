@@ -186,10 +186,14 @@ pub(crate) fn cpu(index: PlanIndex) -> Option<&'static CpuShared> {
     CPUS.get(usize::from(index.0))?.get()
 }
 
+/// How many CPUs the driver has told of.
+pub(crate) fn count() -> u16 {
+    boot::boot_info().cpu_count.min(MAX_CPUS as u32) as u16
+}
+
 /// All CPUs, by index in the plan.
 pub(crate) fn cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
-    let count = boot::boot_info().cpu_count.min(MAX_CPUS as u32) as u16;
-    (0..count).map(PlanIndex).filter_map(cpu)
+    (0..count()).map(PlanIndex).filter_map(cpu)
 }
 
 /// The CPU with this physical APIC id.

@@ -110,7 +110,7 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
             detail: info.abi_version,
         });
     }
-    let plan = machine::plan().ok_or(EnterStatus::BadPlan)?;
+    let plan = machine::read_plan().ok_or(EnterStatus::BadPlan)?;
     if !TSC_KHZ.contains(&plan.tsc_khz) {
         return Err(EnterError {
             status: EnterStatus::TscRate,
@@ -126,12 +126,12 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
     };
     pool::init().ok_or(no_memory)?;
     map::init().ok_or(no_memory)?;
-    machine::init(&plan, vendor)?;
-    pci::init(&plan);
+    machine::init(plan, vendor)?;
+    pci::init(plan);
     port::init(plan.inject);
-    root::init(&plan, vendor).ok_or(no_memory)?;
-    iommu::init(&plan).ok_or(no_memory)?;
-    ioapic::init(&plan);
+    root::init(plan, vendor).ok_or(no_memory)?;
+    iommu::init(plan).ok_or(no_memory)?;
+    ioapic::init(plan);
     log::set_port(Port(plan.log_port));
     Ok(())
 }

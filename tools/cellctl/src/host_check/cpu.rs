@@ -45,7 +45,8 @@ pub(super) fn hypervisor(outer: Outer) -> Fact {
             name,
             format!(
                 "{}, whose calls the monitor does not know",
-                String::from_utf8_lossy(&signature).trim_end_matches('\0')
+                String::from_utf8_lossy(&signature.map(u32::to_le_bytes).concat())
+                    .trim_end_matches('\0')
             ),
             "use KVM, or a machine that is not virtual",
         ),
@@ -204,7 +205,7 @@ mod tests {
         let kvm = fact(Outer::Kvm { features: 0x7efb });
         assert!(kvm.verdict == Verdict::Good && kvm.found.contains("KVM (features 0x7efb)"));
         assert_eq!(fact(Outer::None).verdict, Verdict::Good);
-        let other = fact(Outer::Other(*b"VMwareVMware"));
+        let other = fact(Outer::Other(outer::name(b"VMwareVMware")));
         assert_eq!(other.verdict, Verdict::Missing);
         assert_eq!(
             other.found,

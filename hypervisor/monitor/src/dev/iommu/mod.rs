@@ -203,6 +203,11 @@ fn with<T>(f: impl FnOnce(&mut Iommu) -> Result<T, Unavailable>) -> Result<T, Un
 }
 
 impl Iommu {
+    #[inline(never)] // It is cold, and all of it stood in each caller.
+    fn forget(&mut self, bdf: Bdf) {
+        self.attached.retain(|other| *other != bdf);
+    }
+
     fn give_back(&mut self) -> Result<(), Stuck> {
         self.units.iter_mut().try_for_each(Unit::give_back)
     }
@@ -227,7 +232,7 @@ pub(crate) fn attach(bdf: Bdf, domain: &Domain) -> Result<(), Unavailable> {
         let (contexts, units) = (&mut iommu.contexts, &mut iommu.units);
         let attached = contexts.set(units, bdf, domain.entry());
         if attached.is_err() {
-            iommu.attached.retain(|other| *other != bdf);
+            iommu.forget(bdf);
         }
         attached
     })
@@ -236,7 +241,7 @@ pub(crate) fn attach(bdf: Bdf, domain: &Domain) -> Result<(), Unavailable> {
 /// Gives a function back to the root.
 pub(crate) fn detach(bdf: Bdf) -> Result<(), Unavailable> {
     with(|iommu| {
-        iommu.attached.retain(|other| *other != bdf);
+        iommu.forget(bdf);
         let entry = iommu.contexts.root_entry();
         iommu.contexts.set(&mut iommu.units, bdf, entry)
     })

@@ -73,6 +73,7 @@ pub(crate) struct Device {
 
 impl Device {
     /// Of a function that has been looked at. Nothing is done to it.
+    #[inline(never)] // Its parts are copied at once, not field by field.
     pub(crate) fn new(window: &mut Window, plan: plan::Function, function: Function) -> Self {
         let bdf = plan.bdf;
         let method = Method::find(&function, |at| config::read(window, bdf, Register(at)));
