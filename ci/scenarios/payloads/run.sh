@@ -40,7 +40,7 @@ monitor_on
 step refused
 printf '\3757zXZ\0 and so on' > packed
 cp /lib/modules/cellvisor.ko module
-for wrong in packed module; do
+for wrong in packed module xen-4.17-amd64.efi; do
     slice no 1 $wrong
     ! cellctl create no.toml || fail "$wrong is no kernel"
 done
@@ -76,6 +76,31 @@ echo "root: memtest says: $(grep -o 'Memtest86+ v[0-9.]*' /run/screen-memtest | 
 screen_says memtest "Test #" 60
 echo "root: memtest tests"
 run cellctl destroy memtest
+
+step pvh
+printf 'the first module\n' > first
+printf 'the second module\n' > second
+slice pvh 1 pvh 'initrd = ["first", "second"]
+cmdline = "console=ttyS0 words for it"'
+run cellctl create pvh.toml
+run cellctl start pvh
+follow pvh
+cell_says pvh 60 "cell: done status=0"
+within "pvh is stopped" 20 stopped pvh
+run cellctl destroy pvh
+
+# Xen looks for clocks that cells do not have, and for the first kernel that it is to
+# boot: how far it comes is not ours to say, but it says who it is and what it was told.
+step multiboot
+gunzip -c xen-4.17-amd64.gz > xen
+slice xen 1 xen 'cmdline = "console=com1 com1=115200 no-real-mode noreboot"'
+run cellctl create xen.toml
+run cellctl start xen
+screen_says xen "Xen version" 60
+screen_says xen "Command line" 60
+echo "root: xen says: $(grep -o 'Xen version [0-9.]*' /run/screen-xen | head -n 1)"
+echo "root: xen says: $(grep -o 'Command line: .*' /run/screen-xen | head -n 1)"
+run cellctl destroy xen
 
 step bare
 for program in hello latency; do

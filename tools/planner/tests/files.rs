@@ -87,10 +87,12 @@ fn kernels_are_looked_into() {
     narrow[0x236] = 0;
     folder.put("narrow", &narrow);
     folder.put("cut", &kernel()[..3056]);
-    folder.put("arm", b"\x7fELF\x01");
+    let mut arm = b"\x7fELF\x01".to_vec();
+    arm.resize(64, 0);
+    folder.put("arm", &arm);
     folder.put("text", b"hello");
     let bzimage = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
-    let elf = "name a bzImage, or a 64-bit ELF file that is linked for x86-64, as vmlinux is";
+    let elf = "name a bzImage, or an ELF file that is linked for x86, as vmlinux is, with an entry";
     let advice = "relative paths start at this file's folder; kernels are in /boot";
     for (name, message, cause, help) in [
         (
@@ -99,7 +101,12 @@ fn kernels_are_looked_into() {
             "",
             bzimage,
         ),
-        ("arm", "arm is a 32-bit ELF file", "", elf),
+        (
+            "arm",
+            "arm is a 32-bit ELF file for another processor",
+            "",
+            elf,
+        ),
         ("text", "text is no bzImage and no ELF file", "", bzimage),
         (
             "cut",

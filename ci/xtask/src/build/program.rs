@@ -49,6 +49,19 @@ pub(crate) fn build_payload(paths: &Paths, source: &str) -> Result<Program> {
     compile(paths, source, &words, &START)
 }
 
+/// Builds the 32-bit program whose source is there, with the layout beside it.
+///
+/// # Errors
+///
+/// It does not compile, or with warnings.
+pub(crate) fn build_narrow(paths: &Paths, source: &str) -> Result<Program> {
+    let script = paths.repo(source).with_file_name("link.ld");
+    let script = format!("-Wl,-T,{}", script.display());
+    let words = BARE.split_whitespace().chain(["-m32", script.as_str()]);
+    let words: Vec<&str> = words.collect();
+    compile(paths, source, &words, &[])
+}
+
 fn compile(paths: &Paths, source: &str, words: &[&str], others: &[&str]) -> Result<Program> {
     let at = paths.repo(source);
     let (name, sources) = if at.is_dir() {

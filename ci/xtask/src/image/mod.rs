@@ -298,6 +298,11 @@ fn add_cells(paths: &Paths, image: &mut Archive, scenario: &Scenario, parts: &Pa
         let name = format!("{CELLS}/{}", payload.name);
         image.file(&name, &payload.content, Mode::Plain)?;
     }
+    for source in &scenario.cells.narrow {
+        let program = program::build_narrow(paths, source)?;
+        let name = format!("{CELLS}/{}", program.name);
+        image.file(&name, &program.content, Mode::Plain)?;
+    }
     payloads::add(paths, image, CELLS, &scenario.cells)?;
     for slice in &scenario.cells.slices {
         let path = paths.repo(slice);

@@ -144,6 +144,8 @@ pub(crate) struct Cells {
     /// C payloads that need no kernel, by their paths in the repository; cells
     /// boot them by their names without ending.
     pub(crate) payloads: Vec<String>,
+    /// C programs that are entered in 32-bit mode, in the same way.
+    pub(crate) narrow: Vec<String>,
     /// The first kernel is there unpacked as well, as `vmlinux`.
     pub(crate) vmlinux: bool,
     /// Files of Debian packages, as `PACKAGE:PATH`.

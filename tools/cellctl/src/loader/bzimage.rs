@@ -3,6 +3,7 @@
 use super::{Kernel, Ram, layout};
 use crate::error::{Error, Result};
 use crate::output::size;
+use cellvisor_planner::check::Protocol;
 use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::{BzImage, KernelLoader};
 use std::io::Cursor;
@@ -56,6 +57,7 @@ pub(super) fn load<M: GuestMemoryBackend>(
         )
     })?;
     let kernel = Kernel {
+        protocol: Protocol::Linux,
         entry: start + ENTRY_64,
         start,
         end: loaded.kernel_end.max(start + u64::from(header.init_size)),

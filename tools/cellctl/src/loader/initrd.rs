@@ -1,4 +1,5 @@
-//! The initial RAM disk, of one file or several: as high as the kernel takes it.
+//! The initial RAM disk, of one file or several: as high as the kernel takes it. For
+//! what is no Linux the files are modules: anything, each on pages of its own.
 //!
 //! Linux unpacks archives that follow each other, packed or not, with zeros between
 //! them; one that is not packed must start at a multiple of four bytes.
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::output::size;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::plan::Range;
-use cellvisor_planner::check::{self, Foreign};
+use cellvisor_planner::check::{self, Foreign, Protocol};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 const HELP: &str = "check [kernel] initrd in the slice's TOML file";
 
-/// What the start of each file is a multiple of, in bytes.
+/// What the start of each archive is a multiple of, in bytes.
 const ALIGNMENT: u64 = 4;
 
 /// So many bytes tell what a file is.
@@ -40,29 +41,39 @@ impl Part<'_> {
     }
 }
 
-/// Loads the files, each behind the one before, and returns where they lie.
+/// Loads the files, each behind the one before, and returns where each lies.
 pub(super) fn load<M: GuestMemoryBackend>(
     memory: &M,
     ram: Ram<'_>,
     kernel: Kernel,
     paths: &[PathBuf],
-) -> Result<Range> {
-    let parts = open_all(paths)?;
+) -> Result<Vec<Range>> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parts = open_all(kernel, paths)?;
     let disk = place(ram, kernel, &parts)?;
-    let mut end = 0;
+    let (mut end, mut ranges) = (0, Vec::new());
     for mut part in parts {
         // A cell that starts again finds there what it left.
         let gap = usize::try_from(part.start - end).unwrap_or_default();
         write(memory, &vec![0; gap], disk.start + end)?;
         read(memory, &mut part, disk.start)?;
         end = part.end();
+        ranges.push(Range {
+            start: disk.start + part.start,
+            size: part.size,
+        });
     }
-    Ok(disk)
+    Ok(ranges)
 }
 
 /// Whether the files are there, are what Linux unpacks, and fit behind the kernel.
 pub(super) fn look(ram: Ram<'_>, kernel: Kernel, paths: &[PathBuf]) -> Result<()> {
-    place(ram, kernel, &open_all(paths)?).map(drop)
+    match paths.is_empty() {
+        true => Ok(()),
+        false => place(ram, kernel, &open_all(kernel, paths)?).map(drop),
+    }
 }
 
 /// Reads a file into the disk that starts at `start`.
@@ -78,17 +89,22 @@ fn read<M: GuestMemoryBackend>(memory: &M, part: &mut Part<'_>, start: u64) -> R
 }
 
 /// The files, with their places in the disk.
-fn open_all(paths: &[PathBuf]) -> Result<Vec<Part<'_>>> {
+fn open_all(kernel: Kernel, paths: &[PathBuf]) -> Result<Vec<Part<'_>>> {
+    let (alignment, anything) = match kernel.protocol {
+        Protocol::Linux => (ALIGNMENT, false),
+        Protocol::Pvh | Protocol::Multiboot => (PAGE_SIZE, true),
+    };
     let mut parts: Vec<Part<'_>> = Vec::new();
     for path in paths {
         let end = parts.last().map_or(0, Part::end);
-        parts.push(open_part(path, end.next_multiple_of(ALIGNMENT))?);
+        let start = end.next_multiple_of(alignment);
+        parts.push(open_part(path, start, anything)?);
     }
     Ok(parts)
 }
 
-/// A file that is an initial RAM disk, or a part of one.
-fn open_part(path: &Path, start: u64) -> Result<Part<'_>> {
+/// A file that is an initial RAM disk, a part of one, or anything.
+fn open_part(path: &Path, start: u64, anything: bool) -> Result<Part<'_>> {
     let file = open(path)?;
     let unread = |e| Error::file("cannot read", path, &e, HELP);
     let size = file.metadata().map_err(unread)?.len();
@@ -99,7 +115,8 @@ fn open_part(path: &Path, start: u64) -> Result<Part<'_>> {
         let help = "build it again, or leave it out: [kernel] initrd";
         return Err(Error::new(what, "it is empty", help));
     }
-    match check::foreign_initrd(head.get(..length).unwrap_or_default()) {
+    let foreign = check::foreign_initrd(head.get(..length).unwrap_or_default());
+    match foreign.filter(|_| !anything) {
         Some(Foreign { what: is, help }) => Err(Error::new(what, format!("it {is}"), help)),
         None => Ok(Part {
             path,
@@ -158,6 +175,7 @@ mod tests {
 
     fn kernel(initrd_max: u64, initrd_above_4g: bool) -> Kernel {
         Kernel {
+            protocol: Protocol::Linux,
             entry: 16 * MIB,
             start: 16 * MIB,
             end: 64 * MIB,

@@ -1,7 +1,8 @@
 //! Where things are in a cell's guest-physical memory.
 //!
 //! ```text
-//! 0x0000_7000  boot parameters ("zero page")
+//! 0x0000_6000  the way to 32-bit mode, for what is entered there
+//! 0x0000_7000  boot parameters ("zero page"), or what other programs are told
 //! 0x0000_8000  GDT
 //! 0x0000_9000  page tables: level 4, level 3, four of level 2
 //! 0x0002_0000  command line
@@ -20,6 +21,8 @@ use crate::output::size;
 use cellvisor_abi::CHUNK_SIZE;
 use cellvisor_abi::plan::{Memory, Range, Share};
 
+/// Instructions that enter 32-bit programs, with their tables.
+pub(crate) const STUB: u64 = 0x6000;
 /// Boot parameters, one page.
 pub(crate) const BOOT_PARAMS: u64 = 0x7000;
 /// Global descriptor table.

@@ -1,25 +1,26 @@
 //! Puts a kernel, its initial RAM disk, its parameters and the ACPI tables into
 //! a cell's memory and says where its first CPU begins.
 //!
-//! Two kinds of images are known: Linux's bzImage, entered by the 64-bit boot
-//! protocol, and 64-bit ELF files with physical addresses, entered in the same
-//! state. The cell's memory is whatever [`GuestMemoryBackend`] it is given, so
+//! Linux's bzImage is entered by the 64-bit boot protocol, and so are 64-bit ELF files;
+//! others are entered in 32-bit mode, as a note for PVH or a Multiboot header says. The
+//! planner finds out which is which. The cell's memory is whatever [`GuestMemoryBackend`] it is given, so
 //! all of this runs in unit tests.
 //!
 //! Spec: Linux `Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol".
 
 mod bzimage;
-mod elf;
 mod initrd;
 pub(crate) mod layout;
+mod narrow;
 mod params;
+mod program;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
 use crate::state::Payload;
-use cellvisor_abi::plan::Boot;
-use cellvisor_planner::check::{self, Foreign};
+use cellvisor_abi::plan::{Boot, Range};
+use cellvisor_planner::check::{self, Foreign, Image, Protocol};
 pub(crate) use layout::Ram;
 use linux_loader::loader::bootparam::setup_header;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -31,6 +32,8 @@ use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemory
 /// Where the kernel lies and begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kernel {
+    /// How it is entered.
+    protocol: Protocol,
     /// First instruction.
     entry: u64,
     /// First byte that it uses.
@@ -44,9 +47,6 @@ struct Kernel {
     /// Longest command line without its zero, in bytes.
     cmdline_max: u64,
 }
-
-/// First bytes of an ELF file.
-const ELF_MAGIC: &[u8] = b"\x7fELF";
 
 /// Loads `payload` into `memory`, of which `ram` tells the layout, with `acpi`
 /// (RSDP first) at [`layout::ACPI`].
@@ -62,13 +62,19 @@ pub(crate) fn load<M: GuestMemoryBackend>(
     acpi: &[u8],
 ) -> Result<Boot> {
     let (kernel, header) = load_kernel(memory, ram, payload)?;
-    let disk = match &payload.initrd[..] {
-        [] => None,
-        paths => Some(initrd::load(memory, ram, kernel, paths)?),
-    };
+    let files = initrd::load(memory, ram, kernel, &payload.initrd)?;
     write_acpi(memory, acpi)?;
-    params::write_params(memory, ram, kernel, header, disk, &payload.cmdline)?;
     params::write_tables(memory)?;
+    if kernel.protocol != Protocol::Linux {
+        let line = line(kernel, payload);
+        return narrow::write_all(memory, ram, kernel, &files, &line);
+    }
+    let disk = files.first().zip(files.last());
+    let disk = disk.map(|(first, last)| Range {
+        start: first.start,
+        size: layout::end(last) - first.start,
+    });
+    params::write_params(memory, ram, kernel, header, disk, &payload.cmdline)?;
     Ok(Boot {
         rip: kernel.entry,
         rsi: layout::BOOT_PARAMS,
@@ -87,10 +93,18 @@ pub(crate) fn load<M: GuestMemoryBackend>(
 /// As [`load`].
 pub(crate) fn look(ram: Ram<'_>, payload: &Payload) -> Result<()> {
     let (kernel, _) = load_kernel(&scratch(ram)?, ram, payload)?;
-    if !payload.initrd.is_empty() {
-        initrd::look(ram, kernel, &payload.initrd)?;
+    initrd::look(ram, kernel, &payload.initrd)?;
+    params::look(kernel, &line(kernel, payload))
+}
+
+/// The command line as the program expects it: to those of Multiboot, their name is the
+/// first word.
+fn line(kernel: Kernel, payload: &Payload) -> String {
+    let name = payload.image.file_name().unwrap_or_default();
+    match kernel.protocol {
+        Protocol::Multiboot => format!("{} {}", name.display(), payload.cmdline),
+        Protocol::Linux | Protocol::Pvh => payload.cmdline.clone(),
     }
-    params::look(kernel, &payload.cmdline)
 }
 
 /// Loads the kernel; returns where it lies, and the header of its parameters.
@@ -101,13 +115,13 @@ fn load_kernel<M: GuestMemoryBackend>(
 ) -> Result<(Kernel, setup_header)> {
     let image = read_file(&payload.image)?;
     let at = format!("cannot load {}", payload.image.display());
-    if let Some(Foreign { what, help }) = check::foreign(&image) {
-        return Err(Error::new(at, format!("it {what}"), help));
-    }
-    if image.starts_with(ELF_MAGIC) {
-        elf::load(memory, ram, &image, &at)
-    } else {
-        bzimage::load(memory, ram, &image, &at)
+    match check::image(&image) {
+        Err(Foreign { what, help }) => Err(Error::new(at, format!("it {what}"), help)),
+        Ok(Image::BzImage(_)) => bzimage::load(memory, ram, &image, &at),
+        Ok(Image::Program(program)) => {
+            let kernel = program::load(memory, ram, &image, &program, &at)?;
+            Ok((kernel, bzimage::header_of_loader()))
+        }
     }
 }
 

@@ -94,7 +94,7 @@ fn put<M: GuestMemoryBackend>(memory: &M, words: &[u64], address: u64) -> Result
 /// The memory map. Without an entry for configuration space, Linux would take
 /// the firmware's word for it as a mistake. What is between 640 KiB and 1 MiB is not for use, as
 /// everywhere on PCs, and holds the ACPI tables.
-fn memory_map(ram: Ram<'_>) -> Vec<boot_e820_entry> {
+pub(super) fn memory_map(ram: Ram<'_>) -> Vec<boot_e820_entry> {
     let entry = |start: u64, end: u64, kind: u32| boot_e820_entry {
         addr: start,
         size: end - start,

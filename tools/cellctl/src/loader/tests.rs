@@ -36,6 +36,13 @@ fn read<T: vm_memory::ByteValued>(memory: &GuestMemoryMmap, address: u64) -> T {
     memory.read_obj(GuestAddress(address)).expect("in memory")
 }
 
+fn bytes(memory: &GuestMemoryMmap, address: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let at = GuestAddress(address);
+    memory.read_slice(&mut bytes, at).expect("in memory");
+    bytes
+}
+
 /// A bzImage of protocol 2.15 with one sector of set-up and `body` as kernel.
 fn bzimage(body: &[u8]) -> Vec<u8> {
     let mut image = vec![0u8; 1024];
@@ -265,10 +272,7 @@ fn files_of_a_disk_follow_each_other_at_multiples_of_four() {
     let mut expected = archive(509);
     expected.extend(b"\0\0\0\x1f\x8bpacked");
     expected.extend(archive(64));
-    let mut there = vec![0; expected.len()];
-    let at = GuestAddress(disk.into());
-    memory.read_slice(&mut there, at).expect("reads");
-    assert_eq!(there, expected);
+    assert_eq!(bytes(&memory, disk.into(), expected.len()), expected);
 }
 
 #[test]
@@ -295,6 +299,130 @@ fn a_file_of_several_is_named_alone_for_what_it_is_and_all_for_their_length() {
         for name in ["initrd0", "initrd1"] {
             assert_eq!(text.contains(name), named.contains(&name), "{text}");
         }
+    }
+}
+
+/// A 32-bit ELF file with one segment of `body` at 2 MiB, entered at its start.
+fn narrow(body: &[u8]) -> Vec<u8> {
+    let mut image = vec![0u8; 84];
+    let mut put = |at: usize, value: u32, width: usize| {
+        image[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+    };
+    put(0, 0x464c_457f, 4);
+    put(4, 1, 1);
+    put(16, 2, 2);
+    put(18, 3, 2);
+    put(24, 0x20_0000, 4);
+    put(28, 52, 4);
+    put(42, 32, 2);
+    put(44, 1, 2);
+    let length = body.len() as u32;
+    for (n, value) in [1, 84, 0, 0x20_0000, length, length + 5000]
+        .iter()
+        .enumerate()
+    {
+        put(52 + n * 4, *value, 4);
+    }
+    image.extend_from_slice(body);
+    image
+}
+
+/// A segment that begins with a Multiboot header.
+fn multiboot() -> Vec<u8> {
+    let header = [0x1bad_b002_u32, 3, 0xe452_4ffb];
+    narrow(&header.map(u32::to_le_bytes).concat())
+}
+
+/// The stub's last instructions: what is in EAX, EBX and ECX, to which it jumps.
+fn entered(memory: &GuestMemoryMmap, boot: &Boot) -> [u32; 3] {
+    let code = bytes(memory, boot.rip, 96);
+    let jump = code
+        .windows(2)
+        .position(|b| b == [0xff, 0xe1])
+        .expect("a jump");
+    [15, 10, 5].map(|back| {
+        let number = code[jump - back + 1..jump - back + 5].try_into();
+        u32::from_le_bytes(number.expect("four bytes"))
+    })
+}
+
+#[test]
+fn multiboot_program_finds_line_map_and_modules_of_any_kind() {
+    let parts: [&[u8]; 2] = [b"first", b"#!second"];
+    let made = files(&multiboot(), &parts, "arg");
+    let memory = memory(8 * MIB);
+    // What an earlier run left must not be in the way of zeros.
+    super::write(&memory, &[0xee; 8192], 2 * MIB).expect("writes");
+    let boot = load(&memory, ram(8 * MIB), &made.payload, b"RSD PTR ").expect("loads");
+    assert_eq!(
+        read::<[u8; 4]>(&memory, 2 * MIB),
+        0x1bad_b002_u32.to_le_bytes()
+    );
+    assert_eq!(bytes(&memory, 2 * MIB + 12, 5000), [0; 5000]);
+    assert_eq!(read::<u8>(&memory, 2 * MIB + 5012), 0xee);
+    let [magic, info, entry] = entered(&memory, &boot);
+    assert_eq!((magic, entry), (0x2bad_b002, 0x20_0000));
+    let word = |at: u32| read::<u32>(&memory, (info + at).into());
+    assert_eq!(word(0), 0b10_0100_1101);
+    assert_eq!((word(4), word(8)), (639, 7168), "KiB below and above 1 MiB");
+    let line = read::<[u8; 11]>(&memory, word(16).into());
+    assert_eq!(line, *b"kernel arg\0");
+    assert_eq!(word(20), 2);
+    for (n, part) in (0..).zip(parts) {
+        let module = |at: u32| read::<u32>(&memory, (word(24) + n * 16 + at).into());
+        assert_eq!(module(0) % 4096, 0, "on a page");
+        assert_eq!(module(4) - module(0), part.len() as u32);
+        let first = read::<[u8; 5]>(&memory, module(0).into());
+        assert_eq!(first, part[..5]);
+    }
+    assert_eq!(word(44), 4 * 24, "four stretches of memory");
+    let last = word(48) + 3 * 24;
+    let field = |at: u32| read::<u32>(&memory, (last + at).into());
+    assert_eq!(
+        (field(0), field(4), field(12), field(20)),
+        (20, 0x10_0000, 7 << 20, 1)
+    );
+    assert_eq!(read::<[u8; 8]>(&memory, word(64).into()), *b"cellctl\0");
+    let firmware = [0x40e, 0x413].map(|at| read::<u16>(&memory, at));
+    assert_eq!(firmware, [0x9fc0, 639]);
+}
+
+#[test]
+fn pvh_program_finds_line_tables_map_and_modules() {
+    let note = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\x08\0\x20\0";
+    let mut image = narrow(note);
+    // Its one segment is loaded, and a second header makes notes of the same bytes.
+    image.splice(84..84, vec![0; 32]);
+    image[44] = 2;
+    for (at, value) in [(56, 116), (84, 4), (88, 116), (100, 20)] {
+        image[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+    }
+    let made = files(&image, &[b"module"], "arg");
+    let memory = memory(8 * MIB);
+    let boot = load(&memory, ram(8 * MIB), &made.payload, b"RSD PTR ").expect("loads");
+    let [_, info, entry] = entered(&memory, &boot);
+    assert_eq!(entry, 0x20_0008, "where the note says");
+    let half = |at: u32| read::<u32>(&memory, (info + at).into());
+    let word = |at: u32| read::<u64>(&memory, (info + at).into());
+    assert_eq!([0, 4, 8, 12].map(half), [0x336e_c578, 1, 0, 1]);
+    let module = read::<u64>(&memory, word(16));
+    assert_eq!(read::<[u8; 6]>(&memory, module), *b"module");
+    assert_eq!(read::<u64>(&memory, word(16) + 8), 6);
+    assert_eq!(read::<[u8; 4]>(&memory, word(24)), *b"arg\0");
+    assert_eq!(word(32), layout::ACPI);
+    assert_eq!(half(48), 4, "stretches of memory");
+    let last = word(40) + 3 * 24;
+    let map = [0, 8, 16].map(|at| read::<u64>(&memory, last + at));
+    assert_eq!(map, [0x10_0000, 7 * MIB, 1]);
+}
+
+#[test]
+fn too_many_modules_are_refused() {
+    let parts: Vec<&[u8]> = vec![b"x"; 57];
+    for (count, good) in [(56, true), (57, false)] {
+        let made = files(&multiboot(), &parts[..count], "");
+        let loaded = load(&memory(8 * MIB), ram(8 * MIB), &made.payload, b"");
+        assert_eq!(loaded.is_ok(), good, "{count}");
     }
 }
 
@@ -363,12 +491,18 @@ fn a_look_finds_what_loading_would_refuse() {
     // Says that there are 16 KiB more.
     cut[0x1f4..0x1f6].copy_from_slice(&1024u16.to_le_bytes());
     let high = elf(b"program", 65 * MIB);
+    let mut beyond = elf(b"program", 2 * MIB);
+    // Zeros behind what the file has, up to 66 MiB.
+    beyond[64 + 40..64 + 48].copy_from_slice(&(64 * MIB).to_le_bytes());
+    let short = elf(b"program", 2 * MIB)[..122].to_vec();
     let long = "x".repeat(3000);
     let (disk, large) = (archive(8), archive(50 << 20));
     for (image, disk, line, why) in [
         (&b"text"[..], &disk[..], "", "it is no bzImage"),
         (&cut, &disk, "", "it has 1030 bytes, its header says 17393"),
-        (&high, &disk, "", "is outside of its memory"),
+        (&high, &disk, "", "is outside of what it loads"),
+        (&beyond, &disk, "", "is outside of its memory"),
+        (&short, &disk, "", "the file is cut short: it has 122 bytes"),
         (
             &good,
             &disk,

@@ -2,13 +2,14 @@
 
 use super::Files;
 use super::foreign::Foreign;
-use super::image::{self, Header};
+use super::image::{self, Image, Protocol};
 use crate::config::Slice;
 use crate::report::{Finding, Report};
 use crate::size::about;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Longest command line that Linux takes on x86, in bytes without its zero,
@@ -40,15 +41,47 @@ pub(super) fn look(slice: &Slice, files: Files, absent: &mut BTreeSet<PathBuf>) 
         absent,
         report: Report::default(),
     };
-    let header = match files {
+    let kernel = match files {
         Files::Skip => None,
         Files::Look | Files::Elsewhere => look.kernel(),
     };
     if files != Files::Skip {
-        look.initrd(header.as_ref());
+        look.initrd(kernel);
     }
-    look.length(header.as_ref());
+    look.length(kernel);
     look.report
+}
+
+/// What a kernel asks for.
+#[derive(Clone, Copy)]
+struct Kernel {
+    /// Bytes of its file, at least.
+    length: u64,
+    /// Longest command line without its zero, in bytes.
+    longest_line: u64,
+    /// Least memory that it runs in, in bytes.
+    end: u64,
+    /// What follows `initrd` is for it to understand.
+    modules: bool,
+}
+
+impl From<Image> for Kernel {
+    fn from(image: Image) -> Self {
+        match image {
+            Image::BzImage(header) => Self {
+                length: header.length,
+                longest_line: header.longest_line,
+                end: header.end,
+                modules: false,
+            },
+            Image::Program(program) => Self {
+                length: program.length(),
+                longest_line: LONGEST_LINE,
+                end: program.end(),
+                modules: program.protocol != Protocol::Linux,
+            },
+        }
+    }
 }
 
 impl Look<'_> {
@@ -61,39 +94,41 @@ impl Look<'_> {
         self.report.push(finding.help(help));
     }
 
-    /// The kernel's header, if it is one that cells boot.
-    fn kernel(&mut self) -> Option<Header> {
+    /// The kernel, if it is one that cells boot.
+    fn kernel(&mut self) -> Option<Kernel> {
         const KEY: &str = "kernel.image";
         let path = &self.slice.kernel.image;
         let shown = path.display().to_string();
-        let (head, length) = self.open(KEY, "kernel", path)?;
-        let header = match image::header(&head) {
-            Ok(header) => header?,
+        let (file, _, length) = self.open(KEY, "kernel", path)?;
+        let read = |at, length| read_at(&file, at, length).unwrap_or_default();
+        let kernel = match image::image(&read, length) {
+            Ok(image) => Kernel::from(image),
             Err(Foreign { what, help }) => {
                 self.wrong(KEY, format!("{shown} {what}"), "", help);
                 return None;
             }
         };
-        if length < header.length {
+        if length < kernel.length {
             let message = format!("{shown} is cut short");
-            let cause = format!("it has {length} bytes, its header says {}", header.length);
+            let cause = format!("it has {length} bytes, its header says {}", kernel.length);
             self.wrong(KEY, message, &cause, "copy it again");
         }
         let memory = self.slice.memory.size;
-        if header.end > memory && !self.slice.doubts("memory.size") {
+        if kernel.end > memory && !self.slice.doubts("memory.size") {
             let message = format!("the kernel does not fit into {}", about(memory));
-            let cause = format!("{shown} needs {} to unpack itself", about(header.end));
+            let cause = format!("{shown} needs {} to unpack itself", about(kernel.end));
             self.wrong("memory.size", message, &cause, "give the slice more memory");
         }
-        Some(header)
+        Some(kernel)
     }
 
     /// The files of an initrd, each for itself and all for their length.
-    fn initrd(&mut self, kernel: Option<&Header>) {
+    fn initrd(&mut self, kernel: Option<Kernel>) {
         let slice = self.slice;
+        let modules = kernel.is_some_and(|k| k.modules);
         let mut total = 0_u64;
         for (n, path) in slice.kernel.initrd.iter().enumerate() {
-            let Some(length) = self.part(&format!("{INITRD}.{n}"), path) else {
+            let Some(length) = self.part(&format!("{INITRD}.{n}"), path, modules) else {
                 continue;
             };
             total = total.next_multiple_of(ALIGNMENT).saturating_add(length);
@@ -120,16 +155,17 @@ impl Look<'_> {
         self.wrong(INITRD, message, &cause, help);
     }
 
-    /// The length of one of the files of an initrd, if it is one.
-    fn part(&mut self, key: &str, path: &Path) -> Option<u64> {
+    /// The length of one of the files of an initrd, if it is one, or if it may be
+    /// anything.
+    fn part(&mut self, key: &str, path: &Path, anything: bool) -> Option<u64> {
         let shown = path.display().to_string();
-        let (head, length) = self.open(key, "initrd", path)?;
+        let (_, head, length) = self.open(key, "initrd", path)?;
         if length == 0 {
             let help = "build it again, or leave `initrd` out";
             self.wrong(key, format!("the initrd {shown} is empty"), "", help);
             return None;
         }
-        match Foreign::of_initrd(&head) {
+        match Foreign::of_initrd(&head).filter(|_| !anything) {
             None => Some(length),
             Some(Foreign { what, help }) => {
                 let message = format!("{shown} is no initrd");
@@ -139,8 +175,8 @@ impl Look<'_> {
         }
     }
 
-    /// First bytes and length of a file; none after a finding.
-    fn open(&mut self, key: &str, what: &str, path: &Path) -> Option<(Vec<u8>, u64)> {
+    /// A file with its first bytes and length; none after a finding.
+    fn open(&mut self, key: &str, what: &str, path: &Path) -> Option<(File, Vec<u8>, u64)> {
         if self.slice.doubts(key) {
             return None;
         }
@@ -184,7 +220,7 @@ impl Look<'_> {
     }
 
     /// Whether the kernel takes so long a command line.
-    fn length(&mut self, kernel: Option<&Header>) {
+    fn length(&mut self, kernel: Option<Kernel>) {
         let length = self.slice.command_line().len() as u64;
         let longest = kernel.map_or(LONGEST_LINE, |k| k.longest_line);
         if length > longest {
@@ -196,15 +232,30 @@ impl Look<'_> {
     }
 }
 
-/// As much of an ordinary file as its header takes, and its length.
-fn first_bytes(path: &Path) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+/// An ordinary file, its first bytes and its length.
+fn first_bytes(path: &Path) -> std::io::Result<Option<(File, Vec<u8>, u64)>> {
     // Opening a pipe would wait for its writer.
     if !path.metadata()?.is_file() {
         return Ok(None);
     }
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut head = Vec::new();
-    file.take(image::HEAD).read_to_end(&mut head)?;
-    Ok(Some((head, length)))
+    let head = read_at(&file, 0, image::HEAD)?;
+    Ok(Some((file, head, length)))
+}
+
+/// So many bytes of a file from somewhere on; fewer at its end.
+fn read_at(file: &File, at: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! Names for files that are no kernel that a cell boots, or no initrd.
 
-use super::image::{is_archive, is_bzimage};
+use super::image::{is_archive, is_bzimage, number};
 
 /// Why a file is not what a slice's file takes it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Foreign {
 }
 
 const NAME_ONE: &str = "name a bzImage, as /boot/vmlinuz-* of a distribution is";
+const LINKED: &str =
+    "name a bzImage, or an ELF file that is linked for x86, as vmlinux is, with an entry";
 const UNPACK: &str = "unpack it: a bzImage unpacks itself, a packed vmlinux does not";
 
 /// First bytes of files that are mistaken for kernels.
@@ -70,6 +72,18 @@ impl Foreign {
         Some(Self { what, help })
     }
 
+    /// A 32-bit program that names no entry that a loader could take.
+    pub(super) const NARROW: Self = Self {
+        what: "is a 32-bit ELF file without an entry for PVH or Multiboot",
+        help: LINKED,
+    };
+
+    /// Version 2 alone.
+    pub(super) const SECOND_MULTIBOOT: Self = Self {
+        what: "is a program for version 2 of Multiboot alone",
+        help: "build it with a header of version 1, or with a note for PVH",
+    };
+
     /// A kernel from before 64-bit entries, or one for 32-bit CPUs.
     pub(super) const OLD: Self = Self {
         what: "is a bzImage without a 64-bit entry",
@@ -87,34 +101,50 @@ impl Foreign {
         Self { what, help }
     }
 
-    /// Kernels that only EFI firmware starts: those of other processors, which
-    /// unpack themselves, and a kernel, an initrd and a command line in one file.
+    /// Kernels that only EFI firmware starts: those that unpack themselves there, and a
+    /// kernel, an initrd and a command line in one file.
     fn of_efi(head: &[u8]) -> Self {
-        let (what, help) = match head.get(4..8) {
-            Some(b"zimg") => ("is a kernel for EFI alone, of another processor", NAME_ONE),
-            _ => (
-                "is a program for EFI firmware, which cells do not have",
-                "for a unified kernel image, take the kernel out: \
-                 `objcopy -O binary --only-section=.linux FILE vmlinuz`",
-            ),
-        };
-        Self { what, help }
+        if head.get(4..8) == Some(b"zimg") {
+            let what = "is a kernel for EFI firmware alone, which cells do not have";
+            return Self {
+                what,
+                help: NAME_ONE,
+            };
+        }
+        if has_section(head, b".linux\0\0") {
+            return Self {
+                what: "is a unified kernel image for EFI firmware, which cells do not have",
+                help: "take the kernel out: \
+                       `objcopy -O binary --only-section=.linux FILE vmlinuz`",
+            };
+        }
+        Self {
+            what: "is a program for EFI firmware, which cells do not have",
+            help: NAME_ONE,
+        }
     }
 
-    /// What an ELF file is that cells cannot enter in 64-bit mode at its entry;
-    /// `None` for one that they can.
-    pub(super) fn of_elf(head: &[u8], class: u64, kind: u64, machine: u64) -> Option<Self> {
-        const WIDE: u64 = 2;
-        const X86_64: u64 = 62;
-        const RELOCATABLE: u64 = 1;
-        let help = "name a bzImage, or a 64-bit ELF file that is linked for x86-64, as vmlinux is";
-        let what = match (class, machine, kind) {
-            (WIDE, X86_64, RELOCATABLE) => "is an object file or a kernel module",
-            (WIDE, X86_64, _) if head.len() < 64 => "is an ELF file that is cut short",
-            (WIDE, X86_64, _) => return None,
-            (WIDE, ..) => "is an ELF file for another processor",
-            _ => "is a 32-bit ELF file",
-        };
-        Some(Self { what, help })
+    /// An ELF file that is not linked for PCs.
+    pub(super) const fn of_elf(what: &'static str) -> Self {
+        Self { what, help: LINKED }
     }
+
+    /// A Multiboot program that asks for too much.
+    pub(super) const fn of_multiboot(what: &'static str) -> Self {
+        let help = "build it for a serial console and with no more than module alignment and \
+                    memory sizes among its flags";
+        Self { what, help }
+    }
+}
+
+/// True if a PE file has a section of this name (Microsoft, "PE Format").
+fn has_section(file: &[u8], name: &[u8]) -> bool {
+    let header = number::<4>(file, 0x3c) as usize;
+    if file.get(header..header + 4) != Some(b"PE\0\0") {
+        return false;
+    }
+    let sections = number::<2>(file, header + 6) as usize;
+    let first = header + 24 + number::<2>(file, header + 20) as usize;
+    let mut places = (0..sections).map(|n| first + n * 40);
+    places.any(|at| file.get(at..at + 8) == Some(name))
 }

@@ -1,11 +1,15 @@
 //! Finds every conflict at once, before anything is touched.
 
 mod command_line;
+mod elf;
 mod files;
 mod foreign;
 mod image;
+mod multiboot;
 
+pub use elf::Segment;
 pub use foreign::Foreign;
+pub use image::{Header, Image, Program, Protocol};
 
 use crate::config::{self, Isolation, PciWish, Slice};
 use crate::host::Host;
@@ -45,11 +49,20 @@ pub fn check_files(
     report
 }
 
-/// What a file is that starts with `head`, if it is no kernel that cells boot: its
-/// first kibibyte is enough.
-#[must_use]
-pub fn foreign(head: &[u8]) -> Option<Foreign> {
-    image::header(head).err()
+/// How cells boot a file.
+///
+/// # Errors
+///
+/// What it is instead of something that they boot.
+pub fn image(file: &[u8]) -> Result<Image, Foreign> {
+    let read = |at: u64, length: usize| {
+        let rest = usize::try_from(at).ok().and_then(|at| file.get(at..));
+        let rest = rest.unwrap_or_default();
+        rest.get(..length.min(rest.len()))
+            .unwrap_or_default()
+            .to_vec()
+    };
+    image::image(&read, file.len() as u64)
 }
 
 /// What a file is that starts with `head`, if it is no initrd and no part of one: its

@@ -106,7 +106,8 @@ pub struct Memory {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Kernel {
-    /// Kernel image (bzImage). A relative path starts at this file's folder.
+    /// Kernel image: a bzImage, an uncompressed `vmlinux`, or another program that a
+    /// cell can boot. A relative path starts at this file's folder.
     pub image: String,
     /// Initial RAM disk, or several files that make one in this order, as in
     /// `["microcode.cpio", "initrd.img"]`. A relative path starts at this file's
