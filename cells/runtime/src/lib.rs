@@ -3,7 +3,7 @@
 //! A program is a function of its first CPU, named by [`entry!`]. It finds itself in
 //! 64-bit mode on a stack, with the first 4 GiB mapped to themselves and interrupts
 //! off; [`cpus`] starts the others, [`console`] prints, [`timer`] and [`interrupts`]
-//! are the local APIC's, [`power`] ends the cell. Scenarios read lines that begin
+//! are the local APIC's, [`ram`] is the memory that is left, [`power`] ends the cell. Scenarios read lines that begin
 //! with `cell: `, as those of Linux cells.
 //!
 //! Everything unsafe of a program is in here.
@@ -17,6 +17,7 @@ pub mod cpus;
 pub mod interrupts;
 mod memops;
 pub mod power;
+pub mod ram;
 mod start;
 pub mod timer;
 

@@ -41,6 +41,8 @@ pub struct Machine {
     pub cpus: u32,
     /// The command line of the slice file.
     pub command_line: &'static str,
+    /// The loader's boot parameters.
+    pub(crate) params: *const u8,
 }
 
 unsafe extern "Rust" {
@@ -56,6 +58,7 @@ extern "C" fn first(params: *const u8) -> ! {
     let machine = unsafe {
         Machine {
             cpus: acpi::count_cpus(params.add(0x70).cast::<u64>().read_unaligned()),
+            params,
             command_line: text(params.add(0x228).cast::<u32>().read_unaligned()),
         }
     };

@@ -113,6 +113,19 @@ for program in hello latency; do
     run cellctl destroy $program
 done
 
+step tester
+for planted in none random; do
+    slice tester 2 cell-memtest "cmdline = \"console=ttyS0 plant=$planted\""
+    # Writing and checking all of it takes its time in an emulator.
+    sed -i 's/256MiB/64MiB/' tester.toml
+    run cellctl create tester.toml
+    run cellctl start tester
+    follow tester
+    cell_says tester 120 "cell: done status="
+    within "the tester is stopped" 20 stopped tester
+    run cellctl destroy tester
+done
+
 step off
 run cellctl disable
 unload

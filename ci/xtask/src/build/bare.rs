@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::path::PathBuf;
 
 /// All of them.
-const PROGRAMS: &str = "--package cell-hello --package cell-latency";
+const PROGRAMS: &str = "--package cell-hello --package cell-latency --package cell-memtest";
 
 /// Builds them and returns the path of one, an ELF file.
 ///

@@ -13,7 +13,7 @@ use crate::{emulators, header, layers, size};
 use anyhow::{Context, Result, bail};
 
 /// Everything in the workspace that runs on a host.
-pub(super) const HOSTED: &str = "--workspace --exclude cellvisor --exclude cellvisor-cell --exclude cell-hello --exclude cell-latency";
+pub(super) const HOSTED: &str = "--workspace --exclude cellvisor --exclude cellvisor-cell --exclude cell-hello --exclude cell-latency --exclude cell-memtest";
 
 /// Seconds that the bare-metal test of the patched QEMU may take.
 const BARE_METAL_LIMIT: &str = "60";
