@@ -167,19 +167,23 @@ fn complaint(command: &str, err: &str) -> Failure {
     let error = lines
         .filter_map(|mut line| line.get_mut("error").map(Value::take))
         .next();
-    let text = |key: &str| {
-        let text = error.as_ref()?.get(key)?.as_str()?;
-        Some(text.to_owned())
+    // A slice's mistakes are a list, in the order of its file: the first is told.
+    let findings = error.as_ref().and_then(|error| error.get("findings"));
+    let mut findings = findings.and_then(Value::as_array).into_iter().flatten();
+    let finding = findings.find(|finding| finding["severity"] == "error");
+    let error = finding.or(error.as_ref());
+    let text = |keys: &[&str]| {
+        let mut texts = keys.iter().filter_map(|key| error?.get(key)?.as_str());
+        texts.next().map(str::to_owned)
     };
-    let help: Vec<_> = error
-        .iter()
-        .filter_map(|error| error.get("help")?.as_array())
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let help: Vec<_> = match error.and_then(|error| error.get("help")) {
+        Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(line)) => vec![line],
+        _ => Vec::new(),
+    };
     Failure {
-        what: text("what").unwrap_or_else(|| command.to_owned()),
-        why: text("why").unwrap_or_else(|| err.trim().chars().take(500).collect()),
+        what: text(&["what"]).unwrap_or_else(|| command.to_owned()),
+        why: text(&["why", "message"]).unwrap_or_else(|| err.trim().chars().take(500).collect()),
         help: help.join("\n"),
     }
 }
@@ -223,6 +227,13 @@ mod tests {
         assert_eq!(
             (&*told.what, &*told.why, &*told.help),
             ("cannot start", "no memory", "take less\nwait")
+        );
+        let err = "{\"error\":{\"findings\":[{\"severity\":\"warning\",\"message\":\"x\"},\
+            {\"severity\":\"error\",\"message\":\"no [cell]\",\"cause\":null,\"help\":\"write it\"}],\"kind\":\"failed\"}}";
+        let told = complaint("cellctl create a", err);
+        assert_eq!(
+            (&*told.what, &*told.why, &*told.help),
+            ("cellctl create a", "no [cell]", "write it")
         );
         let told = complaint("cellctl start a", "it fell over\n");
         assert_eq!(

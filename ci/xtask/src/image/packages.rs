@@ -17,10 +17,17 @@ use std::path::Path;
 /// As [`add`]; ours does not build.
 pub(super) fn add_roots(paths: &Paths, image: &mut Archive, root: &Root) -> Result<()> {
     add(paths, image, &root.packages)?;
-    match root.slurm {
-        true => add_slurm(paths, image),
-        false => Ok(()),
+    if !root.slurm && !root.redfish {
+        return Ok(());
     }
+    let packages = deb::build(paths, deb::VERSION)?;
+    if root.slurm {
+        add_ours(paths, image, &packages.slurm, "cellvisor-slurm")?;
+    }
+    if root.redfish {
+        add_ours(paths, image, &packages.redfish, "cellvisor-redfish")?;
+    }
+    Ok(())
 }
 
 /// Adds the files of Debian packages, and of those that they need.
@@ -35,15 +42,18 @@ pub(super) fn add(paths: &Paths, image: &mut Archive, names: &[String]) -> Resul
     add_tree(image, &unpacked::tree(paths, names)?, "")
 }
 
-/// Adds the files of our package for Slurm's controller, as it is built from here.
-fn add_slurm(paths: &Paths, image: &mut Archive) -> Result<()> {
-    let package = deb::build(paths, deb::VERSION)?.slurm;
-    let tree = paths.images().join("cellvisor-slurm");
+/// Adds the files of a package of ours, as it is built from here.
+fn add_ours(paths: &Paths, image: &mut Archive, package: &Path, name: &str) -> Result<()> {
+    let tree = paths.images().join(name);
+    if tree.exists() {
+        std::fs::remove_dir_all(&tree)
+            .with_context(|| format!("cannot empty {}", tree.display()))?;
+    }
     make_dir(&tree)?;
     Cmd::new("dpkg-deb")
         .arg("-x")
-        .args([&package, &tree])
-        .run(paths, "unpack-slurm")?;
+        .args([package, &tree])
+        .run(paths, &format!("unpack-{name}"))?;
     add_tree(image, &tree, "")
 }
 

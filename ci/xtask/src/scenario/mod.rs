@@ -98,6 +98,8 @@ pub(crate) struct Root {
     pub(crate) packages: Vec<String>,
     /// The package `cellvisor-slurm` is unpacked in it as well.
     pub(crate) slurm: bool,
+    /// And `cellvisor-redfish`.
+    pub(crate) redfish: bool,
     /// `crs-check` is built and put into its `/bin`.
     pub(crate) crs_check: bool,
     /// More words for its command line.
@@ -117,6 +119,7 @@ impl Default for Root {
             tools: Vec::new(),
             packages: Vec::new(),
             slurm: false,
+            redfish: false,
             crs_check: false,
             cmdline: String::new(),
         }
