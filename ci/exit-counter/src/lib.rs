@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub static VERSION: c_int = 2;
 
 /// Most vCPUs that are counted.
-const VCPUS: usize = 64;
+const VCPUS: usize = 256;
 
 /// The counters of one vCPU, in the file one after the other.
 #[repr(C)]

@@ -6,6 +6,7 @@ mod exits;
 mod io;
 mod life;
 mod links;
+mod scale;
 
 use crate::build;
 use crate::lane::Lane;
@@ -33,6 +34,9 @@ pub(crate) enum What {
     /// Cells made and destroyed, the monitor turned on and off: what a cycle
     /// costs, and whether anything is lost.
     Life,
+    /// What the monitor costs, and how long kernels boot, on machines of more and more
+    /// CPUs.
+    Scale,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -50,8 +54,12 @@ pub(crate) struct Options {
     /// For `life`: how often the monitor is turned on and off.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     times: u32,
+    /// For `scale`: CPUs of the machines; some need an idle one of your own.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [2, 4, 8])]
+    cpus: Vec<u32>,
     /// For `compare`: a folder for `compare.json` and the chart `compare.svg`; for
-    /// `coverage`: one for `coverage.json`.
+    /// `coverage`: one for `coverage.json`; for `scale`: one for `scale.json` and the
+    /// curves `scale.svg`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// For `coverage`: what to play (default: all of the standard test's).
@@ -76,6 +84,7 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         What::Exits => exits::main(paths, options),
         What::Links => links::main(paths, options),
         What::Life => life::main(paths, options),
+        What::Scale => scale::main(paths, options),
     }
 }
 

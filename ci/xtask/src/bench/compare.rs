@@ -195,7 +195,7 @@ fn ratios(some: &[Sample], plain: &[Sample], figure: fn(&Sample) -> Option<f64>)
 }
 
 /// The middle of some values; none of none.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
@@ -231,6 +231,7 @@ mod tests {
                 monitor,
                 exits: all,
             },
+            each: Vec::new(),
             kind: "exits".to_owned(),
             of: all,
             all,

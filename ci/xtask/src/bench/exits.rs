@@ -9,8 +9,8 @@ use crate::lane::Lane;
 use crate::lane::run::{self, Watch};
 use crate::paths::Paths;
 use crate::report;
-use crate::scenario;
 use crate::scenario::judge::Record;
+use crate::scenario::{self, Scenario};
 use crate::sh::Cmd;
 use crate::ui::Ui;
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +27,7 @@ const CELL: [usize; 2] = [2, 3];
 /// thousandths: a console's interrupt may come between the two readings.
 const TOLERANCE: u64 = 2;
 
-/// What was counted in the cell's CPUs.
+/// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) guest: u64,
@@ -39,7 +39,10 @@ pub(super) struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Phase {
     pub(super) name: String,
+    /// Of the cell's CPUs, all in all.
     pub(super) counts: Counts,
+    /// Of each CPU of the machine.
+    pub(super) each: Vec<Counts>,
     pub(super) kind: String,
     /// Exits of the kind (or what else was done), and all exits.
     pub(super) of: u64,
@@ -50,7 +53,7 @@ pub(super) struct Phase {
 struct Reader<'a> {
     screen: Screen<'a>,
     file: PathBuf,
-    begin: Counts,
+    begin: Vec<Counts>,
     phases: Vec<Phase>,
     failed: Option<anyhow::Error>,
 }
@@ -62,7 +65,7 @@ impl Watch for Reader<'_> {
             counts(&self.file).map(|counts| self.begin = counts)
         } else if line.starts_with("mark: end ") {
             counts(&self.file).and_then(|counts| {
-                self.phases.push(phase(line, self.begin, counts)?);
+                self.phases.push(phase(line, &self.begin, &counts)?);
                 Ok(())
             })
         } else {
@@ -100,6 +103,20 @@ pub(super) fn play(
     options: &Options,
     name: &str,
 ) -> Result<(Vec<Phase>, Vec<String>)> {
+    play_as(paths, options, name, |_| {})
+}
+
+/// As [`play`], with something changed in the scenario.
+///
+/// # Errors
+///
+/// As [`play`].
+pub(super) fn play_as(
+    paths: &Paths,
+    options: &Options,
+    name: &str,
+    change: impl FnOnce(&mut Scenario),
+) -> Result<(Vec<Phase>, Vec<String>)> {
     let ui = Ui::new(options.verbose);
     let lane = prepare(paths, &ui, Some(options.lane.unwrap_or(Lane::QemuVmx)))?;
     let mut scenario = scenario::load(paths, name)?;
@@ -108,6 +125,7 @@ pub(super) fn play(
         "QEMU counts instructions on the lanes qemu-vmx and qemu, not on {}",
         lane.name()
     );
+    change(&mut scenario);
     let parts = parts(paths, &ui, &scenario)?;
     let plugin = ui.step("Builds the plugin that counts", |_| build_plugin(paths))?;
     let file = paths.target.join("exit-counter.bin");
@@ -115,7 +133,7 @@ pub(super) fn play(
     let mut reader = Reader {
         screen: Screen::new(&ui, false),
         file,
-        begin: Counts::default(),
+        begin: Vec::new(),
         phases: Vec::new(),
         failed: None,
     };
@@ -188,28 +206,46 @@ fn symbols(text: &str) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-fn counts(file: &Path) -> Result<Counts> {
+fn counts(file: &Path) -> Result<Vec<Counts>> {
     let bytes = std::fs::read(file).context("cannot read the plugin's counters")?;
-    Ok(sum(&bytes))
+    Ok(each(&bytes))
+}
+
+/// The counters of each CPU.
+fn each(bytes: &[u8]) -> Vec<Counts> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let (cpus, _) = words.as_chunks::<WORDS>();
+    let counts = |[guest, monitor, exits]: &[[u8; 8]; WORDS]| Counts {
+        guest: u64::from_le_bytes(*guest),
+        monitor: u64::from_le_bytes(*monitor),
+        exits: u64::from_le_bytes(*exits),
+    };
+    cpus.iter().map(counts).collect()
 }
 
 /// Adds up the counters of the cell's CPUs.
-fn sum(bytes: &[u8]) -> Counts {
-    let (words, _) = bytes.as_chunks::<8>();
-    let word = |vcpu: usize, index: usize| {
-        let word = words.get(vcpu * WORDS + index);
-        word.map_or(0, |word| u64::from_le_bytes(*word))
-    };
-    let add = |index| CELL.iter().map(|vcpu| word(*vcpu, index)).sum();
-    Counts {
-        guest: add(0),
-        monitor: add(1),
-        exits: add(2),
+fn sum(each: &[Counts]) -> Counts {
+    let cell = CELL.iter().filter_map(|vcpu| each.get(*vcpu));
+    cell.fold(Counts::default(), |sum, counts| Counts {
+        guest: sum.guest + counts.guest,
+        monitor: sum.monitor + counts.monitor,
+        exits: sum.exits + counts.exits,
+    })
+}
+
+impl Counts {
+    /// What was counted since `earlier`.
+    const fn since(self, earlier: Self) -> Self {
+        Self {
+            guest: self.guest.saturating_sub(earlier.guest),
+            monitor: self.monitor.saturating_sub(earlier.monitor),
+            exits: self.exits.saturating_sub(earlier.exits),
+        }
     }
 }
 
 /// From a line like `mark: end cpuid kind=cpuid of=200000 all=200010`.
-fn phase(line: &str, begin: Counts, end: Counts) -> Result<Phase> {
+fn phase(line: &str, begin: &[Counts], end: &[Counts]) -> Result<Phase> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let ["mark:", "end", name, kind, of, all] = words[..] else {
         bail!("cannot read `{line}`");
@@ -220,13 +256,12 @@ fn phase(line: &str, begin: Counts, end: Counts) -> Result<Phase> {
     let (Some(kind), Some(of), Some(all)) = parts else {
         bail!("cannot read `{line}`");
     };
+    let pairs = begin.iter().zip(end);
+    let each: Vec<Counts> = pairs.map(|(begin, end)| end.since(*begin)).collect();
     Ok(Phase {
         name: name.to_owned(),
-        counts: Counts {
-            guest: end.guest.saturating_sub(begin.guest),
-            monitor: end.monitor.saturating_sub(begin.monitor),
-            exits: end.exits.saturating_sub(begin.exits),
-        },
+        counts: sum(&each),
+        each,
         kind,
         of,
         all,
@@ -278,8 +313,13 @@ mod tests {
             monitor: 7 + 10,
             exits: 8 + 11,
         };
-        assert_eq!(sum(&bytes), expected);
+        assert_eq!(sum(&each(&bytes)), expected);
         assert_eq!(sum(&[]), Counts::default());
+    }
+
+    /// What the first of the cell's CPUs counted, others nothing.
+    fn of_cell(counts: Counts) -> [Counts; 3] {
+        [Counts::default(), Counts::default(), counts]
     }
 
     #[test]
@@ -295,11 +335,13 @@ mod tests {
             exits: 13,
         };
         let line = "mark: end cpuid kind=cpuid of=9 all=10";
-        let phase = phase(line, begin, end).expect("it is well-formed");
+        let (begin, end) = (of_cell(begin), of_cell(end));
+        let phase = phase(line, &begin, &end).expect("it is well-formed");
         assert_eq!((phase.of, phase.all, phase.counts.exits), (9, 10, 10));
+        assert_eq!(phase.each[2].guest, 100);
         let table = table(&[phase]).expect("both counted the same");
         assert!(table.contains("cpuid"), "{table}");
-        assert!(super::phase("mark: end cpuid", begin, end).is_err());
+        assert!(super::phase("mark: end cpuid", &begin, &end).is_err());
     }
 
     #[test]
@@ -310,7 +352,8 @@ mod tests {
             exits: 900,
         };
         let line = "mark: end icr kind=icr of=1000 all=1000";
-        let phase = phase(line, Counts::default(), end).expect("it is well-formed");
+        let begin = of_cell(Counts::default());
+        let phase = phase(line, &begin, &of_cell(end)).expect("it is well-formed");
         assert!(table(&[phase]).is_err());
     }
 

@@ -97,6 +97,7 @@ mod tests {
                 monitor,
                 ..Counts::default()
             },
+            each: Vec::new(),
             kind: "mib".to_owned(),
             of,
             all,
