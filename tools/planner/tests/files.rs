@@ -154,6 +154,40 @@ error: the kernel does not fit into 64MiB
     assert_eq!(told, expected);
 }
 
+/// A 32-bit ELF file with a Multiboot header, linked from 2 MiB to 70 MiB.
+fn program() -> Vec<u8> {
+    let mut image = vec![0u8; 96];
+    let mut put = |at: usize, value: u32| image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    put(0, 0x464c_457f);
+    put(4, 1);
+    put(16, 2 | 3 << 16);
+    put(24, 0x20_0000);
+    put(28, 52);
+    put(42, 32);
+    put(44, 1);
+    for (n, value) in [1, 84, 0, 0x20_0000, 12, 68 << 20].into_iter().enumerate() {
+        put(52 + n * 4, value);
+    }
+    for (n, value) in [0x1bad_b002, 0, 0xe452_4ffe].into_iter().enumerate() {
+        put(84 + n * 4, value);
+    }
+    image
+}
+
+#[test]
+fn programs_take_modules_of_any_kind_and_say_where_they_lie() {
+    let folder = Folder::new("programs");
+    folder.put("p", &program());
+    folder.put("text", b"hello");
+    let told = |memory, kernel| folder.told(memory, kernel, Files::Look);
+    assert_eq!(told("1GiB", "image = \"p\", initrd = \"text\""), "");
+    let narrow = told("66MiB", "image = \"p\"");
+    assert!(
+        narrow.contains("p needs 70MiB where it is linked"),
+        "{narrow}"
+    );
+}
+
 #[test]
 fn initrds_are_looked_into() {
     let folder = Folder::new("initrds");

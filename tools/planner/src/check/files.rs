@@ -59,8 +59,9 @@ struct Kernel {
     length: u64,
     /// Longest command line without its zero, in bytes.
     longest_line: u64,
-    /// Least memory that it runs in, in bytes.
+    /// Least memory that it runs in, in bytes, and what for.
     end: u64,
+    purpose: &'static str,
     /// What follows `initrd` is for it to understand.
     modules: bool,
 }
@@ -72,12 +73,14 @@ impl From<Image> for Kernel {
                 length: header.length,
                 longest_line: header.longest_line,
                 end: header.end,
+                purpose: "to unpack itself",
                 modules: false,
             },
             Image::Program(program) => Self {
                 length: program.length(),
                 longest_line: LONGEST_LINE,
                 end: program.end(),
+                purpose: "where it is linked",
                 modules: program.protocol != Protocol::Linux,
             },
         }
@@ -116,7 +119,7 @@ impl Look<'_> {
         let memory = self.slice.memory.size;
         if kernel.end > memory && !self.slice.doubts("memory.size") {
             let message = format!("the kernel does not fit into {}", about(memory));
-            let cause = format!("{shown} needs {} to unpack itself", about(kernel.end));
+            let cause = format!("{shown} needs {} {}", about(kernel.end), kernel.purpose);
             self.wrong("memory.size", message, &cause, "give the slice more memory");
         }
         Some(kernel)
@@ -133,9 +136,9 @@ impl Look<'_> {
             };
             total = total.next_multiple_of(ALIGNMENT).saturating_add(length);
         }
-        let kernel = kernel.map_or(0, |k| k.end);
+        let end = kernel.map_or(0, |k| k.end);
         let memory = slice.memory.size;
-        if total <= memory.saturating_sub(kernel) || slice.doubts("memory.size") {
+        if total <= memory.saturating_sub(end) || slice.doubts("memory.size") {
             return;
         }
         let files = match slice.kernel.initrd.len() {
@@ -143,11 +146,11 @@ impl Look<'_> {
             several => format!("its {several} files have"),
         };
         let cause = match kernel {
-            0 => format!("{files} {}", about(total)),
-            kernel => format!(
-                "{files} {}, and the kernel needs {} to unpack itself",
+            None => format!("{files} {}", about(total)),
+            Some(Kernel { end, purpose, .. }) => format!(
+                "{files} {}, and the kernel needs {} {purpose}",
                 about(total),
-                about(kernel)
+                about(end)
             ),
         };
         let message = format!("the initrd does not fit into {}", about(memory));
