@@ -109,6 +109,46 @@ power() {
     run cellctl list
 }
 
+# Makes an image as deploying makes it: a menu, a kernel, an initial RAM disk. So that it
+# is told from the slice's, it has a file more and another command line.
+image() {
+    mkdir -p /run/iso/isolinux /run/more /run/www
+    cp /etc/cellvisor/vmlinuz /run/iso/vmlinuz
+    echo "from the image" > /run/more/from-image
+    (cd /run/more && echo from-image | cpio -o -H newc) > /run/iso/more
+    cp /etc/cellvisor/initrd.img /run/iso/initrd
+    printf 'default boot\n\nlabel boot\nkernel /vmlinuz\nappend initrd=/initrd,/more text by=image --\n' \
+        > /run/iso/isolinux/isolinux.cfg
+    xorriso -as mkisofs -quiet -V boot -J -r -o /run/www/boot.iso /run/iso || fail "no image"
+    rm -r /run/iso
+    httpd -p 127.0.0.1:8080 -h /run/www
+}
+
+# Asks for an action of the drive, with the session $1.
+drive() {
+    shows "$2" -H "$1" -H 'Content-Type: application/json' -d "$3" \
+        "$cell/VirtualMedia/Cd/Actions/VirtualMedia.$2Media"
+}
+
+# Says what is booted next.
+boot_next() {
+    shows "Boot $1 $2" -X PATCH -H "$operator" -H 'Content-Type: application/json' \
+        -d "{\"Boot\": {\"BootSourceOverrideTarget\": \"$1\", \"BootSourceOverrideEnabled\": \"$2\"}}" "$cell"
+}
+
+# Starts the cell anew, and shows what it has booted.
+boots() {
+    before=$(starts)
+    reset "$operator" ForceRestart
+    booted
+}
+
+booted() {
+    within "cell1 is started again" 60 is_started_again
+    up
+    tell cell1 20 'sed "s/^/words: /" /proc/cmdline; cat /from-image 2> /dev/null || echo "from the slice"'
+}
+
 answers() {
     [ "$(status $redfish)" = 200 ]
 }
@@ -204,6 +244,31 @@ reset "$operator" ForceRestart
 within "cell1 is started again" 60 is_started_again
 up
 power On
+
+step insert
+image
+drive "$reader" Insert '{"Image": "http://localhost:8080/boot.iso"}'
+drive "$operator" Insert '{"Image": "http://localhost:8081/boot.iso"}'
+drive "$operator" Insert '{"Image": "http://localhost:8080/none.iso"}'
+drive "$operator" Insert '{"Image": "http://localhost:8080/boot.iso", "Inserted": true, "WriteProtected": true}'
+status -H "$reader" "$cell/VirtualMedia/Cd" > /dev/null
+sed -n 's/.*"ImageName":"\([^"]*\)","Inserted":\([a-z]*\).*/root: \1 inserted=\2/p' /tmp/body
+
+step boot-once
+boot_next Cd Once
+boots
+echo "root: then $(says BootSourceOverrideEnabled)"
+boots
+
+step boot-always
+boot_next Cd Continuous
+boots
+before=$(starts)
+cellctl console cell1 --new --for 0 --send "reboot\n" < /dev/null > /dev/null
+booted
+drive "$operator" Eject '{}'
+boots
+boot_next None Disabled
 
 step away
 run cellctl destroy cell1

@@ -52,7 +52,7 @@ pub(crate) enum Verb {
     /// Create cells from slice files; turns the monitor on if it is off.
     Create(Create),
     /// Load and start cells: those named, or all that are loadable.
-    Start(Names),
+    Start(Start),
     /// Run a slice as a service: create, start and follow it until it ends.
     Run(Run),
     /// Press a cell's power button, and cut its power if it does not power off.
@@ -330,6 +330,33 @@ pub(crate) struct Names {
     /// The cells.
     #[arg(value_name = "NAME", value_parser = parse_name, add = ArgValueCandidates::new(cells))]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The cells.
+    #[arg(value_name = "NAME", value_parser = parse_name, add = ArgValueCandidates::new(cells))]
+    pub(crate) names: Vec<String>,
+    /// Boot this kernel instead of the slice's: an installer, a rescue system. The next
+    /// start boots the slice's again, and so does a restart that the cell asks for.
+    #[arg(long, value_name = "FILE", requires = "names")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Its initial RAM disk, more than once for several, one behind the other; the slice's
+    /// belong to the slice's kernel.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Vec<PathBuf>,
+    /// Its command line.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) cmdline: String,
+    /// Restarts that the cell asks for boot it as well.
+    #[arg(long, requires = "kernel")]
+    pub(crate) again: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `/etc/cellvisor/redfish.toml`: where the server listens, and who may come.
 
 use crate::error::{Error, Result};
+use crate::media::Policy;
 use crate::roles::Role;
 use argon2::PasswordHash;
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     /// Seconds that a session lives without a request.
     #[serde(default = "timeout")]
     pub(crate) session_timeout: u32,
+    /// Where images come from; there are no drives without it.
+    pub(crate) media: Option<Policy>,
     #[serde(default, rename = "account")]
     pub(crate) accounts: Vec<Account>,
 }
@@ -92,6 +95,10 @@ impl Config {
         if !TIMEOUTS.contains(&config.session_timeout) {
             let why = "it is not between 30 and 86400 seconds";
             return wrong("session-timeout", why, "leave it out for 1800");
+        }
+        if let Some(why) = config.media.as_ref().and_then(Policy::mistake) {
+            let help = "a place ends with a slash; all images below it may be inserted";
+            return wrong("media.from", &why, help);
         }
         for (i, account) in config.accounts.iter().enumerate() {
             let key = format!("account[{i}]");
@@ -155,6 +162,7 @@ mod tests {
             (twice, "account[1].name"),
             (account("a", "secret"), "account[0].password"),
             ("unknown = 1".to_owned(), "not what is wanted"),
+            ("media.from = [\"http://a\"]".to_owned(), "media.from"),
         ] {
             assert_eq!(with(&text).expect_err(&text).what, key);
         }

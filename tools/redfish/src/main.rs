@@ -12,6 +12,7 @@ mod events;
 mod http;
 mod look;
 mod manage;
+mod media;
 mod passwords;
 mod power;
 mod resources;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 const USAGE: &str = "serve | check | hash | power, each with --config FILE, --state DIR, \
-    --slices DIR, --cellctl PATH, --power SOCKET as needed";
+    --slices DIR, --cellctl PATH, --power SOCKET, --boot DIR as needed";
 
 /// The command line.
 struct Line {
@@ -58,6 +59,7 @@ fn line(mut words: impl Iterator<Item = String>) -> Result<Line> {
             slices: "/etc/cellvisor/slices".into(),
             power: "/run/cellvisor-redfish-power.sock".into(),
             state: "/var/lib/cellvisor-redfish".into(),
+            boot: "/run/cellvisor-redfish".into(),
         },
     };
     while let Some(option) = words.next() {
@@ -67,6 +69,7 @@ fn line(mut words: impl Iterator<Item = String>) -> Result<Line> {
             "--slices" => &mut line.places.slices,
             "--cellctl" => &mut line.places.cellctl,
             "--power" => &mut line.places.power,
+            "--boot" => &mut line.places.boot,
             _ => return Err(wrong(format!("`{option}` is no option"))),
         };
         let value = words.next();
@@ -97,10 +100,7 @@ fn run(line: Line) -> Result<()> {
             Ok(())
         }
         "power" => {
-            let Places {
-                cellctl, slices, ..
-            } = line.places;
-            let answer = power::Root { cellctl, slices }.serve(std::io::stdin().lock());
+            let answer = power::Root::new(line.places).serve(std::io::stdin().lock());
             println!("{}", serde_json::json!(answer));
             Ok(())
         }

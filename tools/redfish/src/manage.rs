@@ -1,7 +1,7 @@
 //! The server's end of the socket behind which root is: see [`crate::power`].
 
 use crate::error::{Error, Result};
-use crate::power::{Answer, Failure, Verb};
+use crate::power::{Answer, Failure, Request};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,7 +43,7 @@ impl Manage {
     /// # Errors
     ///
     /// There is no socket, nobody behind it, or no answer.
-    pub(crate) async fn run(&self, verb: Verb, name: &str) -> Result<Done> {
+    pub(crate) async fn run(&self, request: &Request) -> Result<Done> {
         let Ok(_permit) = self.gate.try_acquire() else {
             return Ok(Done::Busy);
         };
@@ -52,7 +52,7 @@ impl Manage {
             Error::file("cannot use", &self.socket, e, help)
         };
         let mut stream = UnixStream::connect(&self.socket).await.map_err(failed)?;
-        let line = format!("{verb} {name}\n");
+        let line = format!("{request}\n");
         stream.write_all(line.as_bytes()).await.map_err(failed)?;
         let mut bytes = Vec::new();
         let mut answer = stream.take(LONGEST);

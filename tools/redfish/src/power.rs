@@ -1,12 +1,16 @@
-//! Managing: five verbs on a cell, done by root.
+//! Managing: five verbs on a cell, done by root ([`boot`]: of what it boots).
 //!
 //! The server itself may look and no more. For each change it connects to a socket that it
 //! alone may open, behind which systemd starts this program as root with the connection as
 //! its standard input: a request is one line, so is the answer. What a cell is made from
-//! comes from this machine's own slice files.
+//! comes from this machine's own slice files; what it boots may come from an image that the
+//! server has fetched and read.
+
+mod boot;
 
 use crate::cells::is_name;
 use crate::error::Error;
+use crate::service::Places;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -49,14 +53,61 @@ impl fmt::Display for Verb {
     }
 }
 
-/// A verb and the cell's name.
-pub(crate) type Request = (Verb, String);
+/// What a cell boots when it is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Boots {
+    /// What its slice says.
+    #[default]
+    Slice,
+    /// The image that is inserted, this time.
+    Media,
+    /// The image, and again when the cell restarts by itself.
+    MediaAgain,
+}
+
+impl Boots {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Slice, "slice"),
+        (Self::Media, "media"),
+        (Self::MediaAgain, "media-again"),
+    ];
+}
+
+/// What the server asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) verb: Verb,
+    /// The cell's, or its slice's.
+    pub(crate) name: String,
+    /// What a start boots.
+    pub(crate) boots: Boots,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.name)?;
+        let word = Boots::ALL.iter().find(|(boots, _)| *boots == self.boots);
+        match word {
+            Some((boots, word)) if *boots != Boots::Slice => write!(f, " {word}"),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Reads a request as the server writes it.
 pub(crate) fn parse(line: &str) -> Option<Request> {
-    let (word, name) = line.trim_end_matches('\n').split_once(' ')?;
+    let mut words = line.trim_end_matches('\n').split(' ');
+    let (word, name) = (words.next()?, words.next()?);
     let (verb, _) = Verb::ALL.into_iter().find(|(_, known)| *known == word)?;
-    is_name(name).then(|| (verb, name.to_owned()))
+    let boots = match words.next() {
+        Some(word) => Boots::ALL.into_iter().find(|(_, known)| *known == word)?.0,
+        None => Boots::Slice,
+    };
+    (is_name(name) && words.next().is_none()).then(|| Request {
+        verb,
+        name: name.to_owned(),
+        boots,
+    })
 }
 
 /// What came of a request: nothing, or why it failed.
@@ -88,9 +139,22 @@ impl From<Error> for Failure {
 pub(crate) struct Root {
     pub(crate) cellctl: PathBuf,
     pub(crate) slices: PathBuf,
+    /// The server's folder.
+    pub(crate) state: PathBuf,
+    /// Root's own, for what cells boot of images.
+    pub(crate) boot: PathBuf,
 }
 
 impl Root {
+    pub(crate) fn new(places: Places) -> Self {
+        Self {
+            cellctl: places.cellctl,
+            slices: places.slices,
+            state: places.state,
+            boot: places.boot,
+        }
+    }
+
     /// Answers the request on standard input.
     pub(crate) fn serve(&self, input: impl BufRead) -> Answer {
         let mut line = String::new();
@@ -110,28 +174,56 @@ impl Root {
     /// # Errors
     ///
     /// `cellctl` refuses it. A cell that was made and does not start is destroyed again.
-    fn run(&self, (verb, name): &Request) -> Result<(), Failure> {
-        match verb {
-            Verb::On => self.on(name),
-            Verb::Off => self.cellctl(&["kill", name]),
-            Verb::Shutdown => self.cellctl(&["stop", name]),
-            Verb::Restart => self.cellctl(&["restart", name]),
-            Verb::Reset => self.cellctl(&["restart", name, "--timeout", "0"]),
+    fn run(&self, request: &Request) -> Result<(), Failure> {
+        let name = &*request.name;
+        match (request.verb, request.boots) {
+            (Verb::On, boots) => self.on(name, boots),
+            (Verb::Off, _) => self.cellctl(&["kill", name]),
+            (Verb::Shutdown, _) => self.cellctl(&["stop", name]),
+            (Verb::Restart, Boots::Slice) => self.cellctl(&["restart", name]),
+            (Verb::Reset, Boots::Slice) => self.cellctl(&["restart", name, "--timeout", "0"]),
+            (Verb::Restart, boots) => self
+                .cellctl(&["stop", name])
+                .and_then(|()| self.start(name, boots)),
+            (Verb::Reset, boots) => self
+                .cellctl(&["kill", name])
+                .and_then(|()| self.start(name, boots)),
         }
     }
 
-    fn on(&self, name: &str) -> Result<(), Failure> {
+    fn on(&self, name: &str, boots: Boots) -> Result<(), Failure> {
         let file = self.slices.join(format!("{name}.toml"));
         let made = file.exists() && !self.has(name);
         if made {
             self.cellctl(&["create", &file.to_string_lossy()])?;
         }
-        self.cellctl(&["start", name]).inspect_err(|_| {
+        self.start(name, boots).inspect_err(|_| {
             if made {
                 // Why it did not start is what is told.
                 let _ = self.cellctl(&["destroy", name]);
             }
         })
+    }
+
+    /// Starts a cell that does not run.
+    fn start(&self, name: &str, boots: Boots) -> Result<(), Failure> {
+        if boots == Boots::Slice {
+            return self.cellctl(&["start", name]);
+        }
+        let folder = self.boot.join(name);
+        let words = boot::take(&self.state, &folder, name)?;
+        let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+        let again = ["--again"];
+        let again = match boots {
+            Boots::MediaAgain => &again[..],
+            _ => &[],
+        };
+        let started = self.cellctl(&[&["start", name], &*words, again].concat());
+        if boots != Boots::MediaAgain {
+            // It is in the cell's memory now.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        started
     }
 
     /// True if there is such a cell, whatever its state.
@@ -197,13 +289,28 @@ mod tests {
     fn requests_are_read_as_they_are_written() {
         for (verb, word) in Verb::ALL {
             assert_eq!(verb.to_string(), word);
-            assert_eq!(
-                parse(&format!("{verb} web-1\n")),
-                Some((verb, "web-1".into()))
-            );
+            for (boots, _) in Boots::ALL {
+                let request = Request {
+                    verb,
+                    name: "web-1".into(),
+                    boots,
+                };
+                assert_eq!(parse(&format!("{request}\n")), Some(request));
+            }
         }
         for line in [
-            "", "on", "on ", "on -f", "on a b", "on ../x", "on A", "create a", "on a;b", "off /etc",
+            "",
+            "on",
+            "on ",
+            "on -f",
+            "on a b",
+            "on ../x",
+            "on A",
+            "create a",
+            "on a;b",
+            "off /etc",
+            "on a media x",
+            "on a media ",
         ] {
             assert_eq!(parse(line), None, "{line}");
         }
@@ -211,9 +318,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_names_one_cell(line in "(on|off|reset)[ a-z0-9$;/.-]{0,40}") {
-            if let Some((verb, name)) = parse(&line) {
-                prop_assert_eq!(format!("{verb} {name}"), line);
+        fn what_is_taken_names_one_cell(line in "(on|off|reset)[ a-z0-9$;/.-]{0,40}( media)?") {
+            if let Some(request) = parse(&line) {
+                prop_assert_eq!(request.to_string(), line);
+                let name = request.name;
                 prop_assert!(!name.contains(['/', '.', ' ']) && !name.starts_with('-'));
             }
         }

@@ -1,7 +1,9 @@
 //! Which path leads to what.
 
 use crate::http::{Refusal, guard::guard};
-use crate::resources::{accounts, chassis, events, manager, parts, reset, root, sessions, systems};
+use crate::resources::{
+    accounts, chassis, events, manager, media, parts, reset, root, sessions, systems,
+};
 use crate::service::Service;
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +28,6 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         ("/redfish/v1/odata", get(root::odata)),
         ("/redfish/v1/$metadata", get(root::metadata)),
         ("/redfish/v1/Systems", get(systems::collection)),
-        ("/redfish/v1/Systems/{system}", get(systems::one)),
         (
             "/redfish/v1/Systems/{system}/Processors",
             get(parts::processors),
@@ -47,6 +48,14 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         (
             "/redfish/v1/Systems/{system}/EthernetInterfaces/{nic}",
             get(parts::nic),
+        ),
+        (
+            "/redfish/v1/Systems/{system}/VirtualMedia",
+            get(media::collection),
+        ),
+        (
+            "/redfish/v1/Systems/{system}/VirtualMedia/{media}",
+            get(media::one),
         ),
         ("/redfish/v1/Managers", get(manager::collection)),
         ("/redfish/v1/Managers/{manager}", get(manager::one)),
@@ -81,7 +90,13 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     let all = get(sessions::collection).post(sessions::begin);
     let each = get(sessions::one).merge(delete(sessions::end));
     let stream = get(events::one).merge(delete(events::end));
+    let system = get(systems::one).patch(systems::change);
     router
+        .route("/redfish/v1/Systems/{system}", only(system, systems::EACH))
+        .route(
+            "/redfish/v1/Systems/{system}/VirtualMedia/{media}/Actions/{action}",
+            only(post(media::act), "POST"),
+        )
         .route(
             "/redfish/v1/Systems/{system}/Actions/{action}",
             only(post(reset::reset), "POST"),

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::events::Events;
 use crate::look::Look;
 use crate::manage::Manage;
+use crate::media::Media;
 use crate::passwords::Passwords;
 use crate::sessions::Sessions;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ pub(crate) struct Service {
     pub(crate) look: Arc<Look>,
     pub(crate) events: Arc<Events>,
     pub(crate) manage: Manage,
+    pub(crate) media: Media,
     pub(crate) passwords: Passwords,
     pub(crate) sessions: Sessions,
     /// What people call the machine.
@@ -33,12 +35,14 @@ pub(crate) struct Places {
     pub(crate) power: PathBuf,
     /// What is kept from start to start.
     pub(crate) state: PathBuf,
+    /// Of what is inserted, the files that root boots cells with.
+    pub(crate) boot: PathBuf,
 }
 
 impl Service {
     /// # Errors
     ///
-    /// The kernel gives no random numbers.
+    /// The kernel gives no random numbers; what was inserted before cannot be read.
     pub(crate) fn new(config: &Config, places: &Places) -> Result<Self> {
         let timeout = Duration::from_secs(config.session_timeout.into());
         let text = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
@@ -47,6 +51,7 @@ impl Service {
             look: Arc::new(Look::new(places.cellctl.clone(), places.slices.clone())),
             events: Arc::default(),
             manage: Manage::new(places.power.clone()),
+            media: Media::new(config.media.clone(), &places.state)?,
             passwords: Passwords::new(config.accounts.clone())?,
             sessions: Sessions::new(timeout),
             uuid: uuid(text("/etc/machine-id").trim()),

@@ -51,7 +51,7 @@ impl Machine {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let at = |name: &str| dir.path().join(name);
-        for folder in ["cells", "slices", "state"] {
+        for folder in ["cells", "images", "slices", "state"] {
             std::fs::create_dir(at(folder)).expect("a folder");
         }
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cellctl");
@@ -65,6 +65,7 @@ impl Machine {
             slices: at("slices"),
             power: at("power.sock"),
             state: at("state"),
+            boot: at("boot"),
         };
         let machine = Self { dir, places };
         machine.listen();
@@ -74,15 +75,10 @@ impl Machine {
     /// Answers at the socket as systemd has it answered.
     fn listen(&self) {
         let listener = UnixListener::bind(&self.places.power).expect("a socket");
-        let Places {
-            cellctl, slices, ..
-        } = self.places.clone();
+        let places = self.places.clone();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                let root = Root {
-                    cellctl: cellctl.clone(),
-                    slices: slices.clone(),
-                };
+                let root = Root::new(places.clone());
                 let input = BufReader::new(stream.try_clone().expect("a descriptor"));
                 let answer: Answer = root.serve(input);
                 // The client may have gone.
@@ -101,6 +97,13 @@ impl Machine {
         Some(text.trim().to_owned())
     }
 
+    /// The address of an image, which is there.
+    pub(crate) fn image(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path().join("images").join(name);
+        std::fs::write(&path, bytes).expect("an image");
+        format!("file://{}", path.display())
+    }
+
     /// Has `cellctl` fail with this word, or take its time.
     pub(crate) fn set(&self, word: &str, text: &str) {
         std::fs::write(self.path().join(word), text).expect("a file");
@@ -116,7 +119,12 @@ impl Machine {
     /// A server for it, with an account of each role: `admin`, `operator` and `reader`,
     /// whose passwords are their names.
     pub(crate) fn router(&self) -> Router {
-        let mut config = Config::parse("version = 1").expect("a file");
+        let images = self.path().join("images");
+        let text = format!(
+            "version = 1\nmedia.from = [\"file://{}/\"]",
+            images.display()
+        );
+        let mut config = Config::parse(&text).expect("a file");
         config.accounts = vec![
             account("admin", "admin", Role::Administrator),
             account("operator", "operator", Role::Operator),

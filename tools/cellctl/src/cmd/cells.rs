@@ -250,7 +250,7 @@ pub(super) fn wish(slice: &Slice) -> serde_json::Value {
 }
 
 /// A path that other folders can use as well.
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|e| Error::file("cannot resolve", path, &e, "name it by its full path"))
 }

@@ -112,7 +112,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Enable(options) => switch::enable(context, options),
         Verb::Disable(options) => switch::disable(context, options),
         Verb::Create(options) => cells::create(context, options),
-        Verb::Start(cells) => start::start(context, &cells.names),
+        Verb::Start(options) => start::start_as(context, options),
         Verb::Run(options) => serve::run(context, options),
         Verb::Stop(options) => stop::stop(context, options),
         Verb::Kill(cell) => stop::kill(context, &cell.name),

@@ -240,14 +240,15 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
     row("memory", size(cell.memory));
     if let Some(record) = &cell.record {
         row("file", record.source.display().to_string());
-        row("kernel", record.payload.image.display().to_string());
-        for (n, initrd) in record.payload.initrd.iter().enumerate() {
+        let boots = record.boots();
+        row("kernel", boots.image.display().to_string());
+        for (n, initrd) in boots.initrd.iter().enumerate() {
             row(
                 if n == 0 { "initrd" } else { "" },
                 initrd.display().to_string(),
             );
         }
-        row("command line", record.payload.cmdline.clone());
+        row("command line", boots.cmdline.clone());
         for window in &record.windows {
             row("link", link::window(window, &record.assignment));
         }

@@ -1,14 +1,15 @@
 //! `start`: load a cell's memory and let its first CPU go.
 
-use super::cells::say_unless_json;
+use super::cells::{absolute, say_unless_json};
 use super::{Context, supervise};
+use crate::cli;
 use crate::create;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::hypercalls::Monitor;
 use crate::loader::{self, Ram, layout};
 use crate::power;
-use crate::state::CellRecord;
+use crate::state::{CellRecord, Payload};
 use crate::syscalls;
 use crate::tables;
 use cellvisor_abi::call::{Start, State, StopReason};
@@ -23,6 +24,36 @@ const SMALL_DISK: u64 = 1 << 30;
 const CLOCK_TRIES: usize = 5;
 
 /// `start`.
+pub(super) fn start_as(context: &Context<'_>, options: &cli::Start) -> Result<()> {
+    let Some(kernel) = &options.kernel else {
+        return start(context, &options.names);
+    };
+    let boots = Payload {
+        image: absolute(kernel)?,
+        initrd: options
+            .initrd
+            .iter()
+            .map(|path| absolute(path))
+            .collect::<Result<_>>()?,
+        cmdline: options.cmdline.clone(),
+    };
+    let driver = context.driver()?;
+    power::require_on(&driver, "cannot start a cell")?;
+    let names = options.names.iter().map(String::as_str);
+    let _cells = context.state.lock_cells(names)?;
+    for name in &options.names {
+        let record = context.state.cell(name)?;
+        let record = CellRecord {
+            instead: options.again.then(|| boots.clone()),
+            ..record
+        };
+        boot_cell(context, &driver, &record, &boots)?;
+        say_unless_json(context, format!("cell \"{name}\" is started"));
+    }
+    Ok(())
+}
+
+/// Starts cells that boot what their slices say.
 pub(super) fn start(context: &Context<'_>, names: &[String]) -> Result<()> {
     let driver = context.driver()?;
     power::require_on(&driver, "cannot start a cell")?;
@@ -76,12 +107,26 @@ fn idle(context: &Context<'_>, driver: &dyn Driver) -> Result<Vec<String>> {
     Ok(idle)
 }
 
-/// Loads and starts a cell that does not run, and has it watched if its policy
-/// says so.
+/// Starts a cell that does not run: it boots what its slice says.
 pub(super) fn start_cell(
     context: &Context<'_>,
     driver: &dyn Driver,
     record: &CellRecord,
+) -> Result<()> {
+    let record = CellRecord {
+        instead: None,
+        ..record.clone()
+    };
+    boot_cell(context, driver, &record, &record.payload)
+}
+
+/// Loads and starts a cell that does not run, and has it watched if its policy
+/// says so.
+pub(super) fn boot_cell(
+    context: &Context<'_>,
+    driver: &dyn Driver,
+    record: &CellRecord,
+    boots: &Payload,
 ) -> Result<()> {
     let name = &record.name;
     let monitor = Monitor(driver);
@@ -99,7 +144,7 @@ pub(super) fn start_cell(
             ));
         }
     }
-    let boot = load(&prepared, driver, record)?;
+    let boot = load(&prepared, driver, record, boots)?;
     context.state.save_cell(&CellRecord {
         stopping: false,
         console_from: status.console_written,
@@ -156,8 +201,13 @@ fn prepare(context: &Context<'_>, record: &CellRecord) -> Result<Prepared> {
 
 /// Writes kernel, disk, parameters and tables. The mapping is gone afterwards:
 /// a running cell's memory is out of the root's sight.
-fn load(prepared: &Prepared, driver: &dyn Driver, record: &CellRecord) -> Result<Boot> {
-    let disk = record.payload.initrd.iter();
+fn load(
+    prepared: &Prepared,
+    driver: &dyn Driver,
+    record: &CellRecord,
+    boots: &Payload,
+) -> Result<Boot> {
+    let disk = boots.initrd.iter();
     let disk_size: u64 = disk
         .filter_map(|p| p.metadata().ok())
         .map(|m| m.len())
@@ -165,7 +215,7 @@ fn load(prepared: &Prepared, driver: &dyn Driver, record: &CellRecord) -> Result
     let needed = |m: &&Memory| disk_size > SMALL_DISK || m.gpa < layout::HOLE_END;
     let parts: Vec<Memory> = record.memory.iter().filter(needed).copied().collect();
     let memory = driver.map(&parts)?;
-    loader::load(&memory, prepared.ram(), &record.payload, &prepared.acpi)
+    loader::load(&memory, prepared.ram(), boots, &prepared.acpi)
 }
 
 /// Wall clock in nanoseconds since 1970 and the TSC at that moment: of several

@@ -179,7 +179,8 @@ fn again(context: &Context<'_>, name: &str, state: State) -> Result<()> {
         Err(why) => return Err(why),
     };
     if held.status.state == state && !held.record.stopping {
-        start::start_cell(context, &held.driver, &held.record)?;
+        let boots = held.record.boots().clone();
+        start::boot_cell(context, &held.driver, &held.record, &boots)?;
     }
     Ok(())
 }

@@ -172,6 +172,9 @@ pub(crate) struct CellRecord {
     pub(crate) windows: Vec<Window>,
     /// What it boots.
     pub(crate) payload: Payload,
+    /// What it boots instead until somebody starts it.
+    #[serde(default)]
+    pub(crate) instead: Option<Payload>,
     /// When it is started again.
     pub(crate) policy: Policy,
     /// Somebody stops it: however it ends, it is not started again by itself.
@@ -201,6 +204,7 @@ impl CellRecord {
             memory: Vec::new(),
             windows: Vec::new(),
             payload,
+            instead: None,
             policy,
             stopping: false,
             console_from: 0,
@@ -215,6 +219,11 @@ impl CellRecord {
             Step::Cell { id, .. } => id,
             _ => None,
         })
+    }
+
+    /// What a restart that it asks for boots.
+    pub(crate) fn boots(&self) -> &Payload {
+        self.instead.as_ref().unwrap_or(&self.payload)
     }
 
     /// Bytes of RAM.

@@ -1,7 +1,8 @@
 //! Answers: resources as JSON, with the headers that belong to them.
 
+use super::Refusal;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use ring::digest;
 use serde_json::{Map, Value, json};
@@ -62,6 +63,24 @@ fn etag(bytes: &[u8]) -> Option<HeaderValue> {
     let digest = digest::digest(&digest::SHA256, bytes);
     let first = digest.as_ref().get(..12)?;
     HeaderValue::from_str(&format!("\"{}\"", crate::sessions::hex(first))).ok()
+}
+
+/// Refuses a change by a client that has seen another state of a resource than this one.
+///
+/// # Errors
+///
+/// So it is.
+pub(crate) fn unchanged(headers: &HeaderMap, now: &Value) -> Result<(), Refusal> {
+    let Some(seen) = headers.get(header::IF_MATCH) else {
+        return Ok(());
+    };
+    let tag = etag(now.to_string().as_bytes());
+    let tag = tag.as_ref().and_then(|tag| tag.to_str().ok());
+    let mut seen = seen.to_str().unwrap_or_default().split(',').map(str::trim);
+    match seen.any(|one| one == "*" || Some(one) == tag) {
+        true => Ok(()),
+        false => Err(Refusal::Changed),
+    }
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");

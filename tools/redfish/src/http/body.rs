@@ -3,6 +3,7 @@
 use super::Refusal;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, header};
+use hyper::body::Body as _;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -11,6 +12,20 @@ const LARGEST: usize = 64 << 10;
 
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same, where a request may come without a body.
+///
+/// # Errors
+///
+/// As [`object`].
+pub(crate) async fn object_or_nothing(
+    request: Request<Body>,
+) -> Result<Map<String, Value>, Refusal> {
+    match request.body().is_end_stream() {
+        true => Ok(Map::new()),
+        false => object(request).await,
+    }
+}
 
 /// The object that is a request's body.
 ///

@@ -5,7 +5,7 @@ pub(crate) mod body;
 pub(crate) mod guard;
 pub(crate) mod refusal;
 
-pub(crate) use answer::{Answer, collection, link, links};
+pub(crate) use answer::{Answer, collection, link, links, unchanged};
 pub(crate) use refusal::Refusal;
 
 /// What a handler returns.

@@ -36,6 +36,12 @@ pub(crate) enum Refusal {
     Stray(String),
     /// A property has a value of another type: value, property.
     Kind(String, &'static str),
+    /// A property has a value that is not in its list: value, property.
+    Unlisted(String, &'static str),
+    /// The client has seen another state of the resource than it is in.
+    Changed,
+    /// An address from which nothing may be inserted.
+    Forbids(String),
     /// The body is no JSON object.
     Json,
     /// The body is not said to be JSON.
@@ -161,6 +167,22 @@ impl Refusal {
                 &[],
                 "Ensure that the resource is in the correct power state and resubmit the request.",
             ),
+            Self::Changed => told(
+                S::PRECONDITION_FAILED,
+                "PreconditionFailed",
+                "The ETag supplied did not match the ETag required to change this resource.",
+                &[],
+                "Try the operation again using the appropriate ETag.",
+            ),
+            Self::Forbids(image) => told(
+                S::BAD_REQUEST,
+                "ActionParameterValueError",
+                "The value for the parameter %1 in the action %2 is invalid.",
+                &["Image", "VirtualMedia.InsertMedia"],
+                &format!(
+                    "{image} is below no place that the machine's redfish.toml names as media.from."
+                ),
+            ),
             Self::Full => told(
                 S::SERVICE_UNAVAILABLE,
                 "CreateLimitReachedForResource",
@@ -239,6 +261,12 @@ impl Refusal {
                 "The value '%1' for the property %2 is not a type that the property can accept.",
                 &[value, key],
                 "Correct the value for the property in the request body and resubmit the request if the operation failed.",
+            ),
+            Self::Unlisted(value, key) => bad(
+                "PropertyValueNotInList",
+                "The value '%1' for the property %2 is not in the list of acceptable values.",
+                &[value, key],
+                "Choose a value from the enumeration list that the implementation can support and resubmit the request if the operation failed.",
             ),
             Self::Large => told(
                 StatusCode::PAYLOAD_TOO_LARGE,

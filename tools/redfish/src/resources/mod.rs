@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod chassis;
 pub(crate) mod events;
 pub(crate) mod manager;
+pub(crate) mod media;
 pub(crate) mod parts;
 pub(crate) mod reset;
 pub(crate) mod root;

@@ -5,7 +5,7 @@ use crate::cells::System;
 use crate::http::{Answer, Refusal, Reply, body};
 use crate::manage::Done;
 use crate::passwords::User;
-use crate::power::Verb;
+use crate::power::{self, Boots, Verb};
 use crate::roles::Privilege;
 use crate::service::Service;
 use axum::Extension;
@@ -52,8 +52,13 @@ pub(crate) async fn reset(
         Needed::Never => return Err(Refusal::Standby),
     }
     let who = user.map(|user| user.name).unwrap_or_default();
-    eprintln!("{who}: {verb} {name}");
-    run(service, verb, name).await
+    let boots = match verb {
+        Verb::On | Verb::Restart | Verb::Reset => service.media.boots(&name),
+        Verb::Off | Verb::Shutdown => Boots::Slice,
+    };
+    let request = power::Request { verb, name, boots };
+    eprintln!("{who}: {request}");
+    run(service, request).await
 }
 
 fn verb(object: &Map<String, Value>) -> Result<Verb, Refusal> {
@@ -86,18 +91,28 @@ fn needed(verb: Verb, system: &System) -> Needed {
     }
 }
 
+/// What was to be booted once has been.
+fn over(service: &Service, request: &power::Request) {
+    if matches!(request.verb, Verb::On | Verb::Restart | Verb::Reset)
+        && let Err(why) = service.media.started(&request.name)
+    {
+        eprintln!("{request}: {why}");
+    }
+}
+
 /// Has it done. It goes on when the client has its answer, or has gone.
-async fn run(service: Arc<Service>, verb: Verb, name: String) -> Reply {
+async fn run(service: Arc<Service>, request: power::Request) -> Reply {
     let mut task = tokio::spawn(async move {
-        let done = service.manage.run(verb, &name).await;
+        let done = service.manage.run(&request).await;
         service.look.forget().await;
         match &done {
             Ok(Done::No(why)) => {
                 let help = why.help.replace('\n', "; ");
-                eprintln!("{verb} {name}: {}: {} ({help})", why.what, why.why);
+                eprintln!("{request}: {}: {} ({help})", why.what, why.why);
             }
-            Err(why) => eprintln!("{verb} {name}: {why}"),
-            Ok(Done::Yes | Done::Busy) => {}
+            Err(why) => eprintln!("{request}: {why}"),
+            Ok(Done::Yes) => over(&service, &request),
+            Ok(Done::Busy) => {}
         }
         done
     });

@@ -1,16 +1,26 @@
 //! `Systems`: cells, and slices of this machine that have none now.
 
-use super::missing;
+use super::{demand, missing};
 use crate::cells::System;
-use crate::http::{self, Answer, Refusal, Reply, link, links};
+use crate::http::{self, Answer, Refusal, Reply, body, link, links};
+use crate::passwords::User;
+use crate::roles::Privilege;
 use crate::service::Service;
+use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::Uri;
-use serde_json::{Value, json};
+use axum::http::{Request, Uri};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Where they are.
 pub(crate) const PATH: &str = "/redfish/v1/Systems";
+
+/// Methods of each system.
+pub(crate) const EACH: &str = "GET, HEAD, PATCH";
+
+/// What can be changed.
+const BOOT: &str = "Boot";
 
 /// Where a system is.
 pub(crate) fn path(name: &str) -> String {
@@ -46,10 +56,44 @@ pub(crate) async fn one(
     uri: Uri,
 ) -> Reply {
     let system = find(&service, &name, &uri).await?;
-    Ok(Answer::read_only(resource(&system)))
+    Ok(Answer::Resource(resource(&service, &system), EACH))
 }
 
-fn resource(system: &System) -> Value {
+/// Changes what the system boots next.
+pub(crate) async fn change(
+    State(service): State<Arc<Service>>,
+    Extension(user): Extension<Option<User>>,
+    Path(name): Path<String>,
+    uri: Uri,
+    request: Request<Body>,
+) -> Reply {
+    demand(user.as_ref(), Privilege::ConfigureComponents)?;
+    let system = find(&service, &name, &uri).await?;
+    http::unchanged(request.headers(), &resource(&service, &system))?;
+    let mut wishes = body::object(request).await?;
+    let drive = service.media.drive(&name);
+    let boot = wishes
+        .remove(BOOT)
+        .filter(|_| service.media.is_there())
+        .ok_or_else(|| stray(&wishes, BOOT))?;
+    if !wishes.is_empty() {
+        return Err(stray(&wishes, BOOT));
+    }
+    let (enabled, target) = super::media::wish(&drive, boot)?;
+    let kept = service.media.set(&name, enabled, target);
+    kept.map_err(|why| Refusal::broken(&why))?;
+    let who = user.map(|user| user.name).unwrap_or_default();
+    eprintln!("{who}: {name} boots {target:?} ({enabled:?})");
+    Ok(Answer::Resource(resource(&service, &system), EACH))
+}
+
+/// The first property that is none which could be changed.
+fn stray(wishes: &Map<String, Value>, missing: &str) -> Refusal {
+    let key = wishes.keys().next().map_or(missing, |key| key);
+    Refusal::Stray(key.to_owned())
+}
+
+fn resource(service: &Service, system: &System) -> Value {
     let path = path(&system.name);
     let state = if system.is_on() {
         "Enabled"
@@ -74,6 +118,10 @@ fn resource(system: &System) -> Value {
             "ManagedBy": links(vec![super::manager::path()]),
         },
     });
+    if service.media.is_there() {
+        value[BOOT] = super::media::boot(&service.media.drive(&system.name));
+        value["VirtualMedia"] = link(format!("{path}/VirtualMedia"));
+    }
     // A slice without a cell has nothing that could be told.
     let Some(cell) = &system.cell else {
         return value;

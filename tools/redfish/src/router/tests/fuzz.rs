@@ -9,13 +9,14 @@ use proptest::test_runner::TestRunner;
 
 /// Parts of paths, some of which there are.
 const PART: &str = "redfish|v1|Systems|web|spare|Processors|[01]|Memory|ram|EthernetInterfaces|\
-    Actions|ComputerSystem.Reset|SessionService|Sessions|Members|AccountService|Accounts|reader|\
+    Actions|ComputerSystem.Reset|VirtualMedia|Cd|VirtualMedia.(Insert|Eject)Media|SessionService|Sessions|Members|AccountService|Accounts|reader|\
     Roles|Managers|cellvisor|Chassis|[$]metadata|[a-zA-Z0-9%._~$:;,=@-]{0,12}|(%[0-9a-f]{2}){1,4}";
 
 /// Requests of one run.
 const CASES: u32 = 500;
 
 const BODY: &str = "|\\{\\}|\\[\\]|\\{\"ResetType\":\"(On|ForceOff|Nmi|[a-z]{0,9})\"\\}|\
+    \\{\"Image\":(1|\"(file|https?)://[a-z/.?]{0,9}\")\\}|\\{\"Boot\":(1|\\{\"BootSourceOverride(Target|Enabled)\":(1|\"(Cd|Once|x)\")\\})\\}|\
     \\{\"UserName\":\"[a-z]{0,9}\",\"Password\":(1|null|\"[a-z]{0,4}\")\\}|[\\[{\":,}a0\\\\]{0,40}";
 
 /// A request: method, path, query, body, and who asks.
