@@ -135,6 +135,9 @@ wire! {
         pub ports: List<'a, Ports>,
         /// PCI functions.
         pub functions: List<'a, Function>,
+        /// Network adapters, at most [`MAX_ADAPTERS`]: its way to cells that have one of
+        /// the same name.
+        pub adapters: List<'a, Adapter>,
         /// Virtual devices.
         pub devices: Devices,
         /// The root may look at its memory when it has ended
@@ -167,6 +170,32 @@ wire! {
         pub root: bool,
     }
 }
+
+wire! {
+    /// A network adapter, played by the monitor.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Adapter {
+        /// Name of the link that it leads to, padded with zeros: all adapters that name it
+        /// are joined.
+        pub link: [u8; MAX_NAME],
+        /// Its Ethernet address, which nobody else there has.
+        pub mac: [u8; 6],
+    }
+}
+
+/// Most network adapters of a cell.
+pub const MAX_ADAPTERS: usize = MAX_LINKS;
+
+/// PCI segment group of the network adapters: each is a device of its only bus, 0, in
+/// the order of the plan.
+pub const ADAPTER_SEGMENT: u16 = 0xc1;
+
+/// Guest-physical address of its configuration space, 1 MiB: behind what CPUs take for
+/// interrupts, where machines have their firmware's memory, which cells do not have.
+pub const ADAPTER_CONFIG: u64 = 0xff00_0000;
+
+/// Guest-physical address of the adapters' registers, a page for each.
+pub const ADAPTER_REGISTERS: u64 = 0xff10_0000;
 
 /// Most links of a cell.
 pub const MAX_LINKS: usize = 8;

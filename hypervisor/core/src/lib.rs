@@ -30,6 +30,7 @@ pub mod locks;
 pub mod mce;
 pub mod msr;
 pub mod mtrr;
+pub mod net;
 pub mod outer;
 pub mod ownership;
 pub mod paging;

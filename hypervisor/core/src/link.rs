@@ -16,7 +16,7 @@ pub type Links = heapless::Vec<CellId, MAX_LINKS>;
 /// True if a plan describes all of a cell, or a link and nothing else.
 #[must_use]
 pub fn is_whole(plan: &CellPlan<'_>) -> bool {
-    let bare = plan.functions.is_empty() && plan.ports.is_empty();
+    let bare = plan.functions.is_empty() && plan.ports.is_empty() && plan.adapters.is_empty();
     plan.cpus.is_empty() == plan.link.is_some() && (bare || plan.link.is_none())
 }
 

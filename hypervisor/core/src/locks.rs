@@ -41,6 +41,10 @@ ranks! {
     Boot = "start of a cell",
     /// The vector by which the root is told of changes.
     Watch = "watch",
+    /// A network adapter, as its own cell uses it.
+    Adapter = "adapter",
+    /// What a network adapter receives.
+    Receiver = "receiver of frames",
     /// The machine's I/O APICs.
     IoApics = "I/O APICs",
     /// IOMMU units.
@@ -226,6 +230,8 @@ mod tests {
             Rank::Devices,
             Rank::Boot,
             Rank::Watch,
+            Rank::Adapter,
+            Rank::Receiver,
             Rank::ConfigPorts,
             Rank::Log,
         ];

@@ -2,6 +2,7 @@
 //! follows goes by it.
 
 use crate::addr::{Gpa, PAGE_SIZE};
+use crate::net;
 use crate::pci::Bdf;
 use cellvisor_abi::call::Owner;
 
@@ -80,6 +81,8 @@ pub trait CellMap {
     fn config(&self, address: Gpa) -> Option<(Bdf, u16)>;
     /// True in guarded pages of an MSI-X table of its functions.
     fn is_table(&self, address: Gpa) -> bool;
+    /// How many network adapters it has.
+    fn adapters(&self) -> usize;
 }
 
 /// Page with the power management registers of AMD's chip sets. Linux 6.16 and later
@@ -105,6 +108,8 @@ pub enum CellTarget {
     Config(Bdf, u16),
     /// The MSI-X table of one of its functions.
     Table,
+    /// A network adapter.
+    Adapter(net::Place),
     /// Registers that it lacks: reads give ones, writes vanish.
     Absent,
     /// Nothing that it has: the cell fails.
@@ -119,6 +124,9 @@ pub fn of_cell(touch: Touch, map: &impl CellMap) -> CellTarget {
     }
     if map.ioapic() == Some(page) {
         return CellTarget::IoApic;
+    }
+    if let Some(place) = net::Place::of(touch.address, map.adapters()) {
+        return CellTarget::Adapter(place);
     }
     match map.config(touch.address) {
         Some((bdf, offset)) if map.has_functions() => CellTarget::Config(bdf, offset),
@@ -291,6 +299,9 @@ mod tests {
         }
         fn is_table(&self, address: Gpa) -> bool {
             self.functions && address.0 & !0xfff == 0xf000_0000
+        }
+        fn adapters(&self) -> usize {
+            usize::from(self.functions)
         }
     }
 

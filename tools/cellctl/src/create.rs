@@ -105,12 +105,14 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let memory = ListBuf::new(&memory);
     let ports = ListBuf::new(&ports);
     let functions = ListBuf::new(&functions);
+    let adapters = ListBuf::new(&links::adapters(&record.assignment));
     let frame = seal(&CellPlan {
         name: record.name.as_bytes(),
         cpus: cpus.list(),
         memory: memory.list(),
         ports: ports.list(),
         functions: functions.list(),
+        adapters: adapters.list(),
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         many_nodes: many_nodes(&record.assignment.cpus),

@@ -11,11 +11,11 @@ use crate::journal::{self, Journal, Machine, Step};
 use crate::loader::layout;
 use crate::memory::take_memory;
 use crate::state::{CellRecord, LinkRecord, StateDir, Window};
-use cellvisor_abi::call::Start;
-use cellvisor_abi::plan::{self, CellPlan, Devices, Memory, Share};
+use cellvisor_abi::call::{Name, Start};
+use cellvisor_abi::plan::{self, Adapter, CellPlan, Devices, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::Link;
-use cellvisor_planner::plan::NewLink;
+use cellvisor_planner::plan::{CellAssignment, NewLink};
 use ipnet::Ipv4Net;
 
 /// Makes all links, or none.
@@ -37,6 +37,10 @@ pub(crate) fn make_all(machine: Machine<'_>, state: &StateDir, links: &[NewLink]
 fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
     let mut record = LinkRecord::new(new.link.clone());
     let mut journal = Journal::new(machine, state, &mut record);
+    if new.link.is_ethernet() {
+        // The monitor learns of it from the cells that have it.
+        return journal.note();
+    }
     let mut memory = Vec::new();
     for share in &new.memory {
         memory.extend(take_memory(&mut journal, share)?);
@@ -97,6 +101,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         memory: memory.list(),
         ports: none.list(),
         functions: none.list(),
+        adapters: none.list(),
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,
@@ -128,12 +133,13 @@ fn stretches(record: &LinkRecord, start: u64, share: Share) -> Vec<Memory> {
 ///
 /// A link that is not there, or no room for it.
 pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>> {
-    let links = &cell.assignment.links;
+    let links = cell.assignment.links.iter();
+    let links: Vec<&Link> = links.filter(|link| !link.is_ethernet()).collect();
     let sizes: Vec<u64> = links.iter().map(|link| link.size).collect();
     let starts = layout::windows(&cell.memory, &cell.off_limits, &sizes)?;
-    let window = |(link, start): (&Link, u64)| {
+    let window = |(link, start): (&&Link, u64)| {
         let record = state.find_link(&link.name)?;
-        let record = record.filter(|r| r.link == *link).ok_or_else(|| {
+        let record = record.filter(|r| r.link == **link).ok_or_else(|| {
             Error::new(
                 format!(
                     "cannot give link \"{}\" to cell \"{}\"",
@@ -153,6 +159,19 @@ pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>
         })
     };
     links.iter().zip(starts).map(window).collect()
+}
+
+/// The adapters of a cell on networks that the monitor carries, in the order in which it
+/// sees them.
+pub(crate) fn adapters(cell: &CellAssignment) -> Vec<Adapter> {
+    let links = cell.links.iter().filter(|link| link.is_ethernet());
+    let adapter = |link: &Link| {
+        Some(Adapter {
+            link: Name::new(link.name.as_bytes())?.0,
+            mac: link.mac_of(&cell.name)?,
+        })
+    };
+    links.filter_map(adapter).collect()
 }
 
 /// Gives back all links that no cell has; what failed.

@@ -247,3 +247,55 @@ fn a_running_cell_gets_no_link_and_none_changes_under_it() {
     let report = planned(&["b"], &Taken { cells }).expect_err("its name");
     assert_eq!(wrong(&report), ["a cell and a link are called `shared`"]);
 }
+
+const LAN: &str = "name = \"lan\"\nkind = \"ethernet\"\nmembers = [\"a\", \"b\"]\n\
+                   addresses = \"10.1.4.0/24\"\n";
+
+#[test]
+fn a_network_takes_no_memory_and_gives_each_member_an_address() {
+    let files = ["a", "b"].map(|name| (name, file(name, &[LAN])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    let plan = plan::plan(&host(), &slices, &Taken::default()).expect("a plan");
+    let new = &plan.links[0];
+    assert!(new.memory.is_empty() && new.link.is_ethernet());
+    let told = "link lan: a and b reach each other and need not trust each other; \
+                network: a 10.1.4.1/24, b 10.1.4.2/24";
+    for cell in &plan.cells {
+        assert!(cell.why.iter().any(|why| why == told), "{:?}", cell.why);
+    }
+    let [a, b] = ["a", "b"].map(|name| new.link.mac_of(name).expect("an address"));
+    assert!(
+        a != b && a[0] == 2,
+        "locally administered, of one: {a:x?} {b:x?}"
+    );
+    let other = Link {
+        name: "other".to_owned(),
+        ..new.link.clone()
+    };
+    assert_ne!(other.mac_of("a"), Some(a));
+    assert_eq!(new.link.mac_of("stranger"), None);
+}
+
+#[test]
+fn what_makes_no_sense_of_a_network_or_a_window_is_refused() {
+    let with = |line: &str| format!("{LAN}{line}\n");
+    let root = LAN.replace("\"b\"]", "\"b\", \"root\"]");
+    let no_size = LAN.replace("ethernet", "window");
+    for (link, expected) in [
+        (with("size = \"2MiB\""), "a network takes no memory"),
+        (
+            with("readers = [\"c\"]"),
+            "nobody only reads what is sent on a network",
+        ),
+        (
+            root,
+            "the monitor carries frames between cells, and none of this Linux's",
+        ),
+        (no_size, "nothing says how large the window `lan` is"),
+    ] {
+        let (_, report) = read(&[("a", file("a", &[&link]))]);
+        let wrong = wrong(&report);
+        assert!(wrong.iter().any(|message| message == expected), "{wrong:?}");
+    }
+}

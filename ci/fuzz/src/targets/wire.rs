@@ -5,8 +5,8 @@ use cellvisor_abi::call::{
     CellId, Code, ConsoleWrite, FunctionRequest, ReadRequest, Start, StatsRequest,
 };
 use cellvisor_abi::plan::{
-    CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link, Memory, Ports,
-    Range, Share, SystemPlan, Wire,
+    Adapter, CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
+    Memory, Ports, Range, Share, SystemPlan, Wire,
 };
 use cellvisor_abi::wire::{self, ListBuf, Put, Take};
 
@@ -43,6 +43,10 @@ fn cell() -> Vec<Vec<u8>> {
             gsi: 16,
         }),
     }]);
+    let adapters = ListBuf::new(&[Adapter {
+        link: [b'l'; 31],
+        mac: [2, 1, 2, 3, 4, 5],
+    }]);
     let cpus = ListBuf::new(&[2u32, 300]);
     both(&CellPlan {
         name: b"example-0",
@@ -50,6 +54,7 @@ fn cell() -> Vec<Vec<u8>> {
         memory: memory.list(),
         ports: ports.list(),
         functions: functions.list(),
+        adapters: adapters.list(),
         devices: Devices::STANDARD,
         dump: true,
         many_nodes: false,

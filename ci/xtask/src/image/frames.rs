@@ -74,6 +74,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         memory: memory.list(),
         ports: none.list(),
         functions: functions.list(),
+        adapters: none.list(),
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,

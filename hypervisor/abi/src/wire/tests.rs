@@ -9,8 +9,8 @@ use crate::call::{
     Registers, Resource, Start, State, Stats, StatsRequest, StopReason,
 };
 use crate::plan::{
-    Boot, CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link, Memory,
-    Ports, Range, Share, SystemPlan, Wire,
+    Adapter, Boot, CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
+    Memory, Ports, Range, Share, SystemPlan, Wire,
 };
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -83,12 +83,14 @@ proptest! {
         let (memory, memory_list) = seed.list::<Memory>();
         let (ports, port_list) = seed.list::<Ports>();
         let (functions, function_list) = seed.list::<Function>();
+        let (adapters, adapter_list) = seed.list::<Adapter>();
         let plan = CellPlan {
             name: &name,
             cpus: cpu_list.list(),
             memory: memory_list.list(),
             ports: port_list.list(),
             functions: function_list.list(),
+            adapters: adapter_list.list(),
             devices: Any::any(seed),
             dump: Any::any(seed),
             many_nodes: Any::any(seed),
@@ -103,6 +105,7 @@ proptest! {
         prop_assert_eq!(items(read.memory), memory);
         prop_assert_eq!(items(read.ports), ports);
         prop_assert_eq!(items(read.functions), functions);
+        prop_assert_eq!(items(read.adapters), adapters);
         prop_assert_eq!(read.devices, plan.devices);
         prop_assert_eq!((read.dump, read.link), (plan.dump, plan.link));
     }
@@ -170,6 +173,7 @@ proptest! {
             memory: none.list(),
             ports: none.list(),
             functions: none.list(),
+            adapters: none.list(),
             devices: Devices::STANDARD,
             dump: true,
             many_nodes: true,

@@ -228,6 +228,7 @@ fn a_link_has_memory_and_nothing_else() {
             memory: none.list(),
             ports: if has_ports { ports.list() } else { none.list() },
             functions: none.list(),
+            adapters: none.list(),
             devices: Devices::STANDARD,
             dump: false,
             many_nodes: false,

@@ -5,6 +5,7 @@
 use crate::call::caller::Caller;
 use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
+use crate::cell::net::{Adapters, Refused};
 use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, functions};
 use crate::cpu::leaf;
 use crate::dev::ioapic;
@@ -61,6 +62,7 @@ pub(super) fn build(
         boot: Mutex::new(None),
         pages: free_before - free_now + cell::CELL_PAGES as u32,
         links,
+        adapters: parts.adapters,
         link: plan.link,
     };
     let life = Life {
@@ -90,6 +92,7 @@ struct Parts {
     space: Option<Space>,
     bitmaps: Option<Bitmaps>,
     devices: Option<Devices>,
+    adapters: Adapters,
 }
 
 impl Parts {
@@ -100,6 +103,7 @@ impl Parts {
             space: None,
             bitmaps: None,
             devices: None,
+            adapters: Adapters::new(),
         }
     }
 
@@ -111,6 +115,10 @@ impl Parts {
         plan: &CellPlan<'_>,
     ) -> Result<(), Refusal> {
         let no_memory = || Refusal::from(CallStatus::NoMemory);
+        self.adapters.take(plan).map_err(|refused| match refused {
+            Refused::Plan => CallStatus::BadResource,
+            Refused::Full => CallStatus::NoMemory,
+        })?;
         claim::take_pages(&self.functions, Owner::Device(id))?;
         if iommu::units() != 0 {
             exclude(Owner::Cell(id))?;

@@ -46,6 +46,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         devices.reset();
         devices.clock = clock.map(|clock| (clock, start.wall_ns, start.wall_tsc));
     }
+    guest.adapters.open(cell);
     *guest.boot.lock() = Some(start.boot);
     if !assign_all(cell.cpus(), cell.id) {
         return Err(CallStatus::CpuStuck.into());
@@ -173,6 +174,7 @@ fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
     let Some(guest) = &cell.guest else {
         return true;
     };
+    guest.adapters.close();
     let mut functions = guest.functions.lock();
     let mut life = cell.life.lock();
     if !life.quiet {

@@ -8,6 +8,7 @@ use crate::cpu::{apic, kick};
 use cellvisor_core::icr::{self, Dest, Ipi, Kind};
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::ioapic::Message;
+use cellvisor_core::pci::msi;
 use cellvisor_core::text::Word;
 use core::sync::atomic::Ordering;
 
@@ -47,6 +48,21 @@ pub(crate) fn usual(guest: &Guest, sender: &CpuShared, value: u64) -> bool {
 pub(crate) fn deliver_message(cell: &Cell, message: Option<Message>) {
     if let Some(message) = message {
         route(cell, message.ipi(), None);
+    }
+}
+
+/// A device that is played for a cell interrupts it by a message, which the cell has
+/// chosen.
+pub(crate) fn deliver_msi(cell: &Cell, (address, data): (u64, u32)) {
+    match msi::decode(address, data) {
+        Ok(ipi) => {
+            route(cell, ipi, None);
+        }
+        Err(_) => {
+            if count(&cell.denied.ipi) {
+                refused(cell, Kind::Reserved, None);
+            }
+        }
     }
 }
 

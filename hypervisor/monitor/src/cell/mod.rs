@@ -8,6 +8,7 @@ pub(crate) mod devices;
 pub(crate) mod functions;
 pub(crate) mod ipi;
 pub(crate) mod memory;
+pub(crate) mod net;
 pub(crate) mod root;
 pub(crate) mod watch;
 
@@ -153,6 +154,8 @@ pub(crate) struct Guest {
     pub(crate) pages: u32,
     /// Links that it shares.
     pub(crate) links: Links,
+    /// Its network adapters.
+    pub(crate) adapters: net::Adapters,
     /// What is said of a link; `None` for a cell.
     pub(crate) link: Option<plan::Link>,
 }

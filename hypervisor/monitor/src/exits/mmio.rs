@@ -7,7 +7,7 @@
 use crate::cell::code::instruction;
 use crate::cell::cpu::Cpu;
 use crate::cell::root::{self, Mapped};
-use crate::cell::{Cell, DeniedCounters, functions, ipi};
+use crate::cell::{Cell, DeniedCounters, functions, ipi, net};
 use crate::cpu::apic;
 use crate::dev::{ioapic, iommu, pci};
 use crate::machine;
@@ -19,6 +19,7 @@ use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::icr;
 use cellvisor_core::insn::{self, Bus, MmioInsn, Op};
 use cellvisor_core::ioapic::Output;
+use cellvisor_core::net::Place;
 use cellvisor_core::pci::{Access, Bdf};
 use cellvisor_core::target::{self, CellTarget, RootTarget, Touch};
 use cellvisor_core::text::{Hex, Word};
@@ -89,6 +90,11 @@ impl target::CellMap for Devices<'_> {
     fn is_table(&self, address: Gpa) -> bool {
         functions::is_table(self.0, address)
     }
+
+    fn adapters(&self) -> usize {
+        let guest = self.0.guest.as_ref();
+        guest.map_or(0, |guest| guest.adapters.len())
+    }
 }
 
 fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: RootTarget) {
@@ -127,6 +133,7 @@ fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: CellTarget) {
         CellTarget::IoApic => return ioapic_access(cpu, access),
         CellTarget::Config(bdf, offset) => Registers::Config(bdf, offset),
         CellTarget::Table => Registers::Table,
+        CellTarget::Adapter(place) => Registers::Adapter(place),
         CellTarget::Absent => Registers::Absent,
         CellTarget::Nothing => {
             return cpu.fail(FailReason::Memory {
@@ -152,6 +159,8 @@ enum Registers {
     Iommu,
     /// An MSI-X table, for its cell.
     Table,
+    /// A network adapter of a cell.
+    Adapter(Place),
     /// What a cell lacks and stock kernels ask for: ones, and writes are refused.
     Absent,
 }
@@ -174,9 +183,15 @@ fn emulate(cpu: &mut Cpu<'_>, access: MemoryAccess, registers: Registers) -> boo
         gpa: access.gpa,
         registers,
         refused: false,
+        again: false,
     };
     insn::execute(&insn, &mut cpu.regs.0, &mut 0, &mut emulated);
-    let refused = emulated.refused;
+    let (refused, again) = (emulated.refused, emulated.again);
+    if again {
+        // The guest does it again when others have had their turn.
+        cpu.shared.recount(ExitKind::MemoryFault, ExitKind::Mmio);
+        return true;
+    }
     if refused && cpu.denied(|denied| registers.counter(denied)) {
         log_denied(cpu, access, rip);
     }
@@ -196,18 +211,22 @@ impl Registers {
     fn counter(self, denied: &DeniedCounters) -> &AtomicU64 {
         match self {
             Self::Config(..) => &denied.config,
-            Self::IoApic | Self::Iommu | Self::Table | Self::Absent => &denied.mmio,
+            Self::IoApic | Self::Iommu | Self::Table | Self::Adapter(_) | Self::Absent => {
+                &denied.mmio
+            }
         }
     }
 }
 
 /// What stands behind an access to registers that are emulated.
 struct Emulated<'a> {
-    cell: &'a Cell,
+    cell: &'static Cell,
     window: &'a mut Window,
     gpa: Gpa,
     registers: Registers,
     refused: bool,
+    /// There is more to do than is done at once.
+    again: bool,
 }
 
 impl Bus for Emulated<'_> {
@@ -223,6 +242,7 @@ impl Bus for Emulated<'_> {
             Registers::IoApic => ioapic::root_read(window, gpa.identity()),
             Registers::Iommu => iommu::root_read(gpa.identity(), size),
             Registers::Table => functions::read_table(window, cell, gpa, size),
+            Registers::Adapter(place) => Some(net::read(cell, place, size)),
             Registers::Absent => None,
         };
         value.unwrap_or(u64::MAX)
@@ -240,6 +260,10 @@ impl Bus for Emulated<'_> {
             Registers::IoApic => ioapic::root_write(window, gpa.identity(), value) == Some(true),
             Registers::Iommu => iommu::root_write(window, gpa.identity(), size, value),
             Registers::Table => functions::write_table(window, cell, gpa, size, value),
+            Registers::Adapter(place) => {
+                self.again |= !net::write(window, cell, place, size, value);
+                true
+            }
             Registers::Absent => false,
         };
         self.refused |= !done;

@@ -365,6 +365,37 @@ impl Window {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), page.add(offset), len) };
     }
 
+    /// Stores a value at `hpa`, a multiple of its size, at once. The caller has checked
+    /// whose memory it is.
+    pub(crate) fn put<T: Word>(&mut self, hpa: Hpa, value: T) {
+        let offset = hpa.page_offset() as usize & !(size_of::<T>() - 1);
+        let page = self.open(hpa);
+        // SAFETY: the pane shows the page, the offset is inside it and aligned.
+        unsafe { page.add(offset).cast::<T>().write_volatile(value) };
+    }
+
+    /// Copies from memory at `from` to another page at `to`; neither range must leave its
+    /// page. The caller has checked whose memory it is.
+    pub(crate) fn copy(&mut self, from: Hpa, to: Hpa, len: u64) {
+        let (start, target) = (from.page_offset(), to.page_offset());
+        let len = len.min(PAGE_SIZE - start).min(PAGE_SIZE - target);
+        if from.page() == to.page() {
+            return;
+        }
+        self.open(from);
+        let to = self.open(to);
+        // If both have the same panes, the second may have taken the place of the first,
+        // which comes back to the other one now.
+        let from = self.open(from);
+        let (from, to) = (
+            from.wrapping_add(start as usize),
+            to.wrapping_add(target as usize),
+        );
+        // SAFETY: two panes show the pages, and the ranges are inside them; of bytes that
+        // guests write meanwhile any may arrive.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len as usize) };
+    }
+
     /// Zeroes the page at `hpa`. The caller has checked whose memory it is.
     pub(crate) fn zero(&mut self, hpa: Hpa) {
         let page = self.open(hpa);
@@ -377,3 +408,8 @@ impl Window {
         }
     }
 }
+
+/// What is stored at once.
+pub(crate) trait Word: Copy {}
+impl Word for u16 {}
+impl Word for u32 {}

@@ -127,9 +127,13 @@ fn explain(plan: &Plan) {
         }
     }
     for new in &plan.links {
-        let (name, bytes) = (&new.link.name, size(new.link.size));
+        let what = match new.link.is_ethernet() {
+            true => "Ethernet".to_owned(),
+            false => format!("{} of its own", size(new.link.size)),
+        };
         say(format!(
-            "link {name}: {bytes} of its own, {}",
+            "link {}: {what}, {}",
+            new.link.name,
             new.link.who()
         ));
     }

@@ -252,6 +252,11 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
         for window in &record.windows {
             row("link", link::window(window, &record.assignment));
         }
+        for link in &record.assignment.links {
+            if let Some(adapter) = link::adapter(link, &record.name) {
+                row("link", adapter);
+            }
+        }
         for held in &record.functions {
             row("function", function::described(held));
             if let Some(interrupt) = function::interrupt(held) {

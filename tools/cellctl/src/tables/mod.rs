@@ -7,8 +7,9 @@ mod tests;
 
 use crate::error::{Error, Result};
 use crate::state::Window;
-use acpi_tables::{CellAcpi, Shared, Tables};
-use cellvisor_abi::plan::Devices;
+use acpi_tables::{CellAcpi, RootBridge, Shared, Tables};
+use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, ADAPTER_SEGMENT, Devices, Ecam};
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::CellAssignment;
 pub(crate) use places::places;
@@ -43,6 +44,36 @@ fn shared<'a>((window, note): (&'a Window, &'a String)) -> Shared<'a> {
     }
 }
 
+/// Configuration space of the network adapters that the monitor plays.
+const ADAPTERS: Ecam = Ecam {
+    base: ADAPTER_CONFIG,
+    segment: ADAPTER_SEGMENT,
+    first_bus: 0,
+    last_bus: 0,
+};
+
+/// The registers of so many of them.
+const fn registers(adapters: usize) -> acpi_tables::Window {
+    acpi_tables::Window::Memory {
+        first: ADAPTER_REGISTERS,
+        last: ADAPTER_REGISTERS + adapters as u64 * PAGE_SIZE - 1,
+        prefetchable: false,
+    }
+}
+
+/// The root bridge above them.
+const fn bridge(registers: &[acpi_tables::Window]) -> RootBridge<'_> {
+    RootBridge {
+        segment: ADAPTER_SEGMENT,
+        first_bus: 0,
+        last_bus: 0,
+        express: true,
+        node: None,
+        windows: registers,
+        intx: &[],
+    }
+}
+
 /// The tables of a cell in its surroundings, with what it shares, each with its name.
 pub(crate) fn build(
     cell: &CellAssignment,
@@ -57,11 +88,19 @@ pub(crate) fn build(
     };
     let notes: Vec<String> = windows.iter().map(|window| note(cell, window)).collect();
     let shared: Vec<Shared<'_>> = windows.iter().zip(&notes).map(shared).collect();
+    let mut ecam = around.ecam.clone();
+    let mut bridges = around.bridges();
+    let adapters = cell.links.iter().filter(|link| link.is_ethernet()).count();
+    let registers = [registers(adapters)];
+    if adapters > 0 {
+        ecam.push(ADAPTERS);
+        bridges.push(bridge(&registers));
+    }
     acpi_tables::build(&CellAcpi {
         devices: devices(cell),
         uarts: uart.as_slice(),
-        ecam: &around.ecam,
-        bridges: &around.bridges(),
+        ecam: &ecam,
+        bridges: &bridges,
         numa: around.numa(),
         shared: &shared,
         ..CellAcpi::new(cpus)

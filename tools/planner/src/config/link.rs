@@ -19,7 +19,7 @@ pub struct Link {
     pub name: String,
     /// What it is.
     pub kind: LinkKind,
-    /// Bytes of its memory, a multiple of 2 MiB.
+    /// Bytes of its memory, a multiple of 2 MiB; 0 of a network.
     pub size: u64,
     /// Who reads and writes it.
     pub members: Vec<String>,
@@ -58,6 +58,25 @@ impl Link {
         let network = self.addresses?;
         let address = network.hosts().nth(self.place_of(name)?)?;
         Ipv4Net::new(address, network.prefix_len()).ok()
+    }
+
+    /// True for a network that the monitor carries.
+    #[must_use]
+    pub fn is_ethernet(&self) -> bool {
+        self.kind == LinkKind::Ethernet
+    }
+
+    /// The Ethernet address that this one has on such a network: locally administered, the
+    /// same in each run, and others on other networks as far as their names go.
+    #[must_use]
+    pub fn mac_of(&self, name: &str) -> Option<[u8; 6]> {
+        let place = u8::try_from(self.place_of(name)?).ok()?;
+        // FNV-1a.
+        let hash = self.name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let [a, b, c, d] = hash.to_be_bytes();
+        Some([2, a, b, c, d, place + 1])
     }
 
     /// The address that leads out of the network over it, for a cell.
@@ -144,6 +163,9 @@ impl Link {
     #[must_use]
     pub fn trust(&self) -> String {
         let writers = join(&self.members);
+        if self.is_ethernet() {
+            return format!("{writers} reach each other and need not trust each other");
+        }
         match (self.members.len(), self.readers.is_empty()) {
             (_, true) => format!("{writers} write to it and trust each other to"),
             (1, false) => format!("{writers} writes to it, {} only read", join(&self.readers)),

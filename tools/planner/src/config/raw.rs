@@ -285,8 +285,8 @@ pub struct Link {
     pub name: String,
     /// What it is.
     pub kind: LinkKind,
-    /// Bytes that are shared, as in `"4MiB"`: a multiple of 2 MiB.
-    pub size: String,
+    /// Bytes that are shared, as in `"4MiB"`: a multiple of 2 MiB. Of a window alone.
+    pub size: Option<String>,
     /// Cells that read and write it, and `root` if this Linux does. What one of them
     /// writes the others must be ready for.
     pub members: Vec<String>,
@@ -294,7 +294,7 @@ pub struct Link {
     #[serde(default)]
     pub readers: Vec<String>,
     /// Addresses of a network over it, as in `"10.1.2.0/24"`: the first member has
-    /// the first of them, and so on. `cellnet` in each makes the interface.
+    /// the first of them, and so on. Of a window, `cellnet` in each makes the interface.
     pub addresses: Option<String>,
     /// The cells reach what this Linux reaches: it forwards what they send and lends them
     /// its address (masquerading), and lets in nothing but answers. `root` is a member then.
@@ -308,6 +308,9 @@ pub struct Link {
 pub enum LinkKind {
     /// Memory that programs map.
     Window,
+    /// A network adapter in each cell, which stock kernels drive (virtio-net). The monitor
+    /// carries the frames: members need not trust each other.
+    Ethernet,
 }
 
 impl File {

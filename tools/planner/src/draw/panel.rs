@@ -1,7 +1,7 @@
 //! The picture of one NUMA node: cores, memory, root buses and functions.
 
 use super::canvas::{Anchor, Area, BOX, Canvas, GROUND, INK, PALE, cut, fill, ink_on, width};
-use super::view::{Owner, View};
+use super::view::{Owner, View, extent};
 use crate::config::Link;
 use crate::host::{Function, Node, RootBus};
 use crate::size::about;
@@ -109,7 +109,7 @@ impl<'v, 'a> Panel<'v, 'a> {
                 .rect(square, 4.0, &fill(owner), self.name(owner));
             x += 16.0 + GAP;
         }
-        let text = format!("{}: {}, {}", link.name, about(link.size), link.trust());
+        let text = format!("{}: {}, {}", link.name, extent(link), link.trust());
         let at = (x + GAP, self.y + 13.0);
         self.canvas.text(at, 13.0, INK, Anchor::Start, &text);
         self.y += 16.0 + GAP;

@@ -38,7 +38,7 @@ pub fn svg(host: &Host, plan: &Plan) -> String {
     let links = view.links();
     if !links.is_empty() {
         let mut panel = Panel::new(&view, total - 2.0 * MARGIN);
-        panel.title("links", "memory that cells share");
+        panel.title("links", "what cells share");
         links
             .iter()
             .for_each(|(link, cells)| panel.link(link, cells));

@@ -1,6 +1,6 @@
 //! The picture for terminals.
 
-use super::view::{Owner, View};
+use super::view::{Owner, View, extent};
 use crate::host::{Function, Host};
 use crate::plan::{CellAssignment, Plan};
 use crate::size::about;
@@ -188,7 +188,7 @@ impl Text<'_, '_> {
                 .map(|i| self.sign(Owner::Cell(*i), 1))
                 .collect();
             let root = if link.has_root() { "#" } else { "" };
-            let bytes = about(link.size);
+            let bytes = extent(link);
             self.line(&format!(
                 "\nlink {}: {signs}{root}, {bytes}, {}",
                 link.name,

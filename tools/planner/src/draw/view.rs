@@ -143,3 +143,11 @@ impl<'a> View<'a> {
         }
     }
 }
+
+/// How large a link is, or what else it is.
+pub(super) fn extent(link: &Link) -> String {
+    match link.is_ethernet() {
+        true => "Ethernet".to_owned(),
+        false => crate::size::about(link.size),
+    }
+}

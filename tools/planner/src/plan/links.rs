@@ -96,7 +96,10 @@ fn apart(pool: &mut Pool<'_>, wish: &LinkWish, taken: &Taken) {
 
 /// A link in a few words.
 fn described(link: &Link) -> String {
-    format!("{}, {}", Size(link.size), link.who())
+    match link.is_ethernet() {
+        true => format!("Ethernet, {}", link.who()),
+        false => format!("{}, {}", Size(link.size), link.who()),
+    }
 }
 
 /// Small pages near the first of its cells, then wherever they are.

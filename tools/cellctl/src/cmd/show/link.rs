@@ -18,12 +18,21 @@ pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
         }
     };
     let members: Vec<String> = link.all().map(member).collect();
-    format!(
-        "link {}: {}, {}",
-        link.name,
-        size(link.size),
-        members.join(", ")
-    )
+    let what = match link.is_ethernet() {
+        true => "Ethernet".to_owned(),
+        false => size(link.size),
+    };
+    format!("link {}: {what}, {}", link.name, members.join(", "))
+}
+
+/// An adapter of a cell on a network that the monitor carries: its Ethernet address, and
+/// the one that the network's `addresses` give it.
+pub(super) fn adapter(link: &Link, cell: &str) -> Option<String> {
+    let mac = link.mac_of(cell).filter(|_| link.is_ethernet())?;
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let address = link.address_of(cell);
+    let address = address.map_or_else(String::new, |address| format!(", address {address}"));
+    Some(format!("{}: Ethernet {mac}{address}", link.name))
 }
 
 /// Where a cell sees a link, and its address there.

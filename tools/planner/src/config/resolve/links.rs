@@ -2,7 +2,7 @@
 
 use super::Read;
 use crate::config::link::{Link, LinkWish, ROOT};
-use crate::config::{Slice, Source, doubts, name, raw};
+use crate::config::{LinkKind, Slice, Source, doubts, name, raw};
 use crate::report::Report;
 use crate::size::{MIB, Size};
 use cellvisor_window::ring;
@@ -70,13 +70,16 @@ impl Read {
             let message = format!("`{}` cannot be the name of a link", raw.name);
             self.wrong(&key("name"), message, bad.help());
         }
-        let size = self.link_size(&key("size"), &raw.size);
+        let size = match raw.kind {
+            LinkKind::Window => self.window_size(raw, at),
+            LinkKind::Ethernet => self.carried(raw, at),
+        };
         self.names(&key("members"), &raw.members, true);
         self.names(&key("readers"), &raw.readers, false);
         self.who(raw, &key("members"));
         let addresses = raw.addresses.as_deref();
         let addresses = addresses.and_then(|text| self.network(&key("addresses"), text, raw));
-        if let (Some(size), Some(_)) = (size, addresses) {
+        if let (Some(size), Some(_), LinkKind::Window) = (size, addresses, raw.kind) {
             self.rings(&key("size"), size, raw.members.len());
         }
         self.outside(raw, &key("nat"));
@@ -92,6 +95,39 @@ impl Read {
             addresses,
             nat: raw.nat,
         })
+    }
+
+    fn window_size(&mut self, raw: &raw::Link, at: usize) -> Option<u64> {
+        let key = format!("link.{at}.size");
+        if let Some(size) = &raw.size {
+            return self.link_size(&key, size);
+        }
+        let message = format!("nothing says how large the window `{}` is", raw.name);
+        self.wrong(&format!("link.{at}.kind"), message, "write size = \"4MiB\"");
+        None
+    }
+
+    /// A network has no memory of its own, and nobody who only reads.
+    fn carried(&mut self, raw: &raw::Link, at: usize) -> Option<u64> {
+        let has_root = raw.members.iter().any(|name| name == ROOT);
+        let (key, message, help) = if raw.size.is_some() {
+            ("size", "a network takes no memory", "leave `size` out")
+        } else if !raw.readers.is_empty() {
+            let help = "name them under `members`";
+            (
+                "readers",
+                "nobody only reads what is sent on a network",
+                help,
+            )
+        } else if has_root {
+            let message = "the monitor carries frames between cells, and none of this Linux's";
+            let help = "leave `root` out, or write kind = \"window\" and run `cellnet`";
+            ("members", message, help)
+        } else {
+            return Some(0);
+        };
+        self.wrong(&format!("link.{at}.{key}"), message, help);
+        None
     }
 
     fn link_size(&mut self, key: &str, text: &str) -> Option<u64> {
