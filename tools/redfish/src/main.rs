@@ -5,6 +5,7 @@
 //! changes is done by the same program as root, behind a socket that the server alone may
 //! open ([`power`], [`manage`]). Who may come is in [`config`].
 
+mod boots;
 mod cells;
 mod config;
 mod error;
@@ -14,6 +15,7 @@ mod look;
 mod manage;
 mod media;
 mod passwords;
+mod places;
 mod power;
 mod resources;
 mod roles;
@@ -27,8 +29,9 @@ mod tls;
 
 use config::Config;
 use error::{Error, Result};
+use places::Places;
 use serve::Limits;
-use service::{Places, Service};
+use service::Service;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

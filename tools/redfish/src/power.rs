@@ -8,9 +8,10 @@
 
 mod boot;
 
+use crate::boots::Boots;
 use crate::cells::is_name;
 use crate::error::Error;
-use crate::service::Places;
+use crate::places::Places;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -51,26 +52,6 @@ impl fmt::Display for Verb {
         let word = Self::ALL.iter().find(|(verb, _)| verb == self);
         f.write_str(word.map_or("", |(_, word)| word))
     }
-}
-
-/// What a cell boots when it is started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Boots {
-    /// What its slice says.
-    #[default]
-    Slice,
-    /// The image that is inserted, this time.
-    Media,
-    /// The image, and again when the cell restarts by itself.
-    MediaAgain,
-}
-
-impl Boots {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::Slice, "slice"),
-        (Self::Media, "media"),
-        (Self::MediaAgain, "media-again"),
-    ];
 }
 
 /// What the server asks for.

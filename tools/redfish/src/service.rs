@@ -7,8 +7,9 @@ use crate::look::Look;
 use crate::manage::Manage;
 use crate::media::Media;
 use crate::passwords::Passwords;
+use crate::places::Places;
 use crate::sessions::Sessions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,19 +25,6 @@ pub(crate) struct Service {
     pub(crate) host: String,
     /// The same at each start on this machine.
     pub(crate) uuid: String,
-}
-
-/// Where things are on this machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Places {
-    pub(crate) cellctl: PathBuf,
-    pub(crate) slices: PathBuf,
-    /// Behind it are changes: see [`crate::power`].
-    pub(crate) power: PathBuf,
-    /// What is kept from start to start.
-    pub(crate) state: PathBuf,
-    /// Of what is inserted, the files that root boots cells with.
-    pub(crate) boot: PathBuf,
 }
 
 impl Service {

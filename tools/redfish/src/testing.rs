@@ -1,10 +1,11 @@
 //! A server whose machine is a stand-in, for tests.
 
 use crate::config::{Account, Config};
+use crate::places::Places;
 use crate::power::{Answer, Root};
 use crate::roles::Role;
 use crate::router;
-use crate::service::{Places, Service};
+use crate::service::Service;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Argon2, Params};
 use axum::Router;

@@ -11,8 +11,8 @@ mod policy;
 
 pub(crate) use policy::Policy;
 
+use crate::boots::{Boots, FOLDER, INITRD, KERNEL, WORDS};
 use crate::error::{Error, Result};
-use crate::power::Boots;
 use entry::Entry;
 use iso::Iso;
 use serde::{Deserialize, Serialize};
@@ -22,14 +22,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-
-/// Where the files of a system's image are, from the server's folder: one for each system.
-pub(crate) const FOLDER: &str = "media";
-
-/// What is kept of an image.
-pub(crate) const KERNEL: &str = "kernel";
-pub(crate) const INITRD: &str = "initrd";
-pub(crate) const WORDS: &str = "words";
 
 /// Images that are fetched at a time.
 const AT_A_TIME: usize = 2;

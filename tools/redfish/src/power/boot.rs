@@ -4,8 +4,8 @@
 //! wrote gets into a cell: whose a file is is seen on the file that is open.
 
 use super::Failure;
+use crate::boots::{FOLDER, INITRD, KERNEL, WORDS};
 use crate::error::Error;
-use crate::media::{FOLDER, INITRD, KERNEL, WORDS};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,11 +1,12 @@
 //! `ComputerSystem.Reset`: power of cells.
 
 use super::{demand, systems};
+use crate::boots::Boots;
 use crate::cells::System;
 use crate::http::{Answer, Refusal, Reply, body};
 use crate::manage::Done;
 use crate::passwords::User;
-use crate::power::{self, Boots, Verb};
+use crate::power::{self, Verb};
 use crate::roles::Privilege;
 use crate::service::Service;
 use axum::Extension;
