@@ -5,14 +5,12 @@
 //! fault are answered even where their feature is hidden.
 
 use super::Action::{Deny, Direct, Emulate};
+use super::Value::{DeCfg, Hwcr, Locked, MiscEnable, MtrrDefType, Zero};
 use super::Which::{
     ApicBase, ArchCapabilities, Constant, Efer, Icr, Ignore, KvmSystemTime, KvmWallClock, Lvt,
     MicrocodeRevision, X2apicId, X2apicLdr, ZeroOnly,
 };
-use super::{Rule, Which, constant, direct, emulate, read_only, rule};
-
-/// MTRRs on, no ranges, everything write-back: the second-level tables decide.
-const MTRR_DEF_TYPE: u16 = 1 << 11 | 6;
+use super::{Rule, constant, direct, emulate, read_only, rule};
 
 /// For cells on all CPUs.
 pub(super) const COMMON: &[Rule] = &[
@@ -23,7 +21,7 @@ pub(super) const COMMON: &[Rule] = &[
     emulate(0x12, KvmSystemTime),
     emulate(0x1b, ApicBase),
     // TSC_ADJUST
-    constant(0x3b, 0x3b, 0),
+    constant(0x3b, 0x3b, Zero),
     // SPEC_CTRL, PRED_CMD
     direct(0x48, 0x48),
     rule(0x49, 0x49, Deny, Direct),
@@ -32,21 +30,21 @@ pub(super) const COMMON: &[Rule] = &[
     // MPERF, APERF
     read_only(0xe7, 0xe8),
     // MTRRCAP
-    rule(0xfe, 0xfe, Emulate(Constant(0)), Deny),
+    rule(0xfe, 0xfe, Emulate(Constant(Zero)), Deny),
     // ARCH_CAPABILITIES, which hypervisors show on AMD's CPUs as well.
     rule(0x10a, 0x10a, Emulate(ArchCapabilities), Deny),
     // SYSENTER
     direct(0x174, 0x176),
     // DEBUGCTL: branch tracing off.
-    rule(0x1d9, 0x1d9, Emulate(Constant(0)), Emulate(ZeroOnly)),
+    rule(0x1d9, 0x1d9, Emulate(Constant(Zero)), Emulate(ZeroOnly)),
     // Fixed-range MTRRs, which MTRRCAP does not announce and MTRR_DEF_TYPE leaves off:
     // Linux 5.10 reads them all the same for each CPU that it starts.
-    constant(0x250, 0x250, 0),
-    constant(0x258, 0x259, 0),
-    constant(0x268, 0x26f, 0),
+    constant(0x250, 0x250, Zero),
+    constant(0x258, 0x259, Zero),
+    constant(0x268, 0x26f, Zero),
     // PAT, MTRR_DEF_TYPE
     direct(0x277, 0x277),
-    constant(0x2ff, 0x2ff, MTRR_DEF_TYPE),
+    constant(0x2ff, 0x2ff, MtrrDefType),
     // Shadow stacks and indirect-branch tracking.
     direct(0x6a0, 0x6a8),
     // TSC_DEADLINE
@@ -73,7 +71,7 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0x83e, 0x83e),
     rule(0x83f, 0x83f, Deny, Direct),
     // XSS: its components would let XRSTORS load MSRs that are denied here.
-    rule(0xda0, 0xda0, Emulate(Constant(0)), Emulate(ZeroOnly)),
+    rule(0xda0, 0xda0, Emulate(Constant(Zero)), Emulate(ZeroOnly)),
     // KVM's clock.
     emulate(0x4b56_4d00, KvmWallClock),
     emulate(0x4b56_4d01, KvmSystemTime),
@@ -83,43 +81,35 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0xc000_0100, 0xc000_0103),
 ];
 
-/// Fast strings on; branch traces and PEBS unavailable.
-const MISC_ENABLE: u16 = 1 << 0 | 1 << 11 | 1 << 12;
-
 /// For cells on Intel's CPUs.
 pub(super) const INTEL: &[Rule] = &[
     // PLATFORM_ID, read for the choice of microcode.
-    constant(0x17, 0x17, 0),
+    constant(0x17, 0x17, Zero),
     // TEST_CTRL stays away: split-lock detection is the machine's.
     // FEATURE_CONTROL: locked, all off.
-    rule(0x3a, 0x3a, Emulate(Constant(1)), Deny),
+    rule(0x3a, 0x3a, Emulate(Constant(Locked)), Deny),
     // CORE_CAPABILITIES, PLATFORM_INFO
-    rule(0xce, 0xcf, Emulate(Constant(0)), Deny),
+    rule(0xce, 0xcf, Emulate(Constant(Zero)), Deny),
     // UMWAIT_CONTROL
     direct(0xe1, 0xe1),
     // PKG_CST_CONFIG_CONTROL: the package's sleep states are not a cell's.
-    constant(0xe2, 0xe2, 0),
+    constant(0xe2, 0xe2, Zero),
     // FLUSH_CMD
     rule(0x10b, 0x10b, Deny, Direct),
     // TSX_CTRL, MCU_OPT_CTRL
     direct(0x122, 0x123),
     // MISC_FEATURES_ENABLES
-    constant(0x140, 0x140, 0),
-    constant(0x1a0, 0x1a0, MISC_ENABLE),
+    constant(0x140, 0x140, Zero),
+    constant(0x1a0, 0x1a0, MiscEnable),
     // TURBO_RATIO_LIMIT
-    constant(0x1ad, 0x1ad, 0),
+    constant(0x1ad, 0x1ad, Zero),
     // XFD, XFD_ERR
     direct(0x1c4, 0x1c5),
     // POWER_CTL: Linux' idle driver switches C1E off.
-    constant(0x1fc, 0x1fc, 0),
+    constant(0x1fc, 0x1fc, Zero),
     // EFER: VMX keeps the guest's apart from the monitor's.
     direct(0xc000_0080, 0xc000_0080),
 ];
-
-/// TscFreqSel: the TSC counts at the P0 frequency, which Linux insists on.
-const HWCR: Which = Which::Bit(24);
-/// LFENCE is serializing, as Linux on the root has set it.
-const DE_CFG: u16 = 1 << 1;
 
 /// For cells on AMD's CPUs.
 pub(super) const AMD: &[Rule] = &[
@@ -127,24 +117,24 @@ pub(super) const AMD: &[Rule] = &[
     // MPERF, APERF, IRPERF
     read_only(0xc000_00e7, 0xc000_00e9),
     // SYSCFG
-    constant(0xc001_0010, 0xc001_0010, 0),
-    rule(0xc001_0015, 0xc001_0015, Emulate(HWCR), Emulate(Ignore)),
+    constant(0xc001_0010, 0xc001_0010, Zero),
+    constant(0xc001_0015, 0xc001_0015, Hwcr),
     // TOP_MEM, TOP_MEM2
-    constant(0xc001_001a, 0xc001_001a, 0),
-    constant(0xc001_001d, 0xc001_001d, 0),
+    constant(0xc001_001a, 0xc001_001a, Zero),
+    constant(0xc001_001d, 0xc001_001d, Zero),
     // NB_CFG
-    constant(0xc001_001f, 0xc001_001f, 0),
+    constant(0xc001_001f, 0xc001_001f, Zero),
     // INT_PENDING, MMIO_CONF_BASE: no northbridge of its own.
-    constant(0xc001_0055, 0xc001_0055, 0),
-    constant(0xc001_0058, 0xc001_0058, 0),
+    constant(0xc001_0055, 0xc001_0055, Zero),
+    constant(0xc001_0058, 0xc001_0058, Zero),
     // OSVW: no errata that the kernel would have to work around.
-    constant(0xc001_0140, 0xc001_0141, 0),
+    constant(0xc001_0140, 0xc001_0141, Zero),
     // NODE_ID
-    constant(0xc001_100c, 0xc001_100c, 0),
+    constant(0xc001_100c, 0xc001_100c, Zero),
     // LS_CFG (C0011020H) is denied: Linux would toggle it on task switches.
     // IC_CFG, DC_CFG, and others that the root's kernel has set.
-    constant(0xc001_1021, 0xc001_1023, 0),
-    constant(0xc001_1028, 0xc001_1028, 0),
-    constant(0xc001_1029, 0xc001_1029, DE_CFG),
-    constant(0xc001_102a, 0xc001_102f, 0),
+    constant(0xc001_1021, 0xc001_1023, Zero),
+    constant(0xc001_1028, 0xc001_1028, Zero),
+    constant(0xc001_1029, 0xc001_1029, DeCfg),
+    constant(0xc001_102a, 0xc001_102f, Zero),
 ];

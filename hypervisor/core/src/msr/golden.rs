@@ -234,6 +234,16 @@ const ROOT_AMD: &str = "
     c00110e3    DR0 address mask 2              hw              hw
 ";
 
+const VALUES: [Value; 7] = [
+    Value::Zero,
+    Value::Locked,
+    Value::MtrrDefType,
+    Value::MiscEnable,
+    Value::Hwcr,
+    Value::DeCfg,
+    Value::VmCr,
+];
+
 /// What a word means.
 fn action(word: &str) -> Action {
     Emulate(match word {
@@ -257,13 +267,9 @@ fn action(word: &str) -> Action {
         constant => {
             let hex = constant.strip_prefix('=').expect("a word of the list");
             let value = u64::from_str_radix(hex, 16).expect("a number");
-            match u16::try_from(value) {
-                Ok(value) => Which::Constant(value),
-                Err(_) => {
-                    assert!(value.is_power_of_two(), "{hex} is no constant of a rule");
-                    Which::Bit(value.trailing_zeros() as u8)
-                }
-            }
+            let mut values = VALUES.into_iter();
+            let value = values.find(|one| one.get() == value);
+            Which::Constant(value.expect("a constant of a rule"))
         }
     })
 }

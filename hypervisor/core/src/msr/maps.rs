@@ -1,9 +1,6 @@
 //! The maps in which the CPU looks up whether an access exits.
 
-use super::{Action, Policy, Rule};
-
-/// MSRs that one part of a map covers.
-const PART: u32 = 0x2000;
+use super::{Action, PART, Policy, Rule, place};
 
 /// Fills an MSR bitmap of VT-x: four parts of 1 KiB (reads of low MSRs, reads of
 /// high ones from C0000000H, writes of low, writes of high), a set bit exits.
@@ -45,10 +42,13 @@ pub fn fill_msrpm(policy: Policy, map: &mut [u8; 8192]) {
 /// The MSRs from `base` on that a part covers and a rule names, by their place
 /// in the part.
 fn direct_msrs(policy: Policy, base: u32) -> impl Iterator<Item = (&'static Rule, usize)> {
-    let end = base + (PART - 1);
+    const LAST: u16 = PART as u16 - 1;
+    // All parts of the maps are among those of rules.
+    let base = place(base).unwrap_or(0);
     policy.rules().flat_map(move |rule| {
         // Empty where they do not meet.
-        (rule.first.max(base)..=rule.last.min(end)).map(move |msr| (rule, (msr - base) as usize))
+        let places = rule.first.max(base)..=rule.last.min(base + LAST);
+        places.map(move |place| (rule, usize::from(place - base)))
     })
 }
 

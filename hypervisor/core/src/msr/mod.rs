@@ -26,9 +26,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// A read gives this.
-    Constant(u16),
-    /// A read gives this bit, and no other.
-    Bit(u8),
+    Constant(Value),
     /// A write is dropped.
     Ignore,
     /// A write of 0 is dropped, any other gives #GP.
@@ -60,6 +58,42 @@ pub enum Which {
     /// An area that the root shares with an outer hypervisor: the hardware's
     /// MSR, once the address in it is seen to be the root's.
     OuterArea,
+}
+
+/// What is read where nothing is behind it: few values, so that a byte names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing.
+    Zero,
+    /// FEATURE_CONTROL: locked, all off.
+    Locked,
+    /// MTRR_DEF_TYPE: on, no ranges, everything write-back: the second-level tables
+    /// decide.
+    MtrrDefType,
+    /// MISC_ENABLE: fast strings on; branch traces and PEBS unavailable.
+    MiscEnable,
+    /// HWCR: the TSC counts at the P0 frequency, which Linux insists on.
+    Hwcr,
+    /// DE_CFG: LFENCE is serializing, as Linux on the root has set it.
+    DeCfg,
+    /// VM_CR: locked with SVM off.
+    VmCr,
+}
+
+impl Value {
+    /// What is read.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        match self {
+            Self::Zero => 0,
+            Self::Locked => 1,
+            Self::MtrrDefType => 1 << 11 | 6,
+            Self::MiscEnable => 1 << 0 | 1 << 11 | 1 << 12,
+            Self::Hwcr => 1 << 24,
+            Self::DeCfg => 1 << 1,
+            Self::VmCr => 1 << 3 | 1 << 4,
+        }
+    }
 }
 
 /// State components that the root may switch on in IA32_XSS: PASID, shadow
@@ -97,21 +131,37 @@ pub const fn lvt(value: u64) -> Option<u64> {
     }
 }
 
-/// One line of a table: MSRs `first..=last`.
+/// MSRs of one part, as in the maps.
+const PART: u32 = 0x2000;
+
+/// The place of an MSR among those that rules can name, which are in five parts. It
+/// keeps their order.
+#[inline(always)] // Most are of the first part: one comparison on the way of an exit.
+const fn place(msr: u32) -> Option<u16> {
+    let part = match msr / PART {
+        0 => 0,
+        0x2_5ab2 => 1, // KVM's, 4B564D00H
+        0x6_0000 => 2, // C0000000H
+        0x6_0001 => 3, // C0002000H
+        0x6_0008 => 4, // C0010000H
+        _ => return None,
+    };
+    Some((part * PART + msr % PART) as u16)
+}
+
+/// One line of a table: MSRs that follow each other, by their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// First MSR.
-    pub first: u32,
-    /// Last MSR.
-    pub last: u32,
+struct Rule {
+    first: u16,
+    last: u16,
     /// What RDMSR does.
-    pub read: Action,
+    read: Action,
     /// What WRMSR does.
-    pub write: Action,
+    write: Action,
 }
 
 // There are many, and the monitor's image is small.
-const _: () = assert!(size_of::<Rule>() == 16);
+const _: () = assert!(size_of::<Rule>() == 6);
 
 impl Rule {
     const fn is_emulated(&self) -> bool {
@@ -204,26 +254,27 @@ impl Policy {
     }
 
     fn rule(&self, msr: u32) -> Option<&'static Rule> {
-        match self.hinted(msr) {
+        let place = place(msr)?;
+        match self.hinted(place) {
             // Rules do not overlap: one that has the MSR is the one.
-            Some(rule) if rule.first <= msr && msr <= rule.last => Some(rule),
-            _ => self.search(msr),
+            Some(rule) if rule.first <= place && place <= rule.last => Some(rule),
+            _ => self.search(place),
         }
     }
 
-    fn hinted(&self, msr: u32) -> Option<&'static Rule> {
-        let hint = *self.hints.get(msr as usize % HINTS)?;
+    fn hinted(&self, place: u16) -> Option<&'static Rule> {
+        let hint = *self.hints.get(usize::from(place) % HINTS)?;
         let [first, second] = self.tables;
         let table = if hint < SECOND { first } else { second };
         table.get(usize::from(hint % SECOND))
     }
 
     #[inline(never)] // Exits mostly find the rule without.
-    fn search(&self, msr: u32) -> Option<&'static Rule> {
+    fn search(&self, place: u16) -> Option<&'static Rule> {
         self.tables.iter().find_map(|table| {
-            let after = table.partition_point(|rule| rule.first <= msr);
+            let after = table.partition_point(|rule| rule.first <= place);
             let rule = table.get(after.checked_sub(1)?)?;
-            (msr <= rule.last).then_some(rule)
+            (place <= rule.last).then_some(rule)
         })
     }
 
@@ -234,6 +285,9 @@ impl Policy {
 
 /// A rule for a range.
 const fn rule(first: u32, last: u32, read: Action, write: Action) -> Rule {
+    let (Some(first), Some(last)) = (place(first), place(last)) else {
+        unreachable!();
+    };
     Rule {
         first,
         last,
@@ -258,7 +312,7 @@ const fn emulate(msr: u32, which: Which) -> Rule {
 }
 
 /// A range that reads as `value` and takes any write.
-const fn constant(first: u32, last: u32, value: u16) -> Rule {
+const fn constant(first: u32, last: u32, value: Value) -> Rule {
     rule(
         first,
         last,

@@ -9,11 +9,7 @@
 
 use super::Action::{Deny, Direct, Emulate};
 use super::Which::{ApicBase, Constant, Efer, Icr, Ignore, MiscEnable, OuterArea, Xss};
-use super::{Rule, constant, direct, emulate, read_only, rule};
-
-/// FEATURE_CONTROL and the like where they shall read as written once and
-/// never again.
-const LOCKED: u16 = 1;
+use super::{Rule, Value, constant, direct, emulate, read_only, rule};
 
 /// For the root on all CPUs.
 pub(super) const COMMON: &[Rule] = &[
@@ -76,7 +72,7 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0x2a, 0x2a),
     direct(0x33, 0x35),
     // FEATURE_CONTROL: locked with VMX off.
-    rule(0x3a, 0x3a, Emulate(Constant(LOCKED)), Deny),
+    rule(0x3a, 0x3a, Emulate(Constant(Value::Locked)), Deny),
     // Protected processor inventory number.
     direct(0x4e, 0x4f),
     // BIOS_UPDT_TRIG
@@ -116,7 +112,7 @@ pub(super) const INTEL: &[Rule] = &[
     direct(0x391, 0x397),
     direct(0x3b0, 0x3b5),
     // PEBS_ENABLE: records would go to a linear address while the monitor runs.
-    constant(0x3f1, 0x3f1, 0),
+    constant(0x3f1, 0x3f1, Value::Zero),
     direct(0x3f2, 0x3ff),
     // Full-width counters.
     direct(0x4c1, 0x4c8),
@@ -182,7 +178,7 @@ pub(super) const AMD: &[Rule] = &[
     rule(
         0xc001_0114,
         0xc001_0114,
-        Emulate(Constant(1 << 3 | 1 << 4)),
+        Emulate(Constant(Value::VmCr)),
         Deny,
     ),
     // Virtual SPEC_CTRL, SEV status

@@ -79,7 +79,6 @@ fn refuse(cpu: &mut Cpu<'_>, what: &str, index: Msr, value: u64) {
 fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
     Some(match which {
         Which::ApicBase if cpu.is_root() => apic::base(),
-        Which::Bit(number) => 1 << number,
         Which::Ignore | Which::ZeroOnly | Which::Icr => 0,
         Which::X2apicId => u64::from(cpu.virtual_id().0),
         Which::X2apicLdr => u64::from(icr::ldr(cpu.virtual_id().0)),
@@ -98,7 +97,7 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
 #[inline(always)] // On the way of frequent exits, and of others in one place.
 pub(super) fn fixed(which: Which, own: VirtualId) -> Option<u64> {
     match which {
-        Which::Constant(value) => Some(u64::from(value)),
+        Which::Constant(value) => Some(value.get()),
         Which::ApicBase if own == VirtualId(0) => Some(CELL_APIC_BASE | BOOT_CPU),
         Which::ApicBase => Some(CELL_APIC_BASE),
         _ => None,
@@ -128,7 +127,6 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bo
                 && policy::lvt(value).is_some_and(|value| write_direct(index, value))
         }
         Which::Constant(_)
-        | Which::Bit(_)
         | Which::ArchCapabilities
         | Which::X2apicId
         | Which::X2apicLdr
