@@ -93,7 +93,7 @@ pub fn decode<'a, T: Take<'a>>(payload: &'a [u8]) -> Result<T, Malformed> {
 
 /// Encodes `value` into `out` and returns the bytes used; `None` if they do
 /// not fit.
-pub fn encode<'a, T: Put>(value: &T, out: &'a mut [u8]) -> Option<&'a mut [u8]> {
+pub fn encode<'a, T: Put + ?Sized>(value: &T, out: &'a mut [u8]) -> Option<&'a mut [u8]> {
     let mut to = Writer::new(out);
     value.put(&mut to);
     to.end()

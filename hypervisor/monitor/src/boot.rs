@@ -72,9 +72,9 @@ macro_rules! addresses {
 }
 
 addresses! {
-    /// First byte of read-only data; text lies before it.
-    rodata_start = __rodata_start,
-    /// First byte of writable data; read-only data lies before it.
+    /// First byte of text; read-only data lies before it.
+    text_start = __text_start,
+    /// First byte of writable data; text lies before it.
     data_start = __data_start,
     /// First byte behind the image and its zeroed part.
     image_end = __image_end,

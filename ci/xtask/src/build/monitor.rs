@@ -11,10 +11,11 @@ use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Functions with large frames stay functions: put into their callers, they made
-/// frames in which most accesses need long instructions.
+/// frames in which most accesses need long instructions. Tables of where to go on pay
+/// from eight ways on.
 const FLAGS: &str = "-C panic=abort -C no-redzone=yes \
     -C target-feature=-mmx,-sse,-sse2,-sse3,-ssse3,-sse4.1,-sse4.2,-avx,-avx2,+soft-float \
-    -C llvm-args=-inline-max-stacksize=600 \
+    -C llvm-args=-inline-max-stacksize=600 -C llvm-args=-min-jump-table-entries=8 \
     -C link-arg=-nostartfiles -C link-arg=-nostdlib -C link-arg=-static -C link-arg=-no-pie \
     -C link-arg=-Wl,--build-id=none,-z,max-page-size=4096";
 

@@ -54,6 +54,7 @@ impl<'a> Reader<'a> {
         self.bytes = &[];
     }
 
+    #[inline(never)] // As [`Writer::byte`].
     fn byte(&mut self) -> u8 {
         let Some((byte, rest)) = self.bytes.split_first() else {
             self.refuse();
@@ -128,6 +129,7 @@ impl<'a> Writer<'a> {
         self.out.get_mut(..self.len)
     }
 
+    #[inline(never)] // Many values end here, and nobody is in a hurry.
     pub(crate) fn byte(&mut self, byte: u8) {
         if let Some(place) = self.out.get_mut(self.len) {
             *place = byte;

@@ -195,10 +195,7 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
             functions::count_faults();
             done(buffer, &cell.status())
         }
-        Code::CellList => {
-            let ids = cell::all().map(|cell| cell.id.0);
-            words(buffer, ids)
-        }
+        Code::CellList => words(buffer, cell::all().map(|cell| cell.id.0)),
         Code::CellCpus => {
             let cell = cell::get(request(buffer, len)?).ok_or(CallStatus::NoSuchCell)?;
             words(buffer, cell.cpus().map(|cpu| cpu.apic_id().0))
@@ -241,13 +238,15 @@ fn request<'a, T: Take<'a>>(buffer: &'a [u8; SIZE], len: usize) -> Result<T, Ref
     wire::decode(request_bytes(buffer, len)?).map_err(|_| CallStatus::Malformed.into())
 }
 
-fn reply<T: Put>(buffer: &mut [u8; SIZE], value: &T) -> Result<usize, Refusal> {
+#[inline(never)] // Once for all values, like `done`.
+fn reply(buffer: &mut [u8], value: &dyn Put) -> Result<usize, Refusal> {
     wire::encode(value, buffer)
         .map(|bytes| bytes.len())
         .ok_or(CallStatus::TooLong.into())
 }
 
-fn done<T: Put>(buffer: &mut [u8; SIZE], value: &T) -> Reply {
+#[inline(never)]
+fn done(buffer: &mut [u8], value: &dyn Put) -> Reply {
     Ok((CallStatus::Ok, reply(buffer, value)?))
 }
 
@@ -260,8 +259,7 @@ fn words(buffer: &mut [u8; SIZE], words: impl Iterator<Item = u32>) -> Reply {
         len += 4;
     }
     let bytes: &[u8] = room.get(..len).ok_or(CallStatus::TooLong)?;
-    let written = wire::encode(&bytes, out).ok_or(CallStatus::TooLong)?;
-    Ok((CallStatus::Ok, written.len()))
+    done(out, &bytes)
 }
 
 fn read_reply(buffer: &mut [u8; SIZE], read: impl FnOnce(&mut [u8]) -> (u64, usize)) -> Reply {
@@ -274,8 +272,7 @@ fn read_reply(buffer: &mut [u8; SIZE], read: impl FnOnce(&mut [u8]) -> (u64, usi
     let (start, len) = read(room);
     let bytes = room.get(..len).ok_or(CallStatus::TooLong)?;
     let response = ReadResponse { start, bytes };
-    let written = wire::encode(&response, out).ok_or(CallStatus::TooLong)?;
-    Ok((CallStatus::Ok, written.len()))
+    done(out, &response)
 }
 
 fn info(vendor: &Vendor) -> Info {

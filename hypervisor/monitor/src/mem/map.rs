@@ -160,10 +160,10 @@ impl Slot {
 
 /// Text is executable, read-only data is neither writable nor executable.
 fn image_flags(va: Hva) -> Flags {
-    if va.0 < boot::rodata_start() {
-        Flags(PRESENT | ACCESSED_DIRTY)
-    } else if va.0 < boot::data_start() {
+    if va.0 < boot::text_start() {
         Flags(PRESENT | NO_EXECUTE | ACCESSED_DIRTY)
+    } else if va.0 < boot::data_start() {
+        Flags(PRESENT | ACCESSED_DIRTY)
     } else {
         DATA
     }
