@@ -138,6 +138,52 @@ impl Target {
 /// do not end within `bytes`.
 #[must_use]
 pub fn decode(bytes: &[u8], mode: CpuMode, regs: &[u64; 16]) -> Option<MmioInsn> {
+    match mode {
+        CpuMode::Bits64 => plain_move(bytes, regs),
+        _ => None,
+    }
+    .or_else(|| decode_any(bytes, mode, regs))
+}
+
+/// MOV between a register of 32 or 64 bits and memory, as compilers make it of a driver's
+/// access in 64-bit code. `None` for all else.
+fn plain_move(bytes: &[u8], regs: &[u64; 16]) -> Option<MmioInsn> {
+    let (rex, rest) = match bytes {
+        [rex @ 0x40..=0x4f, rest @ ..] => (*rex, rest),
+        _ => (0, bytes),
+    };
+    let &[opcode @ (0x89 | 0x8b), mod_rm, sib, ..] = rest else {
+        return None;
+    };
+    let has_sib = mod_rm & 7 == 4;
+    let base = if has_sib { sib & 7 } else { mod_rm & 7 };
+    let displacement = match (mod_rm >> 6, base) {
+        (3, _) => return None,
+        (0, 5) | (2, _) => 4,
+        (1, _) => 1,
+        _ => 0,
+    };
+    let len = u8::from(rex != 0) + 2 + u8::from(has_sib) + displacement;
+    if usize::from(len) > bytes.len() {
+        return None;
+    }
+    let size = if rex & 8 != 0 { 8 } else { 4 };
+    let target = Target {
+        index: mod_rm >> 3 & 7 | (rex & 4) << 1,
+        size,
+        high: false,
+    };
+    let op = match opcode {
+        0x8b => load(target, Extend::Zero),
+        _ => Op::Store {
+            value: target.get(regs),
+        },
+    };
+    Some(MmioInsn { len, size, op })
+}
+
+/// The same, one part of the instruction after the other.
+pub(super) fn decode_any(bytes: &[u8], mode: CpuMode, regs: &[u64; 16]) -> Option<MmioInsn> {
     let mut stream = Stream::new(bytes, mode);
     let (prefixes, opcode) = stream.prefixes()?;
     let mut decoder = Decoder {

@@ -535,3 +535,18 @@ proptest! {
         prop_assert!(expected == 0 || usize::from(len) == expected, "{:x?}", &bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    /// What is decoded in one go is what the decoder makes of it part by part.
+    #[test]
+    fn plain_moves_are_decoded_as_all_others(
+        rex in proptest::option::of(0x40u8..=0x4f),
+        opcode in proptest::sample::select(&[0x89u8, 0x8b][..]),
+        rest in proptest::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let bytes: Vec<u8> = rex.into_iter().chain([opcode]).chain(rest).collect();
+        let whole = decode(&bytes, CpuMode::Bits64, &REGS);
+        prop_assert_eq!(whole, memory::decode_any(&bytes, CpuMode::Bits64, &REGS));
+    }
+}
