@@ -1,5 +1,6 @@
 //! `cargo xtask boot`: one scenario on one lane.
 
+use crate::build::monitor::ForTests;
 use crate::build::{self, Parts};
 use crate::image;
 use crate::lane::run::{self, Outcome, Watch};
@@ -130,11 +131,10 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         );
     }
     let mut parts = parts(paths, &ui, &scenario)?;
-    let checked = options.checked || scenario.checked.contains(&lane);
-    if checked && scenario.parts {
-        let title = "Builds the monitor that checks the order of locks";
-        let image = ui.step(title, |_| build::monitor::build_checked(paths))?;
-        parts.monitor = Some(image);
+    let image = options.checked.then_some(ForTests::Checked);
+    if let Some(image) = image.or(scenario.image(lane)).filter(|_| scenario.parts) {
+        let title = "Builds the monitor for tests";
+        parts.monitor = Some(ui.step(title, |_| image.build(paths))?);
     }
     if options.shell {
         if lane == Lane::Bochs {

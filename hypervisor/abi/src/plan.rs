@@ -117,6 +117,9 @@ wire! {
         /// The monitor itself faults, a lock being held, on each CPU that touches this port,
         /// which must be nobody's.
         FaultAtPort(port: u16) = 2,
+        /// This step of entering fails, of those that want memory or an answer: in images
+        /// for tests alone.
+        Step(number: u32) = 3,
     }
 }
 

@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod machine;
 mod mem;
+mod provoke;
 mod refusal;
 mod switch;
 mod sync;

@@ -592,10 +592,11 @@ fn parse_inject(text: &str) -> Result<Provoke, String> {
         ("fail-cpu", Ok(index)) => Ok(Provoke::FailCpu(index)),
         ("late-cpu", Ok(index)) => Ok(Provoke::LateCpu(index)),
         ("tsc-khz", Ok(khz)) => Ok(Provoke::TscKhz(khz)),
+        ("step", Ok(number)) => Ok(Provoke::Step(number)),
         ("fault-at-port", Ok(port)) => u16::try_from(port)
             .map(Provoke::FaultAtPort)
             .map_err(|_| "a port is below 65536".into()),
-        _ => Err("fail-cpu=N, late-cpu=N, tsc-khz=N or fault-at-port=N".into()),
+        _ => Err("fail-cpu=N, late-cpu=N, tsc-khz=N, step=N or fault-at-port=N".into()),
     }
 }
 

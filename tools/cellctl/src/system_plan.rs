@@ -58,6 +58,8 @@ pub(crate) enum Provoke {
     LateCpu(u32),
     /// The monitor is told that the TSC has this rate, in kHz.
     TscKhz(u32),
+    /// This step of entering fails, in a monitor that is built for it.
+    Step(u32),
     /// The monitor itself faults on each CPU that touches this port.
     FaultAtPort(u16),
 }
@@ -99,6 +101,7 @@ pub(crate) fn plan(host: &Host, tsc_khz: u32, choices: Choices) -> Vec<u8> {
         Some(Provoke::FailCpu(index)) => (tsc_khz, Some(Inject::FailCpu(index))),
         Some(Provoke::LateCpu(index)) => (*TSC_KHZ.start(), Some(Inject::LateCpu(index))),
         Some(Provoke::TscKhz(khz)) => (khz, None),
+        Some(Provoke::Step(number)) => (tsc_khz, Some(Inject::Step(number))),
         Some(Provoke::FaultAtPort(port)) => (tsc_khz, Some(Inject::FaultAtPort(port))),
     };
     seal(&SystemPlan {

@@ -43,15 +43,35 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     image(paths, FOLDER, "")
 }
 
-/// Builds the image that checks the order in which its CPUs ask for locks. It is for
-/// tests: larger, and slower where locks are taken. It has a folder of its own: what
-/// looks at [`elf`] means the other one.
-///
-/// # Errors
-///
-/// As of [`build`].
-pub(crate) fn build_checked(paths: &Paths) -> Result<PathBuf> {
-    image(paths, "monitor-checked", "--features checked")
+/// Images for tests. Each has a folder of its own: what looks at [`elf`] means the one
+/// for use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForTests {
+    /// It checks the order in which its CPUs ask for locks: larger, and slower where
+    /// locks are taken.
+    Checked,
+    /// Its steps fail when a scenario asks for it.
+    Provoked,
+}
+
+impl ForTests {
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Provoked => "provoke",
+        }
+    }
+
+    /// Builds the image.
+    ///
+    /// # Errors
+    ///
+    /// As of [`build`].
+    pub(crate) fn build(self, paths: &Paths) -> Result<PathBuf> {
+        let feature = self.feature();
+        let folder = format!("monitor-{feature}");
+        image(paths, &folder, &format!("--features {feature}"))
+    }
 }
 
 fn image(paths: &Paths, folder: &str, features: &str) -> Result<PathBuf> {

@@ -9,6 +9,7 @@ mod several;
 
 pub(crate) use machine::{Distances, Machine};
 
+use crate::build::monitor::ForTests;
 use crate::lane::Lane;
 use crate::paths::{Paths, read, read_text};
 use crate::setup::kernels::Kernel;
@@ -50,6 +51,9 @@ pub(crate) struct Scenario {
     /// Lanes on which it boots the image that checks the order of its locks.
     #[serde(default)]
     pub(crate) checked: Vec<Lane>,
+    /// It boots the image whose steps fail when the script asks for it.
+    #[serde(default)]
+    pub(crate) provoked: bool,
     /// False for a bare Linux: no monitor, driver or tools are built.
     #[serde(default = "yes")]
     pub(crate) parts: bool,
@@ -233,6 +237,12 @@ impl Scenario {
     /// True if a lane has what it needs.
     pub(crate) fn plays_on(&self, lane: Lane) -> bool {
         has(&self.lanes, lane)
+    }
+
+    /// The image for tests that it boots on a lane, if it boots one.
+    pub(crate) fn image(&self, lane: Lane) -> Option<ForTests> {
+        let checked = self.checked.contains(&lane).then_some(ForTests::Checked);
+        self.provoked.then_some(ForTests::Provoked).or(checked)
     }
 
     /// As it is played on a lane: without the steps that the lane has not, and as

@@ -138,9 +138,9 @@ fn boot(
     } else {
         Parts::default()
     };
-    if scenario.checked.contains(&lane) {
+    if let Some(image) = scenario.image(lane) {
         let _alone = build::alone();
-        let image = build::monitor::build_checked(paths);
+        let image = image.build(paths);
         parts.monitor = Some(image.map_err(|why| anyhow!(short(&why)))?);
     }
     let mut quiet = Quiet { ui, name };

@@ -150,13 +150,10 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
         if ports.count == 0 || end > 1 << 16 || filtered {
             return Err(bad(CallStatus::BadResource, Resource::Port(ports.first)));
         }
-        let result = owners::with(|o| o.ports.transfer(first, end, Owner::Root, owner));
-        result
-            .unwrap_or(Err(OwnError::Full))
-            .map_err(|error| match error {
-                OwnError::NotOwned { key, owner } => taken(Resource::Port(key as u16), owner),
-                _ => CallStatus::NoMemory.into(),
-            })?;
+        owners::take_ports(first..end, owner).map_err(|error| match error {
+            OwnError::NotOwned { key, owner } => taken(Resource::Port(key as u16), owner),
+            _ => CallStatus::NoMemory.into(),
+        })?;
         if let Some(root) = cell::get(CellId::ROOT) {
             (first..end).for_each(|port| root.bitmaps.set_port(Port(port as u16), true));
         }

@@ -18,6 +18,7 @@ use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::lock::{self, Mutex};
 use crate::mem::{self, owners};
+use crate::provoke;
 use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
 use crate::{boot, log, machine};
@@ -50,11 +51,14 @@ struct Span {
 /// Serves the call in the CPU's registers; the value for RAX.
 pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
     let regs = cpu.regs.0;
+    if let Some(answer) = provoke::order(regs[RAX], regs[RDI]) {
+        return answer;
+    }
     let Some(code) = Code::from_code(regs[RAX]) else {
         return u64::from(CallStatus::UnknownCall.code());
     };
     if code == Code::Leave {
-        return leave::leave(cpu, Hpa(regs[RDI]));
+        return provoke::during(|| leave::leave(cpu, Hpa(regs[RDI])));
     }
     if fault::refuses(lock::damage(), code) {
         return u64::from(CallStatus::Damaged.code());
@@ -77,8 +81,9 @@ pub(crate) fn dispatch(cpu: &mut Cpu<'_>) -> u64 {
         capacity: regs[RDX] as usize,
     };
     // SAFETY: the lock is held, and setting up is over.
-    let result =
-        unsafe { stack::on_large_stack(|| exchange(&mut caller, code, &span, &mut guard)) };
+    let result = provoke::during(|| unsafe {
+        stack::on_large_stack(|| exchange(&mut caller, code, &span, &mut guard))
+    });
     result.unwrap_or(u64::from(CallStatus::Busy.code()))
 }
 

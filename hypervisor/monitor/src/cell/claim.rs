@@ -126,14 +126,11 @@ pub(crate) fn take_pages(functions: &Functions, owner: Owner) -> Result<(), Refu
 #[inline(never)]
 pub(crate) fn transfer(range: Range<Hpa>, to: Owner) -> Result<(), Refusal> {
     let (first, end) = (range.start.page(), range.end.page());
-    let result = owners::with(|o| o.pages.transfer(first, end, Owner::Root, to));
-    result
-        .unwrap_or(Err(OwnError::Full))
-        .map_err(|error| match error {
-            OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
-            OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(range.start.0)),
-            OwnError::Full => CallStatus::NoMemory.into(),
-        })
+    owners::take_pages(first..end, to).map_err(|error| match error {
+        OwnError::NotOwned { key, owner } => taken(Resource::Page(key * PAGE_SIZE), owner),
+        OwnError::Empty => bad(CallStatus::BadResource, Resource::Page(range.start.0)),
+        OwnError::Full => CallStatus::NoMemory.into(),
+    })
 }
 
 /// True if the BARs of a physical function are where and what the plan says, and its
@@ -194,7 +191,10 @@ pub(crate) fn protect(
         }
         if let Some(layout) = device.function.msix() {
             let msix = Msix::new(layout, &device.function.about().bars);
-            device.msix = Some(msix.ok_or_else(|| bad(CallStatus::BadResource, resource))?);
+            device.msix = Some(msix.map_err(|status| match status {
+                CallStatus::NoMemory => status.into(),
+                _ => bad(status, resource),
+            })?);
         }
     }
     Ok(())

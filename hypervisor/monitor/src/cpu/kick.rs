@@ -5,6 +5,7 @@
 
 use crate::cpu::apic;
 use crate::cpu::percpu::{CpuShared, request};
+use crate::provoke::{self, Step};
 use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_core::requests::Request;
@@ -27,7 +28,7 @@ pub(crate) fn send(cpu: &CpuShared, request: Request) {
 
 /// Waits until `cpu` has done what was asked; false if it takes too long.
 pub(crate) fn wait(cpu: &CpuShared, request: Request) -> bool {
-    wait_for(PATIENCE, || cpu.is_done(request))
+    wait_for(PATIENCE, || cpu.is_done(request)) && !provoke::fails(Step::Answer)
 }
 
 /// Makes all `cpus` but `own` forget second-level translations, and waits for

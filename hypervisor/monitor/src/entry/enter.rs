@@ -17,6 +17,7 @@ use crate::exits::port;
 use crate::mem::AreaIndex;
 use crate::mem::map::{self, Window};
 use crate::mem::pool;
+use crate::provoke;
 use crate::refusal::EnterError;
 use crate::switch::frame::{self, Cr3, EntryFrame};
 use crate::switch::together::{self, Outcome, PATIENCE, all_enter};
@@ -118,6 +119,9 @@ fn prepare_shared(vendor: &'static Vendor) -> Result<(), EnterError> {
         });
     }
     sync::set_tsc_khz(plan.tsc_khz);
+    if let Some(Inject::Step(steps)) = plan.inject {
+        provoke::after(steps);
+    }
     outer::init()?;
     gdt::init(vendor.fault_stack);
     let no_memory = EnterError {
@@ -156,7 +160,10 @@ fn prepare<'a>(
     }
     let outcome = all_enter(own.as_mut().ok().map(|cpu| &mut cpu.window));
     match own {
-        Ok(cpu) if outcome == Outcome::All => Ok(cpu),
+        Ok(cpu) if outcome == Outcome::All => {
+            provoke::end();
+            Ok(cpu)
+        }
         Ok(cpu) => {
             cpu.vcpu.disable();
             Err(match outcome {

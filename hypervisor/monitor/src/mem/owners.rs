@@ -5,11 +5,12 @@
 use crate::lock::{self, Mutex};
 use crate::mem::page::PageVec;
 use crate::mem::pool::Pages;
+use crate::provoke::{self, Step};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::Owner;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::locks::Rank;
-use cellvisor_core::ownership::{OwnerMap, Span};
+use cellvisor_core::ownership::{OwnError, OwnerMap, Span};
 use core::ops::Range;
 
 /// Pages of the pool for each map's spans.
@@ -45,6 +46,28 @@ pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
     let mut owners = OWNERS.lock();
     let whole = !lock::damage().has(Rank::Owners);
     owners.as_mut().filter(|_| whole).map(f)
+}
+
+/// Makes `owner` that of pages, by their numbers, which must be the root's.
+pub(crate) fn take_pages(pages: Range<u64>, owner: Owner) -> Result<(), OwnError> {
+    take(|owners| &mut owners.pages, pages, owner)
+}
+
+/// Makes `owner` that of ports, which must be the root's.
+pub(crate) fn take_ports(ports: Range<u64>, owner: Owner) -> Result<(), OwnError> {
+    take(|owners| &mut owners.ports, ports, owner)
+}
+
+fn take(
+    map: impl FnOnce(&mut Owners) -> &mut OwnerMap<'static>,
+    range: Range<u64>,
+    owner: Owner,
+) -> Result<(), OwnError> {
+    if provoke::fails(Step::Owner) {
+        return Err(OwnError::Full);
+    }
+    let taken = with(|owners| map(owners).transfer(range.start, range.end, Owner::Root, owner));
+    taken.unwrap_or(Err(OwnError::Full))
 }
 
 /// True if all pages of this range are the root's.

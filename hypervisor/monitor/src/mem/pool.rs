@@ -5,6 +5,7 @@
 
 use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
 use crate::lock::{self, Mutex};
+use crate::provoke::{self, Step};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::image::BASE;
 use cellvisor_core::addr::{Hpa, Hva};
@@ -63,6 +64,9 @@ pub(crate) fn alloc() -> Option<Hva> {
 /// Takes `count` zeroed pages that follow each other, in physical memory as
 /// well; the virtual address of the first.
 pub(crate) fn alloc_run(count: Pages) -> Option<Hva> {
+    if provoke::fails(Step::Page) {
+        return None;
+    }
     let mut guard = POOL.lock();
     let pool = guard.as_mut().filter(|_| is_whole())?;
     let va = |page: usize| pool.first + page as u64 * PAGE_SIZE;

@@ -7,6 +7,7 @@ use super::root::RootView;
 use super::{IrteIndex, Segment};
 use crate::mem::pool::Pages;
 use crate::mem::{entry, hpa_of, map, pool};
+use crate::provoke;
 use crate::sync::Micros;
 use crate::sync::wait_for;
 use cellvisor_abi::PAGE_SIZE;
@@ -113,8 +114,7 @@ impl Unit {
 
     /// Takes the unit over, with this root table. The root does not run.
     pub(super) fn take(&mut self, root_table: Hpa, view: &mut RootView<'_>) -> Result<(), Stuck> {
-        self.use_queue(hpa_of(self.queue), 0)?;
-        self.tail = 0;
+        self.use_own_queue()?;
         if read32(self.regs + regs::PMEN) & PMEN_ENABLE != 0 {
             write32(self.regs + regs::PMEN, 0);
         }
@@ -132,8 +132,10 @@ impl Unit {
         Ok(())
     }
 
-    /// Gives the unit back as the root believes it to be.
+    /// Gives the unit back as the root believes it to be. It may have been taken in part.
     pub(super) fn give_back(&mut self) -> Result<(), Stuck> {
+        // What is submitted below goes to this queue, not into the root's.
+        self.use_own_queue()?;
         self.command(regs::TRANSLATION, false)?;
         self.set_interrupt_table(self.shadow.read(regs::IRTA, 8))?;
         if !self.shadow.has(regs::INTERRUPTS) {
@@ -164,6 +166,13 @@ impl Unit {
         self.wait()
     }
 
+    /// Switches to the monitor's queue, from its beginning.
+    fn use_own_queue(&mut self) -> Result<(), Stuck> {
+        self.use_queue(hpa_of(self.queue), 0)?;
+        self.tail = 0;
+        Ok(())
+    }
+
     /// Switches to another queue, of which all up to `tail` is carried out.
     fn use_queue(&mut self, address: Hpa, tail: u64) -> Result<(), Stuck> {
         if read32(self.regs + regs::GSTS) & regs::QUEUE != 0 {
@@ -179,11 +188,7 @@ impl Unit {
 
     fn drained(&self) -> Result<(), Stuck> {
         let head = || read64(self.regs + regs::IQH) == read64(self.regs + regs::IQT);
-        if wait_for(PATIENCE, head) {
-            Ok(())
-        } else {
-            Err(Stuck)
-        }
+        answers(head)
     }
 
     /// Sets or clears a bit of GCMD and waits until GSTS says so.
@@ -197,11 +202,7 @@ impl Unit {
         write32(self.regs + regs::GCMD, value);
         let wanted = if on { bit } else { 0 };
         let reached = || read32(self.regs + regs::GSTS) & bit == wanted;
-        if wait_for(PATIENCE, reached) {
-            Ok(())
-        } else {
-            Err(Stuck)
-        }
+        answers(reached)
     }
 
     /// Puts a request into the queue; [`Self::wait`] makes sure that it is done.
@@ -224,11 +225,7 @@ impl Unit {
             address,
         });
         let done = self.done;
-        if wait_for(PATIENCE, || read32(done) == DONE) {
-            Ok(())
-        } else {
-            Err(Stuck)
-        }
+        answers(|| read32(done) == DONE)
     }
 
     /// Takes the steps of a change to the entry at this virtual address.
@@ -256,11 +253,7 @@ impl Unit {
         let command = regs::switch_on(status, regs::WRITE_BUFFER);
         write32(self.regs + regs::GCMD, command);
         let idle = || read32(self.regs + regs::GSTS) & regs::WRITE_BUFFER == 0;
-        if wait_for(PATIENCE, idle) {
-            Ok(())
-        } else {
-            Err(Stuck)
-        }
+        answers(idle)
     }
 
     /// Sets the interrupt entry with this index.
@@ -362,6 +355,15 @@ impl Unit {
 
     fn clear_faults(&self) {
         self.for_each_fault(|_| true);
+    }
+}
+
+/// Waits until the unit has done what was asked.
+fn answers(done: impl FnMut() -> bool) -> Result<(), Stuck> {
+    if wait_for(PATIENCE, done) && !provoke::fails(provoke::Step::Unit) {
+        Ok(())
+    } else {
+        Err(Stuck)
     }
 }
 

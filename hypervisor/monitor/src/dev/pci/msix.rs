@@ -9,6 +9,7 @@ use crate::dev::iommu;
 use crate::mem::map::Window;
 use crate::mem::page::PageVec;
 use cellvisor_abi::PAGE_SIZE;
+use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::icr::{self, Kind};
 use cellvisor_core::ids::ApicId;
@@ -44,24 +45,28 @@ pub(crate) struct Msix {
 }
 
 impl Msix {
-    /// A table as after a reset. `None` if the pool is empty, or if the table is
+    /// A table as after a reset. The status says whether the pool is empty, or the table is
     /// in no BAR.
-    pub(crate) fn new(layout: Layout, bars: &[Bar; 6]) -> Option<Self> {
+    pub(crate) fn new(layout: Layout, bars: &[Bar; 6]) -> Result<Self, CallStatus> {
         let bar = bars.get(usize::from(layout.table.bar));
         let Some(Bar::Memory { base, size, .. }) = bar else {
-            return None;
+            return Err(CallStatus::BadResource);
         };
         let (start, end) = layout.guarded();
         if end > (*size).max(PAGE_SIZE) {
-            return None;
+            return Err(CallStatus::BadResource);
         }
         let pending = u64::from(layout.pending.offset);
         let shared = layout.pending.bar == layout.table.bar && (start..end).contains(&pending);
-        let entries = PageVec::filled(usize::from(layout.entries), || Entry::RESET)?;
+        let entries = PageVec::filled(usize::from(layout.entries), || Entry::RESET);
+        let entries = entries.ok_or(CallStatus::NoMemory)?;
         let words = (end - start) as usize / size_of::<AtomicU32>();
         let mirror = match shared {
             true => None,
-            false => Some(PageVec::filled(words, AtomicU32::default)?),
+            false => {
+                let words = PageVec::filled(words, AtomicU32::default);
+                Some(words.ok_or(CallStatus::NoMemory)?)
+            }
         };
         let mut msix = Self {
             layout,
@@ -70,7 +75,7 @@ impl Msix {
             mirror,
         };
         msix.mirror_all();
-        Some(msix)
+        Ok(msix)
     }
 
     /// Host-physical bounds of the pages that the cell does not reach.
