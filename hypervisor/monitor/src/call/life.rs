@@ -27,7 +27,8 @@ use log::log;
 /// Bytes that one call scrubs: less than a millisecond of the root's CPU.
 const SCRUB_STEP: u64 = 2 << 20;
 
-/// Starts a loadable cell. The root's view of its memory ends first.
+/// Starts a loadable cell. The root's view of its memory ends first; after an error it has
+/// it again, and can start the cell once more.
 pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusal> {
     let cell = find(start.cell)?;
     let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
@@ -49,6 +50,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
     guest.adapters.open(cell);
     *guest.boot.lock() = Some(start.boot);
     if !assign_all(cell.cpus(), cell.id) {
+        show(cell)?;
         return Err(CallStatus::CpuStuck.into());
     }
     {

@@ -14,18 +14,19 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::paging::{Attr, MapError, Stale};
 use core::ops::Range;
 
-/// Ends the root's view of a cell's memory, on all CPUs of the root.
+/// Ends the root's view of a cell's memory, on all CPUs of the root. After an error the
+/// root sees it as before, unless there is no memory for that either.
 pub(super) fn hide(caller: &mut Caller<'_>, cell: &Cell) -> Result<(), Refusal> {
     if !cell.life.lock().visible {
         return Ok(());
     }
     let owner = cell.owner();
+    // From the first range on it is not all visible, so that `show` has work to do.
+    cell.life.lock().visible = false;
     unmap_from_root(caller, &|f| for_each_run(owner, f)).or_else(|refusal| {
         show(cell)?;
         Err(refusal)
-    })?;
-    cell.life.lock().visible = false;
-    Ok(())
+    })
 }
 
 /// Gives ranges to its argument; the error of the first that fails.

@@ -209,7 +209,9 @@ impl Iommu {
     }
 
     fn give_back(&mut self) -> Result<(), Stuck> {
-        self.units.iter_mut().try_for_each(Unit::give_back)
+        // One that is stuck does not keep the others.
+        let all = self.units.iter_mut().map(Unit::give_back);
+        all.fold(Ok(()), Result::and)
     }
 
     fn owner_changed(&mut self, window: &mut Window) -> Result<(), Unavailable> {
