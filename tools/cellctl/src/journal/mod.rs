@@ -116,7 +116,8 @@ impl<'a, R: Record> Journal<'a, R> {
 
     /// Undoes everything, last step first, and forgets the record. What cannot be
     /// undone stays noted, and the rest goes on without it, except that a function
-    /// goes back only as a whole, and not from a cell that is still there.
+    /// goes back only as a whole, and nothing from a cell that is still there: a CPU that
+    /// is not Linux's does not start, and memory of the cell's would be used.
     pub(crate) fn undo(&mut self) -> Vec<Error> {
         let mut errors = Vec::new();
         let mut unnoted = None;
@@ -145,6 +146,12 @@ impl<'a, R: Record> Journal<'a, R> {
         let Some(entry) = before.last().cloned() else {
             return Ok(false);
         };
+        if later
+            .iter()
+            .any(|entry| matches!(entry.step, Step::Cell { .. }))
+        {
+            return Ok(false);
+        }
         if entry.step.is_of_functions() && later.iter().any(step::holds_functions) {
             return Ok(false);
         }

@@ -141,11 +141,10 @@ impl Step {
     }
 }
 
-/// True if functions cannot go back before this step is undone. They need not
+/// True if other functions cannot go back before this step is undone. They need not
 /// wait for a namespace that is in nobody's way.
 pub(super) fn holds_functions(entry: &Entry) -> bool {
-    let waits = entry.step.is_of_functions() || matches!(entry.step, Step::Cell { .. });
-    waits && !matches!(entry.step, Step::NewNamespace { .. })
+    entry.step.is_of_functions() && !matches!(entry.step, Step::NewNamespace { .. })
 }
 
 /// A step and how far it is.
