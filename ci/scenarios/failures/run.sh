@@ -174,6 +174,7 @@ while [ $number -lt 12 ]; do
     order $number > /dev/null
     if cellctl disable > /run/said 2>&1; then
         again cellctl enable --log-port 0x2f8
+        cellctl log | grep -q 'iommu: units=1$' || fail "step $number of leaving: $(cellctl log)"
     else
         note "$(order 0)" no
     fi

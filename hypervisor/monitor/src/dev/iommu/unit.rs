@@ -133,23 +133,30 @@ impl Unit {
     }
 
     /// Gives the unit back as the root believes it to be. It may have been taken in part.
+    /// A step that fails does not keep the next ones: what still points to the monitor's
+    /// tables afterwards points to memory of the root.
     pub(super) fn give_back(&mut self) -> Result<(), Stuck> {
+        let untranslated = self.command(regs::TRANSLATION, false);
         // What is submitted below goes to this queue, not into the root's.
-        self.use_own_queue()?;
-        self.command(regs::TRANSLATION, false)?;
-        self.set_interrupt_table(self.shadow.read(regs::IRTA, 8))?;
-        if !self.shadow.has(regs::INTERRUPTS) {
-            self.command(regs::INTERRUPTS, false)?;
-        }
+        let own_queue = self.use_own_queue();
+        let table = self.set_interrupt_table(self.shadow.read(regs::IRTA, 8));
+        let interrupts = match self.shadow.has(regs::INTERRUPTS) {
+            true => Ok(()),
+            false => self.command(regs::INTERRUPTS, false),
+        };
         // The queue starts over at 0. What lies before the root's tail was done
         // once and does no harm a second time.
         let tail = self.shadow.read(regs::IQT, 4);
-        self.use_queue(Hpa(self.shadow.read(regs::IQA, 8)), tail)?;
+        let queue = self.use_queue(Hpa(self.shadow.read(regs::IQA, 8)), tail);
         write64(self.regs + regs::RTADDR, self.shadow.read(regs::RTADDR, 8));
         self.clear_faults();
         let control = self.shadow.read(regs::FECTL, 4) as u32;
         write32(self.regs + regs::FECTL, control);
-        Ok(())
+        untranslated
+            .and(own_queue)
+            .and(table)
+            .and(interrupts)
+            .and(queue)
     }
 
     /// Destinations that the root has set the unit up for.
@@ -161,9 +168,9 @@ impl Unit {
 
     fn set_interrupt_table(&mut self, value: u64) -> Result<(), Stuck> {
         write64(self.regs + regs::IRTA, value);
-        self.command(regs::INTERRUPT_TABLE, true)?;
+        let set = self.command(regs::INTERRUPT_TABLE, true);
         self.submit(Invalidate::AllInterrupts);
-        self.wait()
+        set.and(self.wait())
     }
 
     /// Switches to the monitor's queue, from its beginning.
@@ -173,17 +180,18 @@ impl Unit {
         Ok(())
     }
 
-    /// Switches to another queue, of which all up to `tail` is carried out.
+    /// Switches to another queue, of which all up to `tail` is carried out; goes on when a
+    /// step fails, as [`Self::give_back`] does.
     fn use_queue(&mut self, address: Hpa, tail: u64) -> Result<(), Stuck> {
+        let mut result = Ok(());
         if read32(self.regs + regs::GSTS) & regs::QUEUE != 0 {
-            self.drained()?;
-            self.command(regs::QUEUE, false)?;
+            result = self.drained().and(self.command(regs::QUEUE, false));
         }
         write64(self.regs + regs::IQT, 0);
         write64(self.regs + regs::IQA, address.0);
-        self.command(regs::QUEUE, true)?;
+        result = result.and(self.command(regs::QUEUE, true));
         write64(self.regs + regs::IQT, tail);
-        self.drained()
+        result.and(self.drained())
     }
 
     fn drained(&self) -> Result<(), Stuck> {
