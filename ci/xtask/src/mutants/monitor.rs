@@ -205,7 +205,8 @@ fn family(paths: &Paths, all: &[Placed]) -> Result<Vec<Fate>> {
 impl Placed {
     /// The line of `wrong`, what a run has told, that is the sign of this mutant.
     fn said(&self, wrong: &str) -> Option<String> {
-        let line = wrong.lines().find(|line| self.sign.is_match(line))?;
+        let mut lines = wrong.lines().map(first);
+        let line = lines.find(|line| self.sign.is_match(line))?;
         Some(line.to_owned())
     }
 
@@ -218,6 +219,12 @@ impl Placed {
         );
         Fate { name, breaks, said }
     }
+}
+
+/// The first of what a line says was not seen: what has to come after it, in order, was
+/// not looked for any more, and says nothing.
+fn first(line: &str) -> &str {
+    line.split_once("`, `").map_or(line, |(first, _)| first)
 }
 
 /// Builds a monitor with these mutants and plays their scenario; what was wrong.
@@ -296,4 +303,18 @@ fn summary(fates: &[Fate]) -> Result<String> {
         bail!("{rate}; nobody noticed: {}", survivors.join(", "));
     }
     Ok(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first;
+
+    #[test]
+    fn what_was_not_looked_for_is_no_sign() {
+        assert_eq!(first("not seen: `^a`, `^b` from mallory"), "not seen: `^a");
+        assert_eq!(
+            first("the monitor's log has: x"),
+            "the monitor's log has: x"
+        );
+    }
 }
