@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +24,8 @@
 /* The I/O APIC, and an MSR that is intercepted: the APIC's base. */
 #define IOAPIC 0xfec00000
 #define APIC_BASE 0x1b
+/* Where extended configuration space begins. */
+#define EXTENDED 0x100
 
 static void die(const char *what)
 {
@@ -106,6 +109,32 @@ static void mmio(long count)
 		(void)page[4];
 }
 
+/*
+ * Reads beyond the 256 bytes that Linux asks for by ports, of the first function whose
+ * configuration space is that long.
+ */
+static void ecam(long count)
+{
+	glob_t found;
+	uint32_t value;
+	int file = -1;
+
+	if (glob("/sys/bus/pci/devices/*/config", 0, NULL, &found))
+		die("/sys/bus/pci/devices");
+	for (size_t i = 0; i < found.gl_pathc && file < 0; i++) {
+		file = open(found.gl_pathv[i], O_RDONLY);
+		if (file >= 0 && pread(file, &value, sizeof(value), EXTENDED) != sizeof(value)) {
+			close(file);
+			file = -1;
+		}
+	}
+	if (file < 0)
+		die("extended configuration space");
+	while (count--)
+		if (pread(file, &value, sizeof(value), EXTENDED) != sizeof(value))
+			die("pread");
+}
+
 /* Work without exits. */
 static void compute(long count)
 {
@@ -133,6 +162,8 @@ int main(int argc, char **argv)
 		msr(count);
 	else if (!strcmp(kind, "ioapic"))
 		mmio(count);
+	else if (!strcmp(kind, "ecam"))
+		ecam(count);
 	else if (!strcmp(kind, "compute"))
 		compute(count);
 	else

@@ -40,6 +40,7 @@ measure console port-read 100000
 measure config port-read 100000
 measure msr msr-read 100000
 measure ioapic mmio 100000
+measure ecam mmio 100000
 { sleep 20; touch /run/slept; } &
 measure compute none 1000000000 slept
 pass
