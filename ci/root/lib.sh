@@ -190,6 +190,21 @@ exits() {
         END { for (i in n) print kind[i], n[i] }'
 }
 
+# Remembers what the cells $@ left their guests for so far.
+before() {
+    for cell in "$@"; do
+        exits "$cell" > "/run/before-$cell"
+    done
+}
+
+# Prints what the cell $1 left its guest for since then, $2.
+since() {
+    exits "$1" > "/run/after-$1"
+    awk -v told="exits of $1 $2" 'NR == FNR { before[$1] = $2; next }
+        $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
+        END { print "root: " told ":" (what ? what : " none") }' "/run/before-$1" "/run/after-$1"
+}
+
 # Fails if the table of exits in the file $1 (CPU, cell, virtual id, total, then
 # a column for each kind that was seen) has not $2 CPUs, has more than ICR writes
 # and CPUID, or more than $3 of those.

@@ -1,21 +1,5 @@
 . /lib.sh
 
-# Remembers what the cells $@ left their guests for so far.
-before() {
-    for cell in "$@"; do
-        exits "$cell" > "/run/before-$cell"
-    done
-}
-
-# Prints what the cell $1 left its guest for since then, $2.
-since() {
-    exits "$1" > "/run/after-$1"
-    awk -v told="exits of $1 $2" 'NR == FNR { before[$1] = $2; next }
-        $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
-        END { print "root: " told ":" (what ? what : " none") }' "/run/before-$1" "/run/after-$1"
-}
-
-
 # Gives the cell $1 the address $2.
 join() {
     tell "$1" 20 "ip addr add $2/24 dev eth0; ip link set eth0 up; ip -o link show dev eth0; cat /sys/class/net/eth0/device/vendor /sys/class/net/eth0/device/device"

@@ -6,21 +6,6 @@ place() {
         head -n 1 | while read -r start; do printf '%x' "$start"; done
 }
 
-# Remembers what the cells $@ left their guests for so far.
-before() {
-    for cell in "$@"; do
-        exits "$cell" > "/run/before-$cell"
-    done
-}
-
-# Prints what the cell $1 left its guest for since then, $2.
-since() {
-    exits "$1" > "/run/after-$1"
-    awk -v told="exits of $1 $2" 'NR == FNR { before[$1] = $2; next }
-        $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
-        END { print "root: " told ":" (what ? what : " none") }' "/run/before-$1" "/run/after-$1"
-}
-
 # Sends 4 MiB from the cell $1 to the cell $2 through the ring, and what both left
 # their guests for meanwhile.
 transfer() {

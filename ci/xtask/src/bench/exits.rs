@@ -162,20 +162,12 @@ pub(super) fn build_plugin(paths: &Paths) -> Result<PathBuf> {
 /// The plugin with its arguments: the monitor's code, and where exits arrive in
 /// either back end.
 fn arguments(paths: &Paths, plugin: &Path, file: &Path) -> Result<String> {
-    let listing = Cmd::new("nm").arg(monitor::elf(paths)).read()?;
-    let symbols = symbols(&listing);
-    let at = |name: &str| {
-        let address = symbols.get(name);
-        address.with_context(|| format!("the monitor has no symbol {name}"))
-    };
+    let names = ["__image_start", "__image_end", "vmx_exit", "svm_exit"];
+    let [from, to, vmx, svm] = addresses(paths, names)?;
     Ok(format!(
-        "{},counters={},from={},to={},exit={},exit={}",
+        "{},counters={},from={from:x},to={to:x},exit={vmx:x},exit={svm:x}",
         plugin.display(),
         file.display(),
-        at("__image_start")?,
-        at("__image_end")?,
-        at("vmx_exit")?,
-        at("svm_exit")?,
     ))
 }
 
@@ -185,14 +177,20 @@ fn arguments(paths: &Paths, plugin: &Path, file: &Path) -> Result<String> {
 ///
 /// The image is not there.
 pub(super) fn place(paths: &Paths) -> Result<(u64, u64)> {
+    addresses(paths, ["__image_start", "__image_end"]).map(|[from, to]| (from, to))
+}
+
+/// Addresses of symbols of the monitor.
+fn addresses<const N: usize>(paths: &Paths, names: [&str; N]) -> Result<[u64; N]> {
     let listing = Cmd::new("nm").arg(monitor::elf(paths)).read()?;
     let symbols = symbols(&listing);
-    let at = |name: &str| {
-        let address = symbols.get(name);
-        let address = address.and_then(|address| u64::from_str_radix(address, 16).ok());
-        address.with_context(|| format!("the monitor has no symbol {name}"))
-    };
-    Ok((at("__image_start")?, at("__image_end")?))
+    let mut found = [0; N];
+    for (address, name) in found.iter_mut().zip(names) {
+        let text = symbols.get(name);
+        let value = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+        *address = value.with_context(|| format!("the monitor has no symbol {name}"))?;
+    }
+    Ok(found)
 }
 
 /// Addresses by names, from what `nm` prints.
