@@ -231,3 +231,28 @@ within() {
         sleep 0.2
     done
 }
+
+# Joins the network of both machines as number $1; the second is the twin.
+cable() {
+    ip link set lo up
+    ip addr add "10.9.0.$1/24" dev eth0
+    ip link set eth0 up
+}
+
+# The twin does what the first machine wants of it, one word after the other.
+obey() {
+    while :; do
+        wish=$(nc -l -p 9 < /dev/null)
+        $wish
+    done
+}
+
+# The twin is to do $1, a word of this file or of its own, when it has done what it was
+# told before; `true` waits for that alone.
+twin() {
+    within "the twin listens for $1" 90 wish "$1"
+}
+
+wish() {
+    echo "$1" | nc -w 10 10.9.0.2 9
+}

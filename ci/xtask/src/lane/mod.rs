@@ -1,6 +1,7 @@
 //! Lanes: the machines that scenarios run on.
 
 mod bochs;
+mod consoles;
 mod detect;
 mod outer;
 mod qemu;

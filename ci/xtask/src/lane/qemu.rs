@@ -3,7 +3,7 @@
 use super::{Console, Power, topology};
 use crate::emulators::FIRMWARE;
 use crate::image::RootImage;
-use crate::scenario::{Machine, Scenario};
+use crate::scenario::{Cable, Machine, Scenario};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -95,6 +95,7 @@ pub(super) fn power(
         words.extend(uart_pci(dir));
     }
     words.extend(devices(machine, &image.disks));
+    words.extend(machine.cable.iter().flat_map(network_card));
     if let Some([system, job]) = &image.system {
         // What is written to the system is gone afterwards.
         words.extend(disk("system", system, ",snapshot=on"));
@@ -187,6 +188,17 @@ fn disk(id: &str, file: &Path, more: &str) -> [String; 4] {
     let drive = format!("file={},if=none,id={id},format=raw{more}", file.display());
     let device = format!("virtio-blk-pci,drive={id}");
     ["-drive".to_owned(), drive, "-device".to_owned(), device]
+}
+
+/// A network card at an end of a cable.
+fn network_card(cable: &Cable) -> [String; 4] {
+    let Cable { near, far, number } = cable;
+    let (near, far) = (near.display(), far.display());
+    let ends = format!(
+        "dgram,id=cable,local.type=unix,local.path={near},remote.type=unix,remote.path={far}"
+    );
+    let card = format!("e1000e,netdev=cable,mac=52:54:00:00:00:{number:02x}");
+    ["-netdev".to_owned(), ends, "-device".to_owned(), card]
 }
 
 fn devices(machine: &Machine, disks: &[PathBuf]) -> Vec<String> {

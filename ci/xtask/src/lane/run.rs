@@ -1,13 +1,14 @@
 //! Runs a scenario on a lane: starts the emulator, feeds the judge, leaves
 //! consoles, command line and result in `target/lanes/LANE/SCENARIO/`.
 
-use super::{Console, Lane, Power};
+use super::consoles::{self, sort_out};
+use super::{Lane, Power};
 use crate::build::{self, Parts};
-use crate::image;
+use crate::image::{self, RootImage};
 use crate::paths::{Paths, make_dir};
 use crate::report;
-use crate::scenario::Scenario;
 use crate::scenario::judge::{self, Judge, Record, Verdict};
+use crate::scenario::{Cable, Scenario};
 use crate::sh;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -23,6 +24,9 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// After a sign of trouble the rest of the story is worth this long a wait.
 const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// The folder of a second machine, in the run's.
+const TWIN: &str = "twin";
 
 /// How a scenario went.
 #[derive(Debug)]
@@ -94,17 +98,12 @@ pub(crate) fn run(
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     make_dir(&dir)?;
-    let power = {
+    let powers = {
         let _alone = build::alone();
         let root = image::root(paths, scenario, parts, &dir)?;
-        lane.power(paths, scenario, &root, &dir)?
+        powers(paths, lane, scenario, &root, &dir)?
     };
-    std::fs::write(
-        dir.join("command.txt"),
-        format!("{}\n", sh::line(&power.command)),
-    )
-    .context("cannot write the emulator's command line")?;
-    let outcome = play(lane, scenario, power, &dir, watch)?;
+    let outcome = play(lane, scenario, powers, &dir, watch)?;
     report::scenario(&outcome, lane, scenario)?;
     if outcome.failure.is_none() && !keep {
         for file in [
@@ -124,17 +123,46 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
+/// The machine; or both, where the scenario wants two.
+fn powers(
+    paths: &Paths,
+    lane: Lane,
+    scenario: &Scenario,
+    root: &RootImage,
+    dir: &Path,
+) -> Result<Vec<Power>> {
+    if !scenario.machine.twin {
+        return Ok(vec![lane.power(paths, scenario, root, dir)?]);
+    }
+    let second = dir.join(TWIN);
+    make_dir(&second)?;
+    let ends = ["cable-1", "cable-2"].map(|end| dir.join(end));
+    let machine = |number: u8, dir: &Path, words: &str| {
+        let mut scenario = scenario.clone();
+        let [mut near, mut far] = ends.clone();
+        if number == 2 {
+            std::mem::swap(&mut near, &mut far);
+        }
+        scenario.machine.cable = Some(Cable { near, far, number });
+        scenario.root.cmdline.push_str(words);
+        lane.power(paths, &scenario, root, dir)
+    };
+    Ok(vec![
+        machine(1, dir, "")?,
+        machine(2, &second, " cellvisor.twin")?,
+    ])
+}
+
 fn play(
     lane: Lane,
     scenario: &Scenario,
-    power: Power,
+    powers: Vec<Power>,
     dir: &Path,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
     let mut judge = Judge::new(scenario, scenario.patience, lane.excused())?;
     let start = Instant::now();
-    let mut emulator = spawn(&power.command, dir)?;
-    let lines = reader(&mut emulator.0, power.console, dir)?;
+    let (mut emulators, lines) = switch_on(powers, dir)?;
     let mut tail = Tail::default();
     let mut failure = loop {
         let time = start.elapsed().as_secs_f64();
@@ -159,11 +187,11 @@ fn play(
                     break Some(why);
                 }
                 // A named pipe that nobody opened has no end.
-                if matches!(emulator.0.try_wait(), Ok(Some(_))) {
-                    break Some(died(&mut emulator, dir));
+                if matches!(emulators[0].0.try_wait(), Ok(Some(_))) {
+                    break Some(died(&mut emulators[0], dir));
                 }
             }
-            Err(RecvTimeoutError::Disconnected) => break Some(died(&mut emulator, dir)),
+            Err(RecvTimeoutError::Disconnected) => break Some(died(&mut emulators[0], dir)),
         }
     };
     judge.stop(start.elapsed().as_secs_f64());
@@ -178,9 +206,8 @@ fn play(
         judge: &mut judge,
     };
     let end = last.drain(&lines, wait)?;
-    drop(emulator);
-    let log = std::fs::read(dir.join("monitor.log")).unwrap_or_default();
-    let log = judge::log(scenario, &String::from_utf8_lossy(&log))?;
+    drop(emulators);
+    let log = judge::log(scenario, &monitors(dir))?;
     if scenario.lenient {
         let all = judge
             .wrong()
@@ -212,6 +239,37 @@ fn play(
     })
 }
 
+/// Starts each machine, and reads their consoles.
+fn switch_on(powers: Vec<Power>, dir: &Path) -> Result<(Vec<Emulator>, Receiver<String>)> {
+    let (send, lines) = channel();
+    let mut emulators = Vec::new();
+    for (number, power) in powers.into_iter().enumerate() {
+        let (home, as_is): (_, fn(&str) -> String) = match number {
+            0 => (dir.to_owned(), str::to_owned),
+            _ => (dir.join(TWIN), judge::of_twin),
+        };
+        std::fs::write(
+            home.join("command.txt"),
+            format!("{}\n", sh::line(&power.command)),
+        )
+        .context("cannot write the emulator's command line")?;
+        let mut emulator = spawn(&power.command, &home)?;
+        let send = send.clone();
+        consoles::read(&mut emulator.0, power.console, &home, move |line| {
+            send.send(as_is(line)).is_ok()
+        })?;
+        emulators.push(emulator);
+    }
+    Ok((emulators, lines))
+}
+
+/// The logs of all monitors.
+fn monitors(dir: &Path) -> String {
+    let logs = [dir.to_owned(), dir.join(TWIN)].map(|dir| dir.join("monitor.log"));
+    let texts = logs.map(|log| std::fs::read(log).unwrap_or_default());
+    String::from_utf8_lossy(&texts.concat()).into_owned()
+}
+
 /// The emulator dies with this process, however that ends.
 fn spawn(command: &Command, dir: &Path) -> Result<Emulator> {
     let errors = File::create(dir.join("emulator.log")).context("cannot write emulator.log")?;
@@ -230,42 +288,6 @@ fn spawn(command: &Command, dir: &Path) -> Result<Emulator> {
         .with_context(|| format!("cannot start the emulator: {line}"))
 }
 
-/// Reads the root's console in a thread of its own: raw to `root.log`, line by
-/// line to the channel.
-fn reader(child: &mut Child, console: Console, dir: &Path) -> Result<Receiver<String>> {
-    let output = child.stdout.take().context("the emulator has no output")?;
-    let mut log = File::create(dir.join("root.log")).context("cannot write root.log")?;
-    let mut said = File::options()
-        .append(true)
-        .open(dir.join("emulator.log"))
-        .context("cannot write emulator.log")?;
-    let (send, lines) = channel();
-    std::thread::spawn(move || {
-        let source: Box<dyn Read> = match console {
-            Console::Output => Box::new(output),
-            Console::Pipe(path) => {
-                std::thread::spawn(move || std::io::copy(&mut { output }, &mut said));
-                // Without a console the judge's limits end the run.
-                let Ok(pipe) = File::open(path) else { return };
-                Box::new(pipe)
-            }
-        };
-        let mut pipe = BufReader::new(source);
-        let mut line = Vec::new();
-        while matches!(pipe.read_until(b'\n', &mut line), Ok(1..)) {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches(['\r', '\n']).replace('\0', "");
-            // A full disk must not stop the run; the judge still sees all.
-            drop(log.write_all(&line));
-            if send.send(text).is_err() {
-                break;
-            }
-            line.clear();
-        }
-    });
-    Ok(lines)
-}
-
 /// The root asks for something that only a machine can do: `machine: COMMAND`, in the
 /// words of QEMU's monitor.
 fn operate(line: &str, dir: &Path) -> Result<()> {
@@ -282,28 +304,6 @@ fn operate(line: &str, dir: &Path) -> Result<()> {
     let done = |line: Vec<u8>| String::from_utf8_lossy(&line).contains("VM status");
     anyhow::ensure!(answer.any(done), "no answer to `{command}`");
     Ok(())
-}
-
-/// Lines of a cell's console also go to a file of their own.
-fn sort_out(line: &str, dir: &Path) -> Result<()> {
-    let Some((name, text)) = line
-        .strip_prefix("[cell ")
-        .and_then(|rest| rest.split_once("] "))
-    else {
-        return Ok(());
-    };
-    if !name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-    {
-        return Ok(());
-    }
-    let mut log = File::options()
-        .create(true)
-        .append(true)
-        .open(dir.join(format!("cell-{name}.log")))
-        .context("cannot write a cell's console")?;
-    writeln!(log, "{text}").context("cannot write a cell's console")
 }
 
 /// Reads what comes after the verdict.

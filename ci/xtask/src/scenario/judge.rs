@@ -48,6 +48,9 @@ const PASSED: &str = "ci: pass";
 const GIVEN_UP: &str = "ci: failed: ";
 const WRONG: &str = "ci: wrong: ";
 
+/// What the second machine's console is called among cells'.
+const TWIN: &str = "the twin";
+
 /// Seconds from power-on to the first step.
 const BOOT_LIMIT: u32 = 90;
 
@@ -363,13 +366,14 @@ impl<'a> Judge<'a> {
 }
 
 impl Step {
-    /// The patterns of each console: the root's, then those of cells.
+    /// The patterns of each console: the root's, the second machine's, then those of cells.
     fn sources(&self) -> impl Iterator<Item = (Option<&str>, &Vec<String>)> {
+        let roots = [(None, &self.see), (Some(TWIN), &self.twin)];
         let cells = self
             .cells
             .iter()
             .map(|(name, patterns)| (Some(name.as_str()), patterns));
-        std::iter::once((None, &self.see)).chain(cells)
+        roots.into_iter().chain(cells)
     }
 }
 
@@ -402,8 +406,24 @@ pub(crate) fn log(scenario: &Scenario, text: &str) -> Result<Vec<String>> {
         .collect())
 }
 
+/// A line as the second machine said it, as the judge takes it: cells' lines are as those
+/// of the first, and its script gives up for both.
+pub(crate) fn of_twin(line: &str) -> String {
+    let ends = [GIVEN_UP, WRONG].map(|prefix| (prefix, line.strip_prefix(prefix)));
+    if let Some((prefix, Some(why))) = ends.into_iter().find(|(_, why)| why.is_some()) {
+        return format!("{prefix}{TWIN}: {why}");
+    }
+    match split(line) {
+        (Some(_), _) => line.to_owned(),
+        _ => format!("[twin] {line}"),
+    }
+}
+
 /// Whose line this is (`[cell NAME] …` is a cell's), and the line itself.
 pub(crate) fn split(line: &str) -> (Option<&str>, &str) {
+    if let Some(text) = line.strip_prefix("[twin] ") {
+        return (Some(TWIN), text);
+    }
     let cell = line
         .strip_prefix("[cell ")
         .and_then(|rest| rest.split_once("] "));

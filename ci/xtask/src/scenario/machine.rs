@@ -1,6 +1,7 @@
 //! What machines of scenarios are made of.
 
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// A machine, as far as lanes can differ in it.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +43,13 @@ pub(crate) struct Machine {
     pub(crate) newer_qemu: bool,
     /// On `kvm-on-…`: the outer Linux keeps swapping the machine's memory out.
     pub(crate) host_swaps: bool,
+    /// There are two of it, with a network card (e1000e) each and a cable between them.
+    /// The second plays `twin.sh` instead of `run.sh`, and what it says counts as the
+    /// step's that the first has begun. Only lanes with QEMU on this machine have it.
+    pub(crate) twin: bool,
+    /// The end of the cable, of each of two.
+    #[serde(skip)]
+    pub(crate) cable: Option<Cable>,
     /// A plugin that watches what is executed, with its arguments, in QEMU's
     /// notation: measurements have one.
     #[serde(skip)]
@@ -67,9 +75,22 @@ impl Default for Machine {
             cpu_features: Vec::new(),
             newer_qemu: false,
             host_swaps: false,
+            twin: false,
+            cable: None,
             plugin: None,
         }
     }
+}
+
+/// An end of a cable between two machines.
+#[derive(Clone, Debug)]
+pub(crate) struct Cable {
+    /// Where frames come in, a socket.
+    pub(crate) near: PathBuf,
+    /// Where they go.
+    pub(crate) far: PathBuf,
+    /// The last byte of the card's address.
+    pub(crate) number: u8,
 }
 
 /// Distances of nodes, in the units of ACPI's SLIT: 10 to themselves.

@@ -7,7 +7,7 @@ pub(crate) mod judge;
 mod machine;
 mod several;
 
-pub(crate) use machine::{Distances, Machine};
+pub(crate) use machine::{Cable, Distances, Machine};
 
 use crate::build::monitor::ForTests;
 use crate::lane::Lane;
@@ -187,6 +187,9 @@ pub(crate) struct Step {
     /// 63 cells of which each says all of it.
     #[serde(default)]
     pub(crate) cells: BTreeMap<String, Vec<String>>,
+    /// The same for the second machine's console, where there is one.
+    #[serde(default)]
+    pub(crate) twin: Vec<String>,
     /// Regular expressions that no line of this step may match.
     #[serde(default)]
     pub(crate) never: Vec<String>,

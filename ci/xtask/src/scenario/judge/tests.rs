@@ -209,3 +209,49 @@ fn figure_takes_what_was_seen() {
     }
     assert_eq!(judge.records[0].figure, "4 CPUs");
 }
+
+#[test]
+fn a_second_machine_has_patterns_of_its_own_and_gives_up_for_both() {
+    let scenario: Scenario = toml::from_str(
+        r#"
+        about = "test"
+        [[step]]
+        name = "both"
+        title = "Both"
+        see = ["^here$"]
+        twin = ["^there$"]
+        cells = { one = ["^up$"] }
+        "#,
+    )
+    .expect("parses");
+    let verdict = |lines: &[String]| {
+        let mut judge = Judge::new(&scenario, 1, &[]).expect("patterns");
+        let mut last = Verdict::Going;
+        for line in lines {
+            last = judge.line(line, 1.0).expect("patterns");
+        }
+        last
+    };
+    let own = |line: &str| line.to_owned();
+    let lines = |twins: &str| {
+        let [begin, here, end] = ["step: both", "here", "ci: pass"].map(own);
+        [begin, here, of_twin(twins), of_twin("[cell one] up"), end]
+    };
+    assert_eq!(verdict(&lines("there")), Verdict::Passed);
+    assert_eq!(
+        verdict(&lines("elsewhere")),
+        Verdict::Failed("not seen: `^there$` from the twin".to_owned())
+    );
+    // Steps and the end are the first machine's.
+    for line in ["step: both", "ci: pass"] {
+        assert_eq!(of_twin(line), format!("[twin] {line}"));
+    }
+    assert_eq!(
+        verdict(&[of_twin("ci: failed: no way")]),
+        Verdict::Failed("the twin: no way".to_owned())
+    );
+    assert!(matches!(
+        verdict(&[of_twin("BUG: a bad one")]),
+        Verdict::Failed(_)
+    ));
+}
