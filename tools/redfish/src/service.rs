@@ -23,6 +23,8 @@ pub(crate) struct Service {
     pub(crate) sessions: Sessions,
     /// What people call the machine.
     pub(crate) host: String,
+    /// What its firmware calls it: properties of the chassis.
+    pub(crate) machine: Vec<(&'static str, String)>,
     /// The same at each start on this machine.
     pub(crate) uuid: String,
 }
@@ -44,8 +46,25 @@ impl Service {
             sessions: Sessions::new(timeout),
             uuid: uuid(text("/etc/machine-id").trim()),
             host,
+            machine: machine(Path::new("/sys/class/dmi/id")),
         })
     }
+}
+
+/// What the firmware says of the machine, as far as everybody may know it; it does not
+/// change while Linux runs.
+fn machine(folder: &Path) -> Vec<(&'static str, String)> {
+    let known = [
+        ("Manufacturer", "sys_vendor"),
+        ("Model", "product_name"),
+        ("SKU", "product_sku"),
+    ];
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let texts = known.map(|(key, file)| (key, read(file).trim().to_owned()));
+    texts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
 }
 
 /// A UUID of this service from the machine's id, which itself is not to be shown.
@@ -69,4 +88,26 @@ fn uuid(machine: &str) -> String {
         &hex[20..],
     ];
     parts.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_called_what_its_firmware_says() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (file, text) in [("sys_vendor", "HP\n"), ("product_sku", " \n")] {
+            std::fs::write(dir.path().join(file), text).expect("a file");
+        }
+        assert_eq!(machine(dir.path()), [("Manufacturer", "HP".to_owned())]);
+    }
+
+    #[test]
+    fn a_uuid_is_of_its_machine_and_of_version_8() {
+        let one = uuid("0123456789abcdef");
+        assert_eq!((one.len(), &one[14..15]), (36, "8"));
+        assert_eq!(one, uuid("0123456789abcdef"));
+        assert_ne!(one, uuid("0123456789abcdee"));
+    }
 }

@@ -44,17 +44,8 @@ pub(crate) async fn one(
             "ManagedBy": links(vec![manager::path()]),
         },
     });
-    // What the firmware says of the machine, as far as everybody may know it.
-    for (key, file) in [
-        ("Manufacturer", "sys_vendor"),
-        ("Model", "product_name"),
-        ("SKU", "product_sku"),
-    ] {
-        let text = std::fs::read_to_string(format!("/sys/class/dmi/id/{file}"));
-        let text = text.unwrap_or_default().trim().to_owned();
-        if !text.is_empty() {
-            value[key] = text.into();
-        }
+    for (key, text) in &service.machine {
+        value[*key] = text.as_str().into();
     }
     Ok(Answer::read_only(value))
 }
