@@ -1,10 +1,12 @@
 /*
  * attack-net SECONDS: drives the cell's first network adapter from a program, without
- * any sense: queues in its own memory, elsewhere in the cell's, and nowhere; descriptors,
- * rings and registers that say anything at all. What it may destroy is its own cell; what
- * must not be hurt is everybody else, who is looked after elsewhere.
+ * any sense: queues in its own memory and where there is none; descriptors, rings,
+ * registers and messages that say anything at all. What must not be hurt is everybody
+ * else, who is looked after elsewhere; its own kernel is spared, so that the attack lasts:
+ * wherever the adapter writes in the cell's memory, this program has that piece for itself.
  *
- * Source: VIRTIO 1.2, "Virtio Over PCI Bus", "Split Virtqueues".
+ * Source: VIRTIO 1.2, "Virtio Over PCI Bus", "Split Virtqueues"; PCI Local Bus 3.0,
+ * "MSI-X Capability and Table Structure".
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -16,7 +18,19 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
+
+/*
+ * What the adapter is pointed at begins in the first pages of a huge one. No frame and no
+ * ring that begins there reaches the end of it.
+ */
+#define HUGE (2UL << 20)
 #define PAGES 16
+
+/* The frame is in the last of them, and no descriptor that is read there leads anywhere. */
+#define FRAME ((PAGES - 1) * PAGE + 8)
+
+/* Where nobody's memory is, whatever a ring's counter writes over it. */
+#define NOWHERE (1ULL << 50 | 1ULL << 32)
 
 #define SYSFS "/sys/bus/pci/devices/00c1:00:00.0"
 
@@ -32,9 +46,16 @@
 #define BELL 0x300
 #define VECTORS 0x800
 
+/* Linux, arch/x86/include/asm/irq_vectors.h: the same in all of its versions here. */
+#define RESCHEDULE 0xfd
+
+/* Byte of configuration space that turns messages on. */
+#define MSIX_CONTROL 0x43
+
 static volatile uint8_t *registers;
 static uint8_t *memory;
-static uint64_t places[PAGES];
+static uint64_t place;
+static uint64_t behind;
 static uint64_t seed = 88172645463325252ULL;
 
 static uint64_t any(void)
@@ -72,24 +93,39 @@ static void set64(unsigned at, uint64_t value)
 	set32(at + 4, value >> 32);
 }
 
-/* Where the pages are that this program has for itself. */
-static void find_pages(void)
+/* Takes a huge page, and looks where it is. */
+static void find_memory(void)
 {
+	FILE *wanted = fopen("/proc/sys/vm/nr_hugepages", "w");
 	int file = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry;
 
-	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED, -1, 0);
+	if (!wanted || fputs("1\n", wanted) < 0 || fclose(wanted))
+		give_up("/proc/sys/vm/nr_hugepages");
+	memory = mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_HUGETLB, -1, 0);
 	if (file < 0 || memory == MAP_FAILED)
-		give_up("memory");
-	for (unsigned i = 0; i < PAGES; i++) {
-		uint64_t entry;
-		off_t at = (off_t)((uintptr_t)(memory + i * PAGE) / PAGE * sizeof(entry));
-
-		if (pread(file, &entry, sizeof(entry), at) != sizeof(entry) || !(entry >> 63))
-			give_up("/proc/self/pagemap");
-		places[i] = (entry & ((1ULL << 55) - 1)) * PAGE;
-	}
+		give_up("a huge page");
+	if (pread(file, &entry, sizeof(entry), (off_t)((uintptr_t)memory / PAGE * sizeof(entry))) !=
+		    sizeof(entry) || !(entry >> 63))
+		give_up("/proc/self/pagemap");
+	place = (entry & ((1ULL << 55) - 1)) * PAGE;
 	close(file);
+}
+
+/* Where the cell's memory ends. */
+static void find_end(void)
+{
+	FILE *map = fopen("/proc/iomem", "r");
+	char line[128];
+	unsigned long long end;
+
+	while (map && fgets(line, sizeof(line), map))
+		if (strstr(line, "System RAM") && sscanf(line, "%*x-%llx", &end) == 1)
+			behind = end + 1;
+	if (!behind)
+		give_up("/proc/iomem");
+	fclose(map);
 }
 
 static void find_registers(void)
@@ -104,25 +140,30 @@ static void find_registers(void)
 	if (file < 0 || registers == MAP_FAILED)
 		give_up(SYSFS "/resource0");
 	close(file);
+	/* Messages are sent from now on. */
+	file = open(SYSFS "/config", O_WRONLY);
+	if (file < 0 || pwrite(file, "\x80", 1, MSIX_CONTROL) != 1)
+		give_up(SYSFS "/config");
+	close(file);
 }
 
-/* An address: mostly of a page of our own, else of nobody, of a device, of anybody. */
+/* An address: mostly of our own memory, else of nobody, of a device, of anybody. */
 static uint64_t address(void)
 {
 	switch (any() % 8) {
 	case 0:
-		return any();
+		return any() | NOWHERE;
 	case 1:
-		return 0xfee00000 + any() % PAGE;
+		return (any() % 2 ? 0xfee00000 : 0xff000000) + any() % PAGE;
 	case 2:
 		return 0xff100000 + any() % PAGE;
 	case 3:
-		return 0x100000000ULL + any() % (1ULL << 40);
+		return any() % 2 ? behind + any() % PAGE : 1ULL << 32 | any() % (1ULL << 40);
 	case 4:
 	case 5:
-		return places[PAGES - 1];
+		return place + FRAME;
 	default:
-		return places[any() % PAGES] + any() % PAGE / 16 * 16;
+		return place + any() % (PAGES * PAGE) / 16 * 16;
 	}
 }
 
@@ -134,7 +175,7 @@ static void fill(uint8_t *page)
 		uint64_t high = any() % 3000 | (any() & 7) << 32 | (any() % 256) << 48;
 
 		if (any() % 2) {
-			low = any() & 0x00ff00ff00ff00ffULL;
+			low = (any() & 0x00ff00ff00ff00ffULL) | NOWHERE;
 			high = any() & 0x00ff00ff00ff00ffULL;
 		}
 		memcpy(page + at, &low, 8);
@@ -143,25 +184,45 @@ static void fill(uint8_t *page)
 }
 
 /* Writes the beginning of a frame that is ours to send, to somebody or to all. */
-static void fill_frame(uint8_t *page)
+static void fill_frame(uint8_t *frame)
 {
 	for (unsigned at = 0; at < 12; at++)
-		page[at] = any() % 2 ? 0 : any();
+		frame[at] = any() % 2 ? 0 : any();
 	for (unsigned at = 0; at < 6; at++) {
-		page[18 + at] = registers[0x200 + at];
-		page[12 + at] = any() % 2 ? 0xff : page[18 + at];
+		frame[18 + at] = registers[0x200 + at];
+		frame[12 + at] = any() % 2 ? 0xff : frame[18 + at];
 	}
-	page[17] = any() % 4;
+	frame[17] = any() % 4;
 }
 
+/*
+ * Tables begin at multiples of 16. Rings do not, so that no counter of theirs becomes the
+ * part of a descriptor's address by which it would point to the kernel.
+ */
 static void set_up_queue(uint16_t queue)
 {
 	set16(QUEUE, queue);
 	set16(QUEUE_SIZE, 1 << any() % 12);
 	set16(QUEUE_VECTOR, any() % 5);
-	for (unsigned part = 0; part < 3; part++)
-		set64(QUEUE_PARTS + 8 * part, address());
+	set64(QUEUE_PARTS, address() & ~15ULL);
+	set64(QUEUE_PARTS + 8, any() % 2 ? place + any() % PAGES * PAGE + 8
+					 : (address() & ~15ULL) + 8);
+	set64(QUEUE_PARTS + 16, (address() & ~15ULL) + 4 + any() % 3 * 4);
 	set16(QUEUE_ENABLE, 1);
+}
+
+/*
+ * Messages to any CPU. They reach our own, too: their vector is the one by which kernels
+ * ask each other's CPUs to look whether there is something to run.
+ */
+static void set_up_vectors(void)
+{
+	for (unsigned at = VECTORS; at < VECTORS + 48; at += 16) {
+		set32(at, 0xfee00000 | (any() & 0xfffff));
+		set32(at + 4, any() % 4 ? 0 : any());
+		set32(at + 8, (any() % 4 ? 0 : any() & ~0x7ffULL) | RESCHEDULE);
+		set32(at + 12, any() % 4 ? 0 : any());
+	}
 }
 
 static void once(void)
@@ -173,19 +234,18 @@ static void once(void)
 	set32(FEATURE_SELECT, 1);
 	set32(FEATURE, 1);
 	set8(STATUS, 11);
-	for (unsigned i = 0; i < PAGES - 1; i++)
+	for (unsigned i = 0; i < PAGES; i++)
 		fill(memory + i * PAGE);
-	fill_frame(memory + (PAGES - 1) * PAGE);
+	fill_frame(memory + FRAME);
 	for (uint16_t queue = 0; queue < 3; queue++)
 		set_up_queue(queue);
-	for (unsigned at = 0; at < 48; at += 4)
-		set32(VECTORS + at, any() % 2 ? 0xfee00000 | (any() & 0xfffff) : any());
+	set_up_vectors();
 	set8(STATUS, 15);
 	for (unsigned i = 0; i < 20; i++) {
-		/* How many there are of each ring: a page's third and fourth byte. */
-		*(volatile uint16_t *)(memory + any() % PAGES * PAGE + 2) = any() % 64;
+		/* How many there are of a ring that begins at a page's eighth byte. */
+		*(volatile uint16_t *)(memory + any() % PAGES * PAGE + 10) = any() % 64;
 		set16(BELL, any() % 3);
-		set32(any() % PAGE & ~3U, any());
+		set32(any() % VECTORS & ~3U, any());
 	}
 	/* Written over meanwhile, it may lie about anything. */
 	set8(STATUS, 0);
@@ -196,7 +256,8 @@ int main(int argc, char **argv)
 	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 3);
 	unsigned long resets = 0;
 
-	find_pages();
+	find_memory();
+	find_end();
 	find_registers();
 	for (; time(NULL) < end; resets++)
 		once();

@@ -54,8 +54,8 @@ step back
 transfer b a 10.1.2.2
 
 step attack
-# One of them plays with its adapter behind its kernel's back, and pays no regard to what
-# it may destroy of its own; the others send to it, to all, and to each other.
+# One of them plays with its adapter behind its kernel's back; the others send to it, to
+# all, and to each other.
 cellctl console c --new --for 0 --send "ip link set eth0 down; echo 00c1:00:00.0 > /sys/bus/pci/drivers/virtio-pci/unbind; attack-net 5\n" < /dev/null > /dev/null
 tell b 20 "ping -c 30 -i 0.1 10.1.2.3 > /dev/null & ping -c 3 -i 0.2 10.1.2.1"
 tell b 120 "wget -q -O /tmp/got http://10.1.2.1/file; sha256sum < /tmp/got; rm /tmp/got"
