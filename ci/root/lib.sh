@@ -242,9 +242,16 @@ cable() {
 # The twin does what the first machine wants of it, one word after the other.
 obey() {
     while :; do
-        wish=$(nc -l -p 9 < /dev/null)
+        wish=$(hear_from 9)
         $wish
     done
+}
+
+# What the first machine sends to the port $1. Who sends would stop at an end of what
+# goes the other way, so that has none.
+hear_from() {
+    [ -e /run/never ] || mkfifo /run/never
+    nc -l -p "$1" 0<> /run/never
 }
 
 # The twin is to do $1, a word of this file or of its own, when it has done what it was
