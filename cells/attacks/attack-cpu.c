@@ -318,6 +318,42 @@ static void instructions(void)
 	put("cell: 20 instructions that are not for cells, %u faulted\n", faults);
 }
 
+/* Instructions that exit, of two and of three bytes, at one address: there is now this
+ * one, now that, now another page with another one. Each is followed by code that says
+ * which turn it is. */
+static void moved_code(void)
+{
+	static const uint8_t heads[4][3] = {
+		{ 0x0f, 0xa2 }, /* CPUID */
+		{ 0x48, 0x0f, 0xa2 }, /* the same with a prefix */
+		{ 0x8b, 0x01 }, /* MOV EAX, [RCX] */
+		{ 0x44, 0x8b, 0x01 }, /* MOV R8D, [RCX] */
+	};
+	static uint8_t other_page[4096] __attribute__((aligned(4096)));
+	uint8_t *pages[2] = { (uint8_t *)top_page, other_page };
+	unsigned int turns = 1000, wrong = 0;
+
+	for (uint32_t turn = 0; turn < turns; turn++) {
+		const uint8_t *head = heads[turn * 7 / 4 & 3];
+		volatile uint8_t *code = pages[turn / 3 & 1];
+		uint64_t at = 0xfffff000UL, said, io_apic = 0xfec00000UL;
+
+		for (unsigned int byte = 0; byte < (head[2] ? 3 : 2); byte++)
+			*code++ = head[byte];
+		*code++ = 0xb8; /* MOV EAX, turn; RET */
+		for (unsigned int byte = 0; byte < 4; byte++)
+			*code++ = turn >> 8 * byte;
+		*code = 0xc3;
+		map_top((uint64_t)pages[turn / 3 & 1]);
+		__asm__ volatile("call *%2"
+				 : "=a"(said), "+c"(io_apic), "+r"(at)
+				 :
+				 : "rbx", "rdx", "r8", "memory");
+		wrong += said != turn;
+	}
+	put("cell: code that moves: %u turns, %u wrong\n", turns, wrong);
+}
+
 /* Control registers with what must not be. */
 static void registers(void)
 {
@@ -575,6 +611,8 @@ static bool run(char *line)
 		hypercalls();
 	else if (equal(line, "instructions"))
 		instructions();
+	else if (equal(line, "moved-code"))
+		moved_code();
 	else if (equal(line, "registers"))
 		registers();
 	else if (equal(line, "halt"))

@@ -12,6 +12,7 @@ attack "mov-ss-int1"
 attack "mov-ss-exits"
 attack "real-gp"
 fresh
+attack "moved-code"
 attack "registers"
 attack "instructions"
 

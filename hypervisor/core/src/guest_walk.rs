@@ -35,8 +35,7 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// `read` gets a guest-physical address that is a multiple of 8 and returns
 /// the eight bytes there.
 #[must_use]
-#[inline(always)] // It is used once, and on the way of frequent exits.
-pub fn walk(paging: &Paging, gva: u64, mut read: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+pub fn walk(paging: &Paging, gva: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<u64> {
     if paging.cr0 & CR0_PG == 0 {
         return Some(gva & 0xffff_ffff);
     }
@@ -61,7 +60,7 @@ fn walk_wide(
     root: u64,
     levels: u32,
     gva: u64,
-    mut read: impl FnMut(u64) -> Option<u64>,
+    read: &mut dyn FnMut(u64) -> Option<u64>,
 ) -> Option<u64> {
     const LAST: u32 = 12;
     const LARGEST: u32 = 30;
@@ -82,7 +81,7 @@ fn walk_wide(
 }
 
 /// 32-bit paging: two levels of 1,024 entries of four bytes.
-fn walk_narrow(paging: &Paging, gva: u64, mut read: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+fn walk_narrow(paging: &Paging, gva: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<u64> {
     let mut entry = |table: u64, index: u64| {
         let address = table + index * 4;
         let both = read(address & !7)?;
@@ -115,7 +114,7 @@ mod tests {
         }
 
         fn walk(&self, paging: &Paging, gva: u64) -> Option<u64> {
-            walk(paging, gva, |address| {
+            walk(paging, gva, &mut |address| {
                 assert_eq!(address % 8, 0);
                 self.0.get(&address).copied()
             })
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     fn without_paging_addresses_stay() {
         let off = Paging::default();
-        assert_eq!(walk(&off, 0x1_2345_6789, |_| None), Some(0x2345_6789));
+        assert_eq!(walk(&off, 0x1_2345_6789, &mut |_| None), Some(0x2345_6789));
     }
 
     #[test]
@@ -203,7 +202,7 @@ mod tests {
         fn any_tables_are_walked_within_bounds(cr0: u64, cr3: u64, cr4: u64, efer: u64, gva: u64, entry: u64) {
             let mut reads = 0;
             let paging = Paging { cr0, cr3, cr4, efer };
-            let found = walk(&paging, gva, |address| {
+            let found = walk(&paging, gva, &mut |address| {
                 reads += 1;
                 assert!(address < 1 << 52 && address.is_multiple_of(8));
                 Some(entry)

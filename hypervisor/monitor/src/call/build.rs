@@ -56,6 +56,7 @@ pub(super) fn build(
         layout: plan.devices,
         dump: plan.dump,
         devices: Mutex::new(devices),
+        has_functions: parts.functions.len() != 0,
         functions: Mutex::new(parts.functions),
         _domain: parts.domain,
         config_address: AtomicU32::new(0),

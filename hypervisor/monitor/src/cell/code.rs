@@ -1,13 +1,14 @@
 //! The instruction that a guest is at.
 
 use crate::cell::cpu::Cpu;
-use crate::cell::memory;
-use crate::vcpu::Code;
-use cellvisor_core::addr::{Gpa, PAGE_SIZE};
+use crate::cell::memory::Reach;
+use crate::mem::map::End;
+use crate::vcpu::{Code, Vcpu};
+use cellvisor_core::addr::{Gpa, Gva};
 use cellvisor_core::exit::MemoryAccess;
 use cellvisor_core::guest_walk;
 use cellvisor_core::insn::{self, MAX_LEN, MmioInsn};
-use cellvisor_core::vcpu::RSP;
+use cellvisor_core::vcpu::{Event, RSP};
 
 /// The bytes at which an instruction begins.
 type Bytes = [u8; MAX_LEN];
@@ -18,65 +19,69 @@ pub(crate) fn instruction(cpu: &mut Cpu<'_>, access: MemoryAccess) -> Option<Mmi
     if access.indirect {
         return None;
     }
-    let mut bytes = [0; MAX_LEN];
-    let (mode, len) = match cpu.vcpu.instruction_bytes() {
-        Some(kept) => {
-            bytes = kept;
-            (cpu.vcpu.code().mode, MAX_LEN)
-        }
-        None => read(cpu, &mut bytes),
+    let code = cpu.vcpu.code();
+    let (bytes, len) = match cpu.vcpu.instruction_bytes() {
+        Some(kept) => (kept, MAX_LEN),
+        None => read(&code, &mut cpu.reach()),
     };
     // Nobody else uses its place while the monitor runs.
     cpu.regs.0[RSP] = cpu.vcpu.rsp();
-    insn::decode(bytes.get(..len)?, mode, &cpu.regs.0)
+    insn::decode(bytes.get(..len)?, code.mode, &cpu.regs.0)
 }
 
-/// Length in bytes of the intercepted instruction that the guest is at; `None`
-/// if it cannot be read or is none that is intercepted.
-pub(crate) fn instruction_len(cpu: &mut Cpu<'_>) -> Option<u8> {
-    let mut bytes = [0; MAX_LEN];
-    let (mode, len) = read(cpu, &mut bytes);
-    insn::length(bytes.get(..len)?, mode)
-}
-
-/// Reads the code that the guest is at, its width, and how many bytes could be read.
-fn read(cpu: &mut Cpu<'_>, bytes: &mut Bytes) -> (insn::CpuMode, usize) {
-    let code = cpu.vcpu.code();
-    // Mostly all of them are in one page.
-    if let Some(gpa) = at(cpu, &code, 0)
-        && let Some(all) = memory::array(cpu, gpa)
-    {
-        *bytes = all;
-        return (code.mode, MAX_LEN);
+/// Steps over the intercepted instruction that the guest is at, where its CPU does not
+/// tell the length. One that cannot be found any more was changed while it ran: the guest
+/// gets #UD.
+#[inline(never)] // Not where the CPU tells.
+pub(crate) fn step_over(vcpu: &mut dyn Vcpu, mut reach: Reach<'_>) {
+    let code = vcpu.code();
+    let (bytes, len) = read(&code, &mut reach);
+    let bytes = bytes.get(..len);
+    match bytes.and_then(|bytes| insn::length(bytes, code.mode)) {
+        Some(len) => vcpu.advance_by(len),
+        None => vcpu.inject(Event::InvalidOpcode),
     }
-    let len = read_in_parts(cpu, &code, bytes);
-    (code.mode, len)
 }
 
-/// The same page by page; it may end at one that is not there.
+/// Reads the code that the guest is at, and how many bytes could be read.
+fn read(code: &Code, reach: &mut Reach<'_>) -> (Bytes, usize) {
+    match reach.window.retrace(&code.paging, code.at) {
+        Some(bytes) => (bytes, MAX_LEN),
+        None => read_anew(code, reach),
+    }
+}
+
+/// The same by a walk of the guest's tables, page by page; it may end at one that is not
+/// there.
 #[cold]
 #[inline(never)]
-fn read_in_parts(cpu: &mut Cpu<'_>, code: &Code, bytes: &mut Bytes) -> usize {
+fn read_anew(code: &Code, reach: &mut Reach<'_>) -> (Bytes, usize) {
+    let mut bytes = [0; MAX_LEN];
     let mut done = 0;
-    while done < bytes.len() {
-        let Some(gpa) = at(cpu, code, done) else {
-            break;
-        };
-        let left = (PAGE_SIZE - gpa.page_offset()) as usize;
-        let end = bytes.len().min(done + left);
-        let Some(part) = bytes.get_mut(done..end) else {
-            break;
-        };
-        if !memory::read(cpu, gpa, part) {
-            break;
+    while let Some(rest) = bytes.get_mut(done..)
+        && !rest.is_empty()
+    {
+        let at = Gva(code.at.0.wrapping_add(done as u64));
+        match read_part(code, at, reach, rest) {
+            Some(read) => done += read,
+            None => break,
         }
-        done = end;
     }
-    done
+    (bytes, done)
 }
 
-/// Where the byte of the instruction with this number is.
-fn at(cpu: &mut Cpu<'_>, code: &Code, number: usize) -> Option<Gpa> {
-    let linear = code.at.0.wrapping_add(number as u64);
-    guest_walk::walk(&code.paging, linear, |gpa| memory::word(cpu, Gpa(gpa))).map(Gpa)
+/// Reads code at `at`, as far as its page goes; how many bytes.
+fn read_part(code: &Code, at: Gva, reach: &mut Reach<'_>, out: &mut [u8]) -> Option<usize> {
+    reach.window.begin_trail();
+    let gpa = guest_walk::walk(&code.paging, at.0, &mut |gpa| {
+        let hpa = reach.find(Gpa(gpa))?;
+        reach.window.step(hpa)
+    })?;
+    let hpa = reach.find(Gpa(gpa))?;
+    let end = End {
+        paging: &code.paging,
+        at,
+        lasts: reach.lasts(),
+    };
+    Some(reach.window.end_trail(&end, hpa, out))
 }

@@ -1,6 +1,6 @@
 //! One CPU of a cell: its guest, its owner, and what only it touches.
 
-use crate::cell::memory::Translations;
+use crate::cell::memory::{Reach, Translations};
 use crate::cell::{self, Cell, Guest, code, count};
 use crate::cpu::percpu::{Activity, CpuShared};
 use crate::cpu::reset::{self, Machine};
@@ -103,19 +103,31 @@ impl Cpu<'_> {
         }
     }
 
-    /// Steps over the instruction that exited. One that cannot be found any more
-    /// was changed while it ran: the guest gets #UD.
+    /// Steps over the instruction that exited.
     pub(crate) fn advance(&mut self) {
         if !self.vcpu.advance() {
-            self.advance_by_code();
+            let Self {
+                vcpu,
+                cell,
+                window,
+                translations,
+                ..
+            } = self;
+            let reach = Reach {
+                cell,
+                window,
+                translations,
+            };
+            code::step_over(*vcpu, reach);
         }
     }
 
-    #[inline(never)] // Not where the CPU tells.
-    fn advance_by_code(&mut self) {
-        match code::instruction_len(self) {
-            Some(len) => self.vcpu.advance_by(len),
-            None => self.vcpu.inject(Event::InvalidOpcode),
+    /// What it reaches the memory of its guest by.
+    pub(crate) fn reach(&mut self) -> Reach<'_> {
+        Reach {
+            cell: self.cell,
+            window: &mut self.window,
+            translations: &mut self.translations,
         }
     }
 

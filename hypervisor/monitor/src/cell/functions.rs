@@ -25,7 +25,8 @@ fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
 
 /// True if the cell has functions.
 pub(crate) fn any(cell: &Cell) -> bool {
-    with(cell, |_| ()).is_some()
+    let guest = cell.guest.as_ref();
+    guest.is_some_and(|guest| guest.has_functions)
 }
 
 /// Most functions of all cells.

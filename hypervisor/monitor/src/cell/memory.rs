@@ -1,6 +1,9 @@
 //! A guest's memory, as the monitor reads and writes it for one of its CPUs.
 
+use crate::cell::Cell;
 use crate::cell::cpu::Cpu;
+use crate::mem::map::Window;
+use cellvisor_abi::call::CellId;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::recent::Recent;
 
@@ -9,48 +12,35 @@ use cellvisor_core::recent::Recent;
 /// owner. The root's memory comes and goes.
 pub(crate) type Translations = Recent<8>;
 
-/// Where guest-physical memory is; `None` where there is none.
-#[inline(always)] // As `word`.
-fn translate(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
-    match cpu.translations.find(gpa) {
-        Some(hpa) => Some(hpa),
-        None => walk(cpu, gpa),
+/// What a CPU reaches the memory of its guest by.
+pub(crate) struct Reach<'a> {
+    pub(crate) cell: &'static Cell,
+    pub(crate) window: &'a mut Window,
+    pub(crate) translations: &'a mut Translations,
+}
+
+impl Reach<'_> {
+    /// Where guest-physical memory is; `None` where there is none.
+    pub(crate) fn find(&mut self, gpa: Gpa) -> Option<Hpa> {
+        self.translations.find(gpa).or_else(|| self.walk(gpa))
     }
-}
 
-/// The same by the tables of its owner.
-#[inline(never)]
-fn walk(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<Hpa> {
-    let space = cpu.cell.space.lock();
-    let mapping = space.as_ref()?.translate(gpa)?;
-    drop(space);
-    if !cpu.is_root() {
-        cpu.translations.note(gpa, &mapping);
+    /// The same by the tables of its owner.
+    #[inline(never)]
+    fn walk(&mut self, gpa: Gpa) -> Option<Hpa> {
+        let space = self.cell.space.lock();
+        let mapping = space.as_ref()?.translate(gpa)?;
+        drop(space);
+        if self.lasts() {
+            self.translations.note(gpa, &mapping);
+        }
+        Some(mapping.hpa)
     }
-    Some(mapping.hpa)
-}
 
-/// Reads eight bytes at a multiple of eight. `None` if they are not there.
-#[inline(never)] // In one piece: several of them are on the way to each instruction.
-pub(crate) fn word(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<u64> {
-    let hpa = translate(cpu, gpa)?;
-    Some(cpu.window.word(hpa))
-}
-
-/// So many bytes of guest-physical memory, within a page. `None` if they are not there.
-#[inline(always)] // As `word`.
-pub(crate) fn array<const N: usize>(cpu: &mut Cpu<'_>, gpa: Gpa) -> Option<[u8; N]> {
-    let hpa = translate(cpu, gpa)?;
-    cpu.window.array(hpa)
-}
-
-/// Copies from guest-physical memory, within a page. False if it is not there.
-pub(crate) fn read(cpu: &mut Cpu<'_>, gpa: Gpa, out: &mut [u8]) -> bool {
-    let hpa = translate(cpu, gpa);
-    hpa.is_some_and(|hpa| {
-        cpu.window.read(hpa, out);
-        true
-    })
+    /// True if memory stays where it is: the root's comes and goes.
+    pub(crate) fn lasts(&self) -> bool {
+        self.cell.id != CellId::ROOT
+    }
 }
 
 /// Copies to guest-physical memory, within a page. False if it is not there, or the

@@ -142,7 +142,9 @@ pub(crate) struct Guest {
     pub(crate) dump: bool,
     /// The devices.
     pub(crate) devices: Mutex<Devices, { Rank::Devices as u8 }>,
-    /// Its PCI functions. They use the domain, and are dropped before it.
+    /// It has PCI functions, from its making to its end.
+    pub(crate) has_functions: bool,
+    /// They use the domain, and are dropped before it.
     pub(crate) functions: Mutex<Functions, { Rank::Functions as u8 }>,
     /// Memory that they reach, as long as they are the cell's.
     pub(crate) _domain: Option<Domain>,

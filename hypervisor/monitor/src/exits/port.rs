@@ -110,10 +110,11 @@ pub(super) fn quick(cell: &Cell, guest: &Guest, regs: &mut Regs, access: PortAcc
 /// False for ports for which [`device`] finds nothing; consoles apart.
 #[inline(always)] // As above.
 fn may_be_known(layout: &Devices, port: Port, size: u8) -> bool {
+    // The data ports follow the address port.
+    let is_config = port.0 & !7 == pci::ADDRESS_PORT.0;
     port.0.wrapping_sub(layout.power_port) <= PANIC_PORT
         || port == KEYBOARD_COMMAND
-        || is_config_data(port)
-        || (port == pci::ADDRESS_PORT && size == 4)
+        || (is_config && (is_config_data(port) || size == 4))
 }
 
 /// What reads of nobody's ports give, in as many bits as they have: ones.

@@ -7,9 +7,11 @@
 //! Source: as of that one.
 
 use crate::cell::cpu::Cpu;
-use crate::cell::{Cell, Guest, ipi};
+use crate::cell::memory::{Reach, Translations};
+use crate::cell::{Cell, Guest, code, ipi};
 use crate::cpu::percpu::CpuShared;
 use crate::exits::{msr, port};
+use crate::mem::map::Window;
 use crate::vcpu::{Frequent, Itself, Run};
 use cellvisor_abi::call::ExitKind;
 use cellvisor_core::exit::{Exit, PortAccess};
@@ -25,6 +27,8 @@ impl Cpu<'_> {
             shared: self.shared,
             cell: self.cell,
             msrs: self.msrs,
+            window: &mut self.window,
+            translations: &mut self.translations,
         };
         match self.vcpu.itself() {
             Itself::Vmx(vmx) => own.run(vmx, guest),
@@ -39,6 +43,8 @@ struct Own<'a> {
     shared: &'static CpuShared,
     cell: &'static Cell,
     msrs: &'static Policy,
+    window: &'a mut Window,
+    translations: &'a mut Translations,
 }
 
 impl Own<'_> {
@@ -46,18 +52,28 @@ impl Own<'_> {
     fn run(&mut self, vcpu: &mut impl Run, guest: Option<&'static Guest>) -> Exit {
         loop {
             let reason = vcpu.run(self.regs, self.shared);
-            let done = match (vcpu.frequent(reason), guest) {
-                (Some(Frequent::Cpuid), Some(guest)) => self.cpuid(guest),
-                (Some(Frequent::Port), Some(guest)) => self.port(guest, vcpu.port()),
-                (Some(Frequent::MsrRead), Some(_)) => self.read_msr(),
-                (Some(Frequent::MsrWrite), Some(guest)) => self.write_msr(guest),
-                _ => false,
-            };
+            let done = guest.is_some_and(|guest| {
+                if vcpu.is(reason, Frequent::Port) {
+                    self.port(guest, vcpu.port())
+                } else if vcpu.is(reason, Frequent::MsrWrite) {
+                    self.write_msr(guest)
+                } else if vcpu.is(reason, Frequent::Cpuid) {
+                    self.cpuid(guest)
+                } else {
+                    vcpu.is(reason, Frequent::MsrRead) && self.read_msr()
+                }
+            });
             if !done {
                 return vcpu.exit(reason);
             }
-            // Of what is frequent for it, each back end knows the length.
-            vcpu.advance();
+            if !vcpu.advance() {
+                let reach = Reach {
+                    cell: self.cell,
+                    window: &mut *self.window,
+                    translations: &mut *self.translations,
+                };
+                code::step_over(vcpu, reach);
+            }
         }
     }
 

@@ -7,6 +7,10 @@
 //! Source: SDM 3A, "4-Level Paging and 5-Level Paging", "Page Attribute Table
 //! (PAT)".
 
+mod trail;
+
+pub(crate) use trail::End;
+
 use super::device::DevicePage;
 use super::{AreaIndex, entry, hpa_of, memory_size, pool};
 use crate::boot::{STACK_SIZE, STACK_STRIDE, STACKS};
@@ -18,6 +22,7 @@ use cellvisor_abi::{CHUNK_SIZE, PAGE_SIZE};
 use cellvisor_core::addr::{Hpa, Hva};
 use cellvisor_core::locks::Rank;
 use core::sync::atomic::Ordering;
+use trail::Trail;
 
 const GIB: u64 = 1 << 30;
 /// Windows: [`PANES`] pages for each CPU.
@@ -119,7 +124,7 @@ fn map_stack(tables: &Tables, area: AreaIndex) -> Option<()> {
 /// The first of the two panes for the page at `hpa`. Tables of a guest that follow each
 /// other on a walk mostly lie near each other, and get panes of their own.
 const fn panes(hpa: Hpa) -> usize {
-    (hpa.page() ^ hpa.page() >> 9) as usize * 2 % PANES
+    (hpa.page() ^ hpa.page() >> 9) as usize * 2 % SHARED
 }
 
 /// How far behind its place in the area the guarded stack of this CPU is.
@@ -215,12 +220,15 @@ pub(crate) fn device(hpa: Hpa) -> Option<Hva> {
     Some(va)
 }
 
-/// Pages of a window: as many as a walk of a guest's tables looks at, and some more.
-const PANES: usize = 8;
+/// Panes of a window for whatever is looked at; those of [`trail`] are behind them.
+const SHARED: usize = 8;
+
+/// Pages of a window, some of which may be unused.
+const PANES: usize = (SHARED + trail::PANES).next_power_of_two();
 
 /// One CPU's window: a few pages through which it looks at memory that is not the
-/// monitor's. A page is seen through one pane only, so that it has one memory
-/// type, and stays there until the pane is wanted for another.
+/// monitor's. A page is seen through one of the shared panes only, so that it has one
+/// memory type, and stays there until the pane is wanted for another.
 pub(crate) struct Window {
     va: Hva,
     /// Where the level-1 entry behind the first pane is.
@@ -229,6 +237,12 @@ pub(crate) struct Window {
     shown: [u64; PANES],
     /// Which of two panes was changed last.
     turn: usize,
+    trail: Trail,
+}
+
+/// An entry that shows the page that `hpa` is in.
+const fn shows(hpa: Hpa, cache: Flags) -> u64 {
+    hpa.0 & ADDRESS | PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0
 }
 
 impl Window {
@@ -246,6 +260,7 @@ impl Window {
             entries,
             shown: [0; PANES],
             turn: 0,
+            trail: Trail::default(),
         })
     }
 
@@ -265,9 +280,8 @@ impl Window {
 
     #[inline(always)] // As `word`.
     fn open_as(&mut self, hpa: Hpa, cache: Flags) -> *mut u8 {
-        let flags = PRESENT | WRITE | NO_EXECUTE | ACCESSED_DIRTY | cache.0;
         let first = panes(hpa);
-        let wanted = hpa.0 & ADDRESS | flags;
+        let wanted = shows(hpa, cache);
         if self.shown.get(first) == Some(&wanted) {
             return self.pane(first).ptr();
         }
@@ -315,6 +329,7 @@ impl Window {
 
     /// Shows nothing any more: the CPU gets another owner.
     pub(crate) fn close(&mut self) {
+        self.begin_trail();
         for pane in 0..PANES {
             self.set(pane, 0);
         }
@@ -330,19 +345,6 @@ impl Window {
                 .cast::<u64>()
                 .read_volatile()
         }
-    }
-
-    /// Reads so many bytes at `hpa`; `None` if they leave its page.
-    #[inline(always)] // A known number of bytes needs no loop.
-    pub(crate) fn array<const N: usize>(&mut self, hpa: Hpa) -> Option<[u8; N]> {
-        let offset = hpa.page_offset() as usize;
-        if offset > PAGE_SIZE as usize - N {
-            return None;
-        }
-        let page = self.open(hpa);
-        // SAFETY: the pane shows the page, the range is inside it, and bytes have any
-        // value and any place.
-        Some(unsafe { page.add(offset).cast::<[u8; N]>().read() })
     }
 
     /// Copies from memory at `hpa`; the range must not leave its page.

@@ -103,8 +103,8 @@ pub(crate) trait Run: Vcpu {
     /// entered then.
     fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> Self::Reason;
 
-    /// Which of the frequent ones it is.
-    fn frequent(&self, reason: Self::Reason) -> Option<Frequent>;
+    /// True if it is this one of the frequent ones.
+    fn is(&self, reason: Self::Reason, which: Frequent) -> bool;
 
     /// The access of an exit by IN or OUT.
     fn port(&self) -> PortAccess;

@@ -37,6 +37,13 @@ impl<W, K> Clone for Field<W, K> {
 
 impl<W, K> Copy for Field<W, K> {}
 
+impl<W, K> Field<W, K> {
+    /// The same with other clean bits.
+    pub(super) const fn with(self, clean: Clean) -> Self {
+        field(self.offset, clean)
+    }
+}
+
 const fn field<W, K>(offset: u16, clean: Clean) -> Field<W, K> {
     Field {
         offset,
@@ -52,7 +59,6 @@ const INTERRUPTS: Clean = Clean(1 << 3);
 const NESTED: Clean = Clean(1 << 4);
 const CONTROL_REGISTERS: Clean = Clean(1 << 5);
 const DEBUG_REGISTERS: Clean = Clean(1 << 6);
-const TABLES: Clean = Clean(1 << 7);
 const SEGMENTS: Clean = Clean(1 << 8);
 const FAULT_ADDRESS: Clean = Clean(1 << 9);
 const SHADOW_STACKS: Clean = Clean(1 << 12);
@@ -85,8 +91,8 @@ pub(super) const fn fetched_byte(n: u16) -> Field<u8, Info> {
     field(0x0d1 + n % 15, Clean::NONE)
 }
 
-pub(super) const GDTR: Segments = segments(0x460, TABLES);
-pub(super) const IDTR: Segments = segments(0x480, TABLES);
+pub(super) const GDTR: Segments = Segments(0x460);
+pub(super) const IDTR: Segments = Segments(0x480);
 pub(super) const CPL: Field<u8, Guest> = field(0x4cb, SEGMENTS);
 pub(super) const EFER: Field<u64, Guest> = field(0x4d0, CONTROL_REGISTERS);
 pub(super) const CR4: Field<u64, Guest> = field(0x548, CONTROL_REGISTERS);
@@ -110,30 +116,34 @@ pub(super) const CR2: Field<u64, Guest> = field(0x640, FAULT_ADDRESS);
 pub(super) const PAT: Field<u64, Guest> = field(0x668, NESTED);
 pub(super) const SPEC_CTRL: Field<u64, Guest> = field(0x6e0, Clean::NONE);
 
-/// The four parts of a segment or descriptor table register.
+/// A segment or descriptor table register, of four parts. They are written together with
+/// all other state alone, so they have no clean bits.
 #[derive(Clone, Copy)]
-pub(super) struct Segments {
-    pub(super) selector: Field<u16, Guest>,
-    pub(super) access: Field<u16, Guest>,
-    pub(super) limit: Field<u32, Guest>,
-    pub(super) base: Field<u64, Guest>,
-}
+pub(super) struct Segments(u16);
 
-const fn segments(offset: u16, clean: Clean) -> Segments {
-    Segments {
-        selector: field(offset, clean),
-        access: field(offset + 2, clean),
-        limit: field(offset + 4, clean),
-        base: field(offset + 8, clean),
+impl Segments {
+    pub(super) const fn selector(self) -> Field<u16, Guest> {
+        field(self.0, Clean::NONE)
+    }
+
+    pub(super) const fn access(self) -> Field<u16, Guest> {
+        field(self.0 + 2, Clean::NONE)
+    }
+
+    pub(super) const fn limit(self) -> Field<u32, Guest> {
+        field(self.0 + 4, Clean::NONE)
+    }
+
+    pub(super) const fn base(self) -> Field<u64, Guest> {
+        field(self.0 + 8, Clean::NONE)
     }
 }
 
-pub(super) const ES: Segments = segments(0x400, SEGMENTS);
-pub(super) const CS: Segments = segments(0x410, SEGMENTS);
-pub(super) const SS: Segments = segments(0x420, SEGMENTS);
-pub(super) const DS: Segments = segments(0x430, SEGMENTS);
-// What VMLOAD loads, and VMRUN does not look at.
-pub(super) const FS: Segments = segments(0x440, Clean::NONE);
-pub(super) const GS: Segments = segments(0x450, Clean::NONE);
-pub(super) const LDTR: Segments = segments(0x470, Clean::NONE);
-pub(super) const TR: Segments = segments(0x490, Clean::NONE);
+pub(super) const ES: Segments = Segments(0x400);
+pub(super) const CS: Segments = Segments(0x410);
+pub(super) const SS: Segments = Segments(0x420);
+pub(super) const DS: Segments = Segments(0x430);
+pub(super) const FS: Segments = Segments(0x440);
+pub(super) const GS: Segments = Segments(0x450);
+pub(super) const LDTR: Segments = Segments(0x470);
+pub(super) const TR: Segments = Segments(0x490);

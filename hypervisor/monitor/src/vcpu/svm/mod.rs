@@ -302,7 +302,7 @@ impl Vcpu for Svm {
         let mode = self.code_width();
         let base = match mode {
             CpuMode::Bits64 => 0,
-            _ => self.vmcb.read(CS.base),
+            _ => self.vmcb.read(CS.base()),
         };
         Code {
             mode,
@@ -341,9 +341,14 @@ impl Vcpu for Svm {
 impl Run for Svm {
     type Reason = Exit;
 
-    #[inline(always)] // As `run`. The others are fetched first, mostly.
-    fn frequent(&self, reason: Exit) -> Option<Frequent> {
-        matches!(reason, Exit::Port(_)).then_some(Frequent::Port)
+    #[inline(always)] // As `run`.
+    fn is(&self, reason: Exit, which: Frequent) -> bool {
+        match which {
+            Frequent::Cpuid => matches!(reason, Exit::Cpuid),
+            Frequent::MsrRead => matches!(reason, Exit::MsrRead),
+            Frequent::MsrWrite => matches!(reason, Exit::MsrWrite),
+            Frequent::Port => matches!(reason, Exit::Port(_)),
+        }
     }
 
     #[inline(always)] // As `run`.
@@ -390,7 +395,7 @@ impl Svm {
     fn code_width(&self) -> CpuMode {
         const LONG: u64 = 1 << 9;
         const DEFAULT: u64 = 1 << 10;
-        let access = self.vmcb.read(CS.access);
+        let access = self.vmcb.read(CS.access());
         let long_mode = self.vmcb.read(EFER) & EFER_LMA != 0;
         CpuMode::from_flags(long_mode, access & LONG != 0, access & DEFAULT != 0)
     }

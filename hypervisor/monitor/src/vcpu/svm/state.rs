@@ -13,23 +13,24 @@ const DR6_RESET: u64 = 0xffff_0ff0;
 /// Writes all of `state` but DEBUGCTL, which is in the CPU. CR2 becomes what the
 /// CPU has: the guest's own or, for a new owner, zero.
 pub(super) fn write(v: &mut Vmcb, state: &CpuState) {
-    v.write(RIP, state.rip);
-    v.write(RSP, state.rsp);
-    v.write(RFLAGS, state.rflags | 2);
-    v.write(CR0, state.cr0);
-    v.write(CR2, crate::cpu::reset::cr2());
-    v.write(CR3, state.cr3);
-    v.write(CR4, state.cr4);
-    v.write(EFER, state.efer | EFER_SVME);
-    v.write(PAT, state.pat);
-    v.write(DR7, state.dr7);
-    v.write(DR6, DR6_RESET);
+    v.forget();
+    v.fill(RIP, state.rip);
+    v.fill(RSP, state.rsp);
+    v.fill(RFLAGS, state.rflags | 2);
+    v.fill(CR0, state.cr0);
+    v.fill(CR2, crate::cpu::reset::cr2());
+    v.fill(CR3, state.cr3);
+    v.fill(CR4, state.cr4);
+    v.fill(EFER, state.efer | EFER_SVME);
+    v.fill(PAT, state.pat);
+    v.fill(DR7, state.dr7);
+    v.fill(DR6, DR6_RESET);
     for (field, value) in SYSENTER.into_iter().zip(state.sysenter) {
-        v.write(field, value);
+        v.fill(field, value);
     }
     for (fields, table) in [(GDTR, &state.gdtr), (IDTR, &state.idtr)] {
-        v.write(fields.base, table.base);
-        v.write(fields.limit, u64::from(table.limit));
+        v.fill(fields.base(), table.base);
+        v.fill(fields.limit(), u64::from(table.limit));
     }
     let segments = [
         (ES, &state.es),
@@ -44,15 +45,15 @@ pub(super) fn write(v: &mut Vmcb, state: &CpuState) {
     for (fields, segment) in segments {
         set_segment(v, fields, segment);
     }
-    v.write(CPL, u64::from(state.ss.access >> 5 & 3));
-    v.write(INTERRUPT_SHADOW, 0);
+    v.fill(CPL, u64::from(state.ss.access >> 5 & 3));
+    v.fill(INTERRUPT_SHADOW, 0);
 }
 
 /// Reads it, with SVME hidden and DEBUGCTL zero.
 pub(super) fn read(v: &Vmcb) -> CpuState {
     let table = |fields: Segments| Table {
-        base: v.read(fields.base),
-        limit: v.read(fields.limit) as u16,
+        base: v.read(fields.base()),
+        limit: v.read(fields.limit()) as u16,
     };
     CpuState {
         rip: v.read(RIP),
@@ -80,18 +81,18 @@ pub(super) fn read(v: &Vmcb) -> CpuState {
 }
 
 fn set_segment(vmcb: &mut Vmcb, fields: Segments, segment: &Segment) {
-    vmcb.write(fields.selector, u64::from(segment.selector));
+    vmcb.fill(fields.selector(), u64::from(segment.selector));
     let access = svm::access_to_vmcb(segment.access);
-    vmcb.write(fields.access, u64::from(access));
-    vmcb.write(fields.limit, u64::from(segment.limit));
-    vmcb.write(fields.base, segment.base);
+    vmcb.fill(fields.access(), u64::from(access));
+    vmcb.fill(fields.limit(), u64::from(segment.limit));
+    vmcb.fill(fields.base(), segment.base);
 }
 
 fn segment(vmcb: &Vmcb, fields: Segments) -> Segment {
     Segment {
-        selector: vmcb.read(fields.selector) as u16,
-        access: svm::access_from_vmcb(vmcb.read(fields.access) as u16),
-        limit: vmcb.read(fields.limit) as u32,
-        base: vmcb.read(fields.base),
+        selector: vmcb.read(fields.selector()) as u16,
+        access: svm::access_from_vmcb(vmcb.read(fields.access()) as u16),
+        limit: vmcb.read(fields.limit()) as u32,
+        base: vmcb.read(fields.base()),
     }
 }

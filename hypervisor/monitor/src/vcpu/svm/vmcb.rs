@@ -71,6 +71,17 @@ impl Vmcb {
         self.put(field, value);
     }
 
+    /// Writes guest state after [`Self::forget`], which spares telling the CPU each time.
+    pub(super) fn fill<W: Word>(&mut self, field: Field<W, Guest>, value: u64) {
+        let unnoted = field.with(Clean::NONE);
+        self.put(unnoted, value);
+    }
+
+    /// Has the CPU read everything anew with the next VMRUN.
+    pub(super) fn forget(&mut self) {
+        self.set_clean(Clean::NONE);
+    }
+
     /// Writes a control.
     ///
     /// # Safety

@@ -29,29 +29,6 @@ const UNBLOCKED_BY_IRET: u64 = 1 << 12;
 /// Decodes the exit that just happened, with its reason, and queues again what was being
 /// delivered when it did.
 pub(super) fn decode(vmcs: &mut Vmcs, reason: u32) -> Exit {
-    match frequent(reason) {
-        Some(Frequent::Port) => Exit::Port(port(vmcs)),
-        Some(Frequent::MsrRead) => Exit::MsrRead,
-        Some(Frequent::MsrWrite) => Exit::MsrWrite,
-        Some(Frequent::Cpuid) => Exit::Cpuid,
-        None => decode_other(vmcs, reason),
-    }
-}
-
-/// Which of the frequent ones it is. They come by an instruction, so no event was on its
-/// way (SDM 3C, "Information for VM Exits During Event Delivery").
-#[inline(always)] // Who runs the guest sees at once which one it is.
-pub(super) fn frequent(reason: u32) -> Option<Frequent> {
-    Some(match reason {
-        IO => Frequent::Port,
-        RDMSR => Frequent::MsrRead,
-        WRMSR => Frequent::MsrWrite,
-        CPUID => Frequent::Cpuid,
-        _ => return None,
-    })
-}
-
-fn decode_other(vmcs: &mut Vmcs, reason: u32) -> Exit {
     if reason & ENTRY_FAILURE != 0 {
         return Exit::EntryFailed(u64::from(reason));
     }
@@ -61,14 +38,30 @@ fn decode_other(vmcs: &mut Vmcs, reason: u32) -> Exit {
         2 => Exit::TripleFault,
         3 | 4 => Exit::Signal,
         8 => Exit::NmiWindow,
+        CPUID => Exit::Cpuid,
         13 | 54 => Exit::Cache,
         18 => Exit::Hypercall,
         11 | 19..=27 | 50 | 53 | 59 => Exit::Undefined,
         28 => control_register(vmcs),
+        IO => Exit::Port(port(vmcs)),
+        RDMSR => Exit::MsrRead,
+        WRMSR => Exit::MsrWrite,
         48 => memory(vmcs, vectoring),
         55 => Exit::Xsetbv,
         other => Exit::Unknown(u64::from(other)),
     }
+}
+
+/// True if it is this one of the frequent ones.
+#[inline(always)] // Who runs the guest sees at once which one it is.
+pub(super) fn is(reason: u32, which: Frequent) -> bool {
+    reason
+        == match which {
+            Frequent::Port => IO,
+            Frequent::MsrRead => RDMSR,
+            Frequent::MsrWrite => WRMSR,
+            Frequent::Cpuid => CPUID,
+        }
 }
 
 /// An event whose delivery the exit interrupted is delivered again by the next
@@ -159,7 +152,7 @@ fn control_register(vmcs: &Vmcs) -> Exit {
     }
 }
 
-#[inline(always)] // As `frequent`.
+#[inline(always)] // As `is`.
 pub(super) fn port(vmcs: &Vmcs) -> PortAccess {
     let qualification = vmcs.info(QUALIFICATION);
     PortAccess {

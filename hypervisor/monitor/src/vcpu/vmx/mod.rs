@@ -411,8 +411,8 @@ impl Run for Vmx {
     }
 
     #[inline(always)] // As `run`.
-    fn frequent(&self, reason: u32) -> Option<Frequent> {
-        exit::frequent(reason)
+    fn is(&self, reason: u32, which: Frequent) -> bool {
+        exit::is(reason, which)
     }
 
     #[inline(always)] // As `run`.
