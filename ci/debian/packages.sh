@@ -18,7 +18,7 @@ prints() {
 }
 
 installed() {
-    for package in cellvisor cellvisor-dkms; do
+    for package in $all; do
         prints "$1 install ok installed" dpkg-query -W -f '${Version} ${Status}' "$package"
     done
     prints "cellvisor/$1, $kernel, x86_64: installed" dkms status
@@ -27,6 +27,7 @@ installed() {
 
 kernel=$1
 shift
+all="cellvisor cellvisor-dkms cellvisor-slurm cellvisor-redfish"
 
 # It installs and purges: only in the system that `customize` made.
 [ -e /etc/systemd/system/scenario.service ] || fail "this is no tree to try packages in"
@@ -42,7 +43,8 @@ echo "packages: upgraded from $FROM to $TO"
 
 prints "cellctl $TO" cellctl --version
 prints "2750 root cellvisor" stat -c '%a %U %G' /run/cellvisor
-for page in man1/cellctl.1 man1/cellctl-create.1 man1/cellnet.1 man1/cellmsg.1 man5/slice.5; do
+for page in man1/cellctl.1 man1/cellctl-create.1 man1/cellnet.1 man1/cellmsg.1 man5/slice.5 \
+    man8/cellvisor-slurm.8 man8/cellvisor-redfish.8; do
     gzip -t "/usr/share/man/$page.gz" || fail "no page $page"
 done
 status=0
@@ -52,7 +54,22 @@ cellctl list > /tmp/out 2>&1 || status=$?
 bash -c '. /usr/share/bash-completion/completions/cellctl; complete -p cellctl' ||
     fail "bash is not told of cellctl"
 systemd-analyze verify --man=no --recursive-errors=no cell@web.service cellnet@net.service \
-    cellvisor.service cellvisor-exporter.socket || fail "systemd does not like the units"
+    cellvisor.service cellvisor-exporter.socket cellvisor-redfish.service cellvisor-redfish-power.socket \
+    cellvisor-redfish-power@1.service || fail "systemd does not like the units"
+prints "" dpkg --verify cellvisor-slurm cellvisor-redfish
+
+printf 'version = 1\n[[machine]]\nname = "m1"\nlocal = true\nnodes = "n1"\n[[template]]\nslice = "n.toml"\n' \
+    > /tmp/slurm.toml
+prints "1 machines, no mistakes" env CELLVISOR_SLURM_CONFIG=/tmp/slurm.toml cellvisor-slurm check
+# Slurm starts it by this name; without a list of nodes it ends with what is wrong.
+status=0
+/usr/lib/cellvisor/slurm/resume > /tmp/out 2>&1 || status=$?
+[ "$status" = 1 ] || fail "resume without nodes ends with $status"
+id -nG cellvisor-redfish | grep -q -w cellvisor || fail "who serves Redfish may not look at cells"
+printf 'version = 1\n[[account]]\nname = "op"\nrole = "Operator"\npassword = "%s"\n' \
+    "$(echo op | cellvisor-redfish hash)" > /tmp/redfish.toml
+chmod 640 /tmp/redfish.toml
+prints "1 accounts, no mistakes" cellvisor-redfish check --config /tmp/redfish.toml
 echo "packages: used"
 
 while [ $# -gt 0 ]; do
@@ -66,7 +83,8 @@ done
 apt-get remove -y cellvisor-dkms
 prints "" dkms status
 [ ! -e "/lib/modules/$kernel/updates/dkms/cellvisor.ko" ] || fail "the module stays"
-apt-get purge -y cellvisor cellvisor-dkms
+# shellcheck disable=SC2086
+apt-get purge -y $all
 prints "/etc/cellvisor
 /etc/cellvisor/slices
 /etc/cellvisor/slices/mine.toml" find / -xdev \( -path /job -o -path /proc -o -path /dev -o -path "$CACHE" \

@@ -2,7 +2,7 @@
 packages=$(echo /job/*.deb)
 
 more_to_tell() {
-    for unit in cell@web0 cellvisor; do
+    for unit in cell@web0 cellvisor cellvisor-redfish 'cellvisor-redfish-power@*'; do
         echo "root: the journal of $unit:"
         journalctl -b -u "$unit" -o short-monotonic 2>&1 | tail -n 40
     done
@@ -44,6 +44,31 @@ started_twice() {
 show_journal() {
     journal
     sed 's/^/[cell web0] /' /tmp/journal
+}
+
+systems=https://127.0.0.1/redfish/v1/Systems
+
+# Whether the server answers.
+redfish() {
+    curl -sk --max-time 10 https://127.0.0.1/redfish
+}
+
+# Prints the status of an answer of the server.
+shows() {
+    what=$1
+    shift
+    echo "root: $what: $(curl -sk --max-time 120 -o /tmp/body -w '%{http_code}' "$@")"
+}
+
+# Whether the cell node0 is in the state $1.
+node0() {
+    cellctl list | grep -q " node0 *$1 "
+}
+
+# Asks for a change of node0's power, as $1.
+power() {
+    shows "$2 by $1" -u "$1:$1" -H 'Content-Type: application/json' -d "{\"ResetType\": \"$2\"}" \
+        "$systems/node0/Actions/ComputerSystem.Reset"
 }
 
 first_boot() {
@@ -103,6 +128,32 @@ first_boot() {
     run curl -sS --max-time 60 http://127.0.0.1:9914/metrics > /tmp/metrics
     grep -e '^cellvisor_up' -e 'cellvisor_exits_total{.*web0' /tmp/metrics | head -n 8
 
+    step redfish
+    cp /job/node0.toml /etc/cellvisor/slices/
+    {
+        echo 'version = 1'
+        for role in ReadOnly Operator; do
+            printf '[[account]]\nname = "%s"\nrole = "%s"\npassword = "%s"\n' "$role" "$role" \
+                "$(echo "$role" | cellvisor-redfish hash)"
+        done
+    } > /tmp/redfish.toml
+    run install -o root -g cellvisor-redfish -m 0640 /tmp/redfish.toml /etc/cellvisor/redfish.toml
+    run systemctl enable --now cellvisor-redfish
+    within "the server answers" 30 redfish
+    ps -o user:20= -p "$(systemctl show -P MainPID cellvisor-redfish)" | sed 's/^/root: server: /'
+    shows "nobody" -u x:x "$systems/node0"
+    shows "ReadOnly" -u ReadOnly:ReadOnly "$systems/node0"
+    power ReadOnly On
+    # The answer comes after five seconds at the latest, whatever is under way.
+    power Operator On
+    within "node0 runs" 60 node0 running
+    run cellctl list
+    power Operator ForceOff
+    within "node0 is off" 60 node0 stopped
+    run cellctl list
+    run cellctl destroy node0
+    systemctl --failed --no-legend --plain | sed 's/^/root: failed unit: /'
+
     step reboot
     touch /var/lib/scenario-rebooted
     run systemctl reboot
@@ -113,7 +164,10 @@ second_boot() {
     echo "root: uptime=$(cut -d. -f1 /proc/uptime)"
     within "the cell is up again" 90 journal_says "cell: ready"
     run cellctl list
-    systemctl is-active cell@web0 cellvisor-exporter.socket
+    systemctl is-active cell@web0 cellvisor-exporter.socket cellvisor-redfish
+    within "the server answers" 30 redfish
+    shows "after the restart" -u ReadOnly:ReadOnly "$systems/web0"
+    grep -o '"PowerState":"[a-zA-Z]*"' /tmp/body
 
     step stop
     run systemctl stop cell@web0
@@ -124,11 +178,11 @@ second_boot() {
 
     step purge
     run systemctl start cell@web0
-    run apt-get purge -y cellvisor cellvisor-dkms > /tmp/apt 2>&1
-    # What this script put there, and the slices, which are to stay.
+    run apt-get purge -y cellvisor cellvisor-dkms cellvisor-slurm cellvisor-redfish > /tmp/apt 2>&1
+    # What this script put there, and the slices and accounts, which are to stay.
     rm -r /etc/systemd/system/cellvisor.service.d /etc/polkit-1/rules.d/50-cellvisor.rules
     echo "root: left: $(find / -xdev -path /etc/cellvisor -prune -o -name '*cellvisor*' -print | tr '\n' ' ')"
-    echo "root: cpus=$(nproc) slices=$(ls /etc/cellvisor/slices)"
+    echo "root: cpus=$(nproc) slices=$(ls /etc/cellvisor/slices | tr "\n" " ")"
     pass
 }
 

@@ -41,9 +41,9 @@ pub(crate) struct Packages {
 }
 
 impl Packages {
-    /// Those of a machine that is its own: all that cells need.
-    pub(crate) fn all(&self) -> [&Path; 2] {
-        [&self.cellvisor, &self.dkms]
+    /// All of them.
+    pub(crate) fn all(&self) -> [&Path; 4] {
+        [&self.cellvisor, &self.dkms, &self.slurm, &self.redfish]
     }
 }
 
@@ -54,10 +54,9 @@ impl Packages {
 /// As [`build`].
 pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
     let packages = ui.step("Builds Debian packages", |_| build(paths, VERSION))?;
-    println!("{}", packages.cellvisor.display());
-    println!("{}", packages.dkms.display());
-    println!("{}", packages.slurm.display());
-    println!("{}", packages.redfish.display());
+    for package in packages.all() {
+        println!("{}", package.display());
+    }
     Ok(())
 }
 
