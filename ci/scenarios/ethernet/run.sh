@@ -20,6 +20,11 @@ transfer() {
     tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got; grep virtio0 /proc/interrupts"
 }
 
+# Waits until the kernel of the cell $1 says 1 or 0, which is $2, of its link.
+link_is() {
+    tell "$1" 20 "until [ \$(cat /sys/class/net/eth0/carrier) = $2 ]; do sleep 0.1; done; echo carrier=$2"
+}
+
 step on
 resources
 monitor_on
@@ -66,12 +71,16 @@ step member-goes
 # In the middle of a transfer.
 tell b 20 "wget -q -O /tmp/got http://10.1.2.1/file > /dev/null 2>&1 & until [ \$(stat -c %s /tmp/got 2> /dev/null || echo 0) -gt 1000000 ]; do :; done"
 run cellctl destroy a
+link_is b 1
+run cellctl kill c
+link_is b 0
 run cellctl destroy c
 run cellctl list
 run cellctl create c.toml
 run cellctl start c
 follow c
 cell_says c 60 "cell: ready"
+link_is b 1
 join c 10.1.2.3
 tell b 20 "ping -c 3 -i 0.2 10.1.2.3"
 run cellctl create a.toml

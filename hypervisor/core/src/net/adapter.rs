@@ -179,8 +179,8 @@ pub enum Effect {
     None,
     /// Frames are to be sent.
     Send,
-    /// These messages are due.
-    Interrupts([Option<Message>; 2]),
+    /// Those of these messages are due that there are.
+    Interrupts([Option<Message>; VECTORS]),
 }
 
 /// An adapter but for its queues. All zeros is one that nobody has.
@@ -197,6 +197,9 @@ pub struct Adapter {
     status: u8,
     config_vector: u16,
     selected: u16,
+    /// The interrupt for changes of the link, which is up if there is anybody else.
+    changed: Line,
+    is_up: bool,
 }
 
 impl Adapter {
@@ -217,6 +220,8 @@ impl Adapter {
         status: 0,
         config_vector: 0,
         selected: 0,
+        changed: Line::NONE,
+        is_up: false,
     };
 
     /// The adapter with this number of its cell, as after a reset of the machine.
@@ -243,7 +248,18 @@ impl Adapter {
         self.taken = 0;
         self.status = 0;
         self.config_vector = NO_VECTOR;
+        self.changed = Line::NONE;
         queues.reset();
+    }
+
+    /// Whether the link is up, as the driver finds it when it looks next.
+    pub const fn set_link(&mut self, is_up: bool) {
+        self.is_up = is_up;
+    }
+
+    /// The driver is to look at the link; what is sent now for it.
+    pub fn changed(&mut self) -> Option<Message> {
+        self.changed.raise()
     }
 
     /// Reads configuration space.
@@ -313,7 +329,7 @@ impl Adapter {
             }
             0x204 => {
                 let [.., e, f] = self.mac;
-                pair(u16::from_le_bytes([e, f]), 1) // the link is up
+                pair(u16::from_le_bytes([e, f]), u16::from(self.is_up))
             }
             TABLE..TABLE_END => self.vector(at),
             _ => 0,
@@ -339,7 +355,10 @@ impl Adapter {
             (0x00, 4) => self.offered_select = long,
             (0x08, 4) => self.taken_select = long,
             (0x0c, 4) if self.status & FEATURES_OK == 0 => self.take(long),
-            (0x10, 2) => self.config_vector = known(short),
+            (0x10, 2) => {
+                self.config_vector = known(short);
+                return self.settle(queues);
+            }
             (0x14, 1) => return self.set_status(value as u8, queues),
             (0x16, 2) => self.selected = short,
             (0x18..0x38, _) => {
@@ -397,15 +416,16 @@ impl Adapter {
         }
     }
 
-    /// Tells both interrupts their messages anew; those that are due.
-    fn settle(&self, queues: &mut Queues<'_>) -> Effect {
+    /// Tells the interrupts their messages anew; those that are due.
+    fn settle(&mut self, queues: &mut Queues<'_>) -> Effect {
+        let changed = self.message(self.config_vector);
         let received = self.message(queues.receive.vector);
         let sent = self.message(queues.send.vector);
-        let due = [queues.received.set(received), queues.sent.set(sent)];
-        if due == [None; 2] {
-            return Effect::None;
-        }
-        Effect::Interrupts(due)
+        Effect::Interrupts([
+            self.changed.set(changed),
+            queues.received.set(received),
+            queues.sent.set(sent),
+        ])
     }
 
     /// What the vector sends at the moment.

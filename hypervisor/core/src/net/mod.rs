@@ -36,6 +36,8 @@ const HOST_TSO6: u64 = 1 << 12;
 const HOST_ECN: u64 = 1 << 13;
 /// A frame may take several buffers.
 const MERGE: u64 = 1 << 15;
+/// The device says whether the link is up, and tells of changes.
+const STATUS: u64 = 1 << 16;
 /// Both sides say when they want to be told next.
 const EVENT_IDX: u64 = 1 << 29;
 /// The device is what version 1 of the specification says.
@@ -53,6 +55,7 @@ const OFFERED: u64 = CSUM
     | HOST_TSO6
     | HOST_ECN
     | MERGE
+    | STATUS
     | EVENT_IDX
     | VERSION_1;
 

@@ -47,7 +47,6 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         devices.reset();
         devices.clock = clock.map(|clock| (clock, start.wall_ns, start.wall_tsc));
     }
-    guest.adapters.open(cell);
     *guest.boot.lock() = Some(start.boot);
     if !assign_all(cell.cpus(), cell.id) {
         show(cell)?;
@@ -60,6 +59,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         life.scrubbed = 0;
         life.quiet = false;
     }
+    guest.adapters.reset(Some(cell));
     cell.apply(Event::Start);
     cell.log(format_args!("started"));
     if let Some(first) = cell.cpu(VirtualId(0)) {
@@ -176,7 +176,6 @@ fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
     let Some(guest) = &cell.guest else {
         return true;
     };
-    guest.adapters.close();
     let mut functions = guest.functions.lock();
     let mut life = cell.life.lock();
     if !life.quiet {

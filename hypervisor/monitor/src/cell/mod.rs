@@ -386,7 +386,11 @@ impl Cell {
         self.stop_cpus();
     }
 
+    /// The cell does not run any more, for those that it has links with and for its CPUs.
     fn stop_cpus(&self) {
+        if let Some(guest) = &self.guest {
+            guest.adapters.reset(None);
+        }
         self.cpus().for_each(|cpu| kick::send(cpu, request::STOP));
     }
 

@@ -123,37 +123,58 @@ impl Adapters {
         self.0.len()
     }
 
-    /// `cell`, whose they are, is about to start.
-    pub(crate) fn open(&self, cell: &'static Cell) {
+    /// As after a reset of the machine, for `cell`, whose they are and which is about to
+    /// start. Without one nothing is received any more: the cell does not run, and its
+    /// memory is another's soon.
+    pub(crate) fn reset(&self, cell: Option<&'static Cell>) {
         for (number, slot) in (0..).zip(&self.0) {
-            let (mut own, mut receiver) = (slot.own.lock(), slot.receiver.lock());
-            own.translations.forget();
-            receiver.translations.forget();
-            let mac = own.mac;
-            with(&mut own, &mut receiver, |adapter, queues| {
-                adapter.reset(number, mac, queues);
-            });
-            receiver.cell = Some(cell);
-            let key = key(own.network, mac);
-            slot.key.store(key, Ordering::Release);
+            slot.reset(number, cell);
+            slot.tell();
         }
     }
+}
 
-    /// Nothing is received any more: the cell does not run, and its memory is another's
-    /// soon.
-    pub(crate) fn close(&self) {
-        for slot in &self.0 {
-            slot.key.store(0, Ordering::Release);
-            let mut receiver = slot.receiver.lock();
-            receiver.cell = None;
-            receiver.features = None;
+impl Slot {
+    fn reset(&self, number: u8, cell: Option<&'static Cell>) {
+        let (mut own, mut receiver) = (self.own.lock(), self.receiver.lock());
+        own.translations.forget();
+        receiver.translations.forget();
+        receiver.cell = cell;
+        let mac = own.mac;
+        with(&mut own, &mut receiver, |adapter, queues| {
+            adapter.reset(number, mac, queues);
+        });
+        let key = cell.map_or(0, |_| key(own.network, mac));
+        self.key.store(key, Ordering::SeqCst);
+    }
+
+    /// Others of the network whose cells run.
+    fn others(&self, network: u16) -> impl Iterator<Item = &'static Self> {
+        let is_other = move |slot: &&Self| {
+            let key = slot.key.load(Ordering::SeqCst);
+            key != 0 && key >> 48 == u64::from(network) && !core::ptr::eq(*slot, self)
+        };
+        SLOTS.iter().filter(is_other)
+    }
+
+    /// This one has come, or gone. If there is one other, its link has come up by that, or
+    /// gone down.
+    fn tell(&self) {
+        let network = self.own.lock().network;
+        let mut others = self.others(network);
+        let (Some(other), None) = (others.next(), others.next()) else {
+            return;
+        };
+        let (mut own, receiver) = (other.own.lock(), other.receiver.lock());
+        if let (Some(message), Some(cell)) = (own.adapter.changed(), receiver.cell) {
+            ipi::deliver_msi(cell, message);
         }
     }
 }
 
 impl Drop for Adapters {
     fn drop(&mut self) {
-        self.close();
+        self.reset(None);
         for slot in &self.0 {
             slot.own.lock().link = None;
         }
@@ -215,6 +236,8 @@ pub(crate) fn read(cell: &Cell, place: Place, size: u8) -> u64 {
         return u64::from(ABSENT);
     };
     let (mut own, mut receiver) = (slot.own.lock(), slot.receiver.lock());
+    let is_up = slot.others(own.network).next().is_some();
+    own.adapter.set_link(is_up);
     with(&mut own, &mut receiver, |adapter, queues| match place {
         Place::Config(_, offset) => Access::new(offset, size)
             .map_or(u64::MAX, |access| u64::from(adapter.read_config(access))),
@@ -303,13 +326,9 @@ fn pass_on(ram: &mut Between<'_>, sender: &Slot, network: u16, frame: &Frame) {
     let to = frame.to();
     let wanted = key(network, to);
     let is_for_all = matches!(to, [first, ..] if first & 1 != 0);
-    for slot in &SLOTS {
-        let key = slot.key.load(Ordering::Acquire);
-        let is_meant = match is_for_all {
-            true => key != 0 && key >> 48 == wanted >> 48,
-            false => key == wanted,
-        };
-        if is_meant && !core::ptr::eq(slot, sender) {
+    for slot in sender.others(network) {
+        let key = slot.key.load(Ordering::SeqCst);
+        if is_for_all || key == wanted {
             receive(ram, slot, key, frame);
         }
     }
@@ -322,7 +341,7 @@ fn receive(ram: &mut Between<'_>, slot: &'static Slot, key: u64, frame: &Frame) 
         return;
     };
     // It may have become another's meanwhile.
-    if slot.key.load(Ordering::Acquire) != key {
+    if slot.key.load(Ordering::SeqCst) != key {
         return;
     }
     let mut both = Between {

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 
 const MAC: [u8; 6] = [2, 3, 4, 5, 6, 7];
 
+const NOTHING_DUE: Effect = Effect::Interrupts([None; 3]);
+
 struct Device {
     adapter: Adapter,
     queues: [Queue; 2],
@@ -151,7 +153,32 @@ fn it_says_its_address() {
     let mut device = Device::new();
     let mac: std::vec::Vec<u8> = (0..6).map(|i| device.read(0x200 + i, 1) as u8).collect();
     assert_eq!(mac, MAC);
-    assert_eq!(device.read(0x206, 2), 1, "the link is up");
+}
+
+#[test]
+fn it_says_whether_anybody_else_is_there_and_tells_of_changes() {
+    let mut device = Device::new();
+    assert_eq!(device.read(0x206, 2), 0, "nobody is");
+    device.write(0x10, 2, 0);
+    device.vector(0, 0x40, 0);
+    device.set_config(0x42, 2, 0x8000);
+    device.adapter.set_link(true);
+    let message = Some((0xfee0_1000, 0x40));
+    assert_eq!(device.adapter.changed(), message);
+    assert_eq!(device.read(0x206, 2), 1);
+    assert_eq!(device.read(0x204, 4), 0x1_0706);
+    // While the driver does not listen, it waits …
+    device.write(0x10, 2, 0xffff);
+    assert_eq!(device.adapter.changed(), None);
+    let due = Effect::Interrupts([message, None, None]);
+    assert_eq!(device.write(0x10, 2, 0), due);
+    assert_eq!(device.write(0x10, 2, 0), NOTHING_DUE, "once");
+    // … and a new driver has nothing to be told.
+    device.write(0x10, 2, 0xffff);
+    device.adapter.changed();
+    device.write(0x14, 1, 0);
+    assert_eq!(device.write(0x10, 2, 0), NOTHING_DUE);
+    assert_eq!(device.read(0x206, 2), 1, "the link is what it was");
 }
 
 #[test]
@@ -193,16 +220,16 @@ fn interrupts_wait_while_they_are_masked() {
     device.write(0x1a, 2, 1);
     assert_eq!(device.read(0x1a, 2), 1);
     assert_eq!(device.lines[0].raise(), None, "nothing is set up");
-    assert_eq!(device.vector(1, 0x41, 0), Effect::None, "they are off");
+    assert_eq!(device.vector(1, 0x41, 0), NOTHING_DUE, "they are off");
     let message = Some((0xfee0_1000, 0x41));
-    let due = Effect::Interrupts([message, None]);
+    let due = Effect::Interrupts([None, message, None]);
     assert_eq!(device.set_config(0x42, 2, 0x8000), due, "it was waiting");
     assert_eq!(device.lines[0].raise(), message);
-    assert_eq!(device.vector(1, 0x41, 1), Effect::None);
+    assert_eq!(device.vector(1, 0x41, 1), NOTHING_DUE);
     assert_eq!(device.lines[0].raise(), None);
     assert_eq!(
         device.vector(1, 0x42, 0),
-        Effect::Interrupts([Some((0xfee0_1000, 0x42)), None])
+        Effect::Interrupts([None, Some((0xfee0_1000, 0x42)), None])
     );
     device.set_config(0x42, 2, 0xc000);
     assert_eq!(device.lines[0].raise(), None, "all are masked");
