@@ -29,6 +29,9 @@
 /* The frame is in the last of them, and no descriptor that is read there leads anywhere. */
 #define FRAME ((PAGES - 1) * PAGE + 8)
 
+/* A used ring must not be there: of one with 256 entries the last counter leaves its page. */
+#define UNALIGNED (PAGE - 1 - 4 - 8 * 256)
+
 /* Where nobody's memory is, whatever a ring's counter writes over it. */
 #define NOWHERE (1ULL << 50 | 1ULL << 32)
 
@@ -174,7 +177,10 @@ static void fill(uint8_t *page)
 		uint64_t low = address();
 		uint64_t high = any() % 3000 | (any() & 7) << 32 | (any() % 256) << 48;
 
-		if (any() % 2) {
+		if (any() % 16 == 0) {
+			/* One of no bytes that leads to itself. */
+			high = 1ULL << 32 | (uint64_t)at / 16 << 48;
+		} else if (any() % 2) {
 			low = (any() & 0x00ff00ff00ff00ffULL) | NOWHERE;
 			high = any() & 0x00ff00ff00ff00ffULL;
 		}
@@ -207,7 +213,8 @@ static void set_up_queue(uint16_t queue)
 	set64(QUEUE_PARTS, address() & ~15ULL);
 	set64(QUEUE_PARTS + 8, any() % 2 ? place + any() % PAGES * PAGE + 8
 					 : (address() & ~15ULL) + 8);
-	set64(QUEUE_PARTS + 16, (address() & ~15ULL) + 4 + any() % 3 * 4);
+	set64(QUEUE_PARTS + 16, any() % 8 ? (address() & ~15ULL) + 4 + any() % 3 * 4
+					  : place + UNALIGNED);
 	set16(QUEUE_ENABLE, 1);
 }
 

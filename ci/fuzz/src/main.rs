@@ -1,6 +1,6 @@
 //! Feeds anything at all to what reads the input of others: slice and host files,
-//! plans, hypercalls, guests' instructions, configuration space, the root's
-//! remapping registers; and plays random lives of cells on a model of a machine.
+//! plans, hypercalls, guests' instructions, configuration space, rings of network
+//! adapters, the root's remapping registers; and plays random lives of cells on a model of a machine.
 //!
 //! `cellvisor-fuzz TARGET|all SECONDS [SEED]`: so many seconds for each target.
 //! Everything follows from the seed. An input that ends badly stays in
@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 type Target = fn(&[u8]);
 
 /// All targets, and the folder in `corpus` that has their first inputs.
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("slice", targets::files::slice),
     ("host", targets::files::host),
     ("wire", targets::wire::plans),
     ("calls", targets::wire::calls),
     ("insn", targets::insn::agree),
     ("pci", targets::pci::function),
+    ("net", targets::net::frames),
     ("vtd", targets::vtd::root),
     ("machine", targets::machine::lives),
 ];

@@ -103,7 +103,8 @@ impl Queue {
     /// How many chains the driver has given that were not taken yet.
     pub(super) fn waiting(&self, ram: &mut impl Ram, side: Side) -> Result<u16, Broken> {
         if !self.enabled {
-            return Ok(0);
+            // Its parts may be anywhere, and not even aligned.
+            return Err(Broken);
         }
         let given = short(ram, side, self.available + 2).ok_or(Broken)?;
         // What the driver wrote before is read after.

@@ -119,3 +119,16 @@ fn more_chains_than_a_queue_has_are_broken() {
     machine.set(Side::Sender, AVAILABLE + 2, &32u16.to_le_bytes());
     assert!(frame::next(&send, &mut machine).is_ok());
 }
+
+#[test]
+fn of_a_queue_that_is_not_enabled_nothing_is_touched() {
+    let mut machine = Machine::new();
+    let mut send = queue(32);
+    machine.give(Side::Sender, 32, 0);
+    machine.touched = 0;
+    // Not even aligned: it cannot be enabled.
+    send.used = USED + 0xffb;
+    assert!(!send.enable());
+    assert!(frame::next(&send, &mut machine).is_err());
+    assert_eq!(machine.touched, 0);
+}
