@@ -2,7 +2,7 @@
 
 use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
-use cellvisor_planner::host::{Function, Host, Range, Reserved};
+use cellvisor_planner::host::{Function, Host, Range, Reserved, Space};
 use cellvisor_planner::plan::{self, Taken};
 use std::path::{Path, PathBuf};
 
@@ -269,4 +269,36 @@ fn bar_has_to_lie_in_a_window_with_both_ends() {
     assert!(!told(most).contains("window"), "{}", told(most));
     let cause = format!("BAR 0 at {:#x} is in no window of root bus", bar.start);
     assert!(told(most + 1).contains(&cause), "{}", told(most + 1));
+}
+
+#[test]
+fn windows_of_a_root_bus_leave_the_adapters_of_networks_their_place() {
+    let pci = "cpus.count = 1\nmemory.size = \"1GiB\"\npci = [{ address = \"0000:99:00.0\" }]\n";
+    let lan = "[[link]]\nname = \"lan\"\nkind = \"ethernet\"\nmembers = [\"new\", \"other\"]\n";
+    let pf = "0000:99:00.0".parse().expect("an address");
+    let told = |text: &str, (start, end)| {
+        let mut host = z8();
+        let bus = host.root_of(pf).expect("a root bus").first_bus;
+        let root = host.roots.iter_mut().find(|r| r.first_bus == bus);
+        let windows = &mut root.expect("is there").windows;
+        let mut window = *windows.iter().find(|w| w.space == Space::Mem).expect("one");
+        (window.start, window.end) = (start, end);
+        windows.push(window);
+        let wish = slice(text);
+        check::check(&host, &wish, &Taken::default(), Files::Skip).to_string()
+    };
+    let both = format!("{pci}{lan}");
+    for over in [(0xfe00_0000, 0xff00_0000), (0xff10_7fff, 0xffff_ffff)] {
+        let told = told(&both, over);
+        assert!(
+            told.contains("the adapter of link `lan` is in 0xff000000..0xff108000"),
+            "{told}"
+        );
+    }
+    for beside in [(0xfe00_0000, 0xfeff_ffff), (0xff10_8000, 0xffff_ffff)] {
+        let told = told(&both, beside);
+        assert!(!told.contains("the adapter of link"), "{told}");
+    }
+    let told = told(pci, (0xfe00_0000, 0xffff_ffff));
+    assert!(!told.contains("the adapter of link"), "{told}");
 }

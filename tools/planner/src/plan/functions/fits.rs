@@ -2,9 +2,10 @@
 
 use super::Wish;
 use crate::config::{Isolation, Reset, Which};
-use crate::host::{Bar, Function};
+use crate::host::{Bar, Function, RootBus, Space, Window};
 use crate::plan::pool::Pool;
 use cellvisor_abi::Bdf;
+use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, MAX_ADAPTERS};
 
 /// Looks at isolation, windows, and
 /// what else the slice asks of it.
@@ -69,6 +70,25 @@ fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, k
     }
 }
 
+/// Why the slice's network adapters could not be where they are beside such a root bus: its
+/// kernel would take their registers for what a function has there.
+fn hides_adapters(wish: &Wish<'_>, root: &RootBus) -> Option<String> {
+    const END: u64 = ADAPTER_REGISTERS + ((MAX_ADAPTERS as u64) << 12);
+    let carried = wish.slice.links.iter().find(|l| l.link.is_ethernet())?;
+    let overlaps = |w: &&_| {
+        let Window {
+            space, start, end, ..
+        } = **w;
+        space == Space::Mem && start < END && ADAPTER_CONFIG <= end
+    };
+    let window = root.windows.iter().find(overlaps)?;
+    Some(format!(
+        "root bus {:02x} has {:#x}..={:#x}, and the adapter of link `{}` is in \
+         {ADAPTER_CONFIG:#x}..{END:#x}",
+        root.first_bus, window.start, window.end, carried.link.name
+    ))
+}
+
 /// Whether the function's BARs are where its root bus forwards to.
 fn windows(
     pool: &mut Pool<'_>,
@@ -83,6 +103,10 @@ fn windows(
         let help = "save the host again; the slice's ACPI tables need the windows of its root bus";
         return wish.wrong(pool, key, message.to_owned(), cause, help);
     };
+    if let Some(cause) = hides_adapters(wish, root) {
+        let help = "name a function below another root bus, or leave the link out";
+        return wish.wrong(pool, key, message.to_owned(), cause, help);
+    }
     for bar in bars.iter().filter(|b| b.size > 0) {
         let (start, end) = (bar.start, bar.start.saturating_add(bar.size - 1));
         if start == 0 {
