@@ -7,7 +7,7 @@ use super::frame::Mac;
 use super::queue::Queue;
 use super::{OFFERED, VERSION_1};
 use crate::addr::{Gpa, PAGE_SIZE};
-use crate::pci::{ABSENT, Access};
+use crate::pci::Access;
 use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, MAX_ADAPTERS};
 
 /// Vectors that a driver may set up: for changes, and for each queue.
@@ -299,51 +299,43 @@ impl Adapter {
     /// Reads a register.
     #[must_use]
     pub fn read(&self, offset: u64, size: u8, queues: &mut Queues<'_>) -> u64 {
-        let mut word = |at| u64::from(self.register(at, queues));
-        let at = offset & !3;
-        let both = word(at) | word(at + 4) << 32;
-        let bits = both >> (offset % 4 * 8);
+        let bits = self.register(offset & !7, queues) >> (offset % 8 * 8);
         bits & u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
     }
 
-    fn register(&self, at: u64, queues: &mut Queues<'_>) -> u32 {
+    /// The eight bytes there.
+    fn register(&self, at: u64, queues: &mut Queues<'_>) -> u64 {
         let pair = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
-        let half = |value: u64, high: bool| (if high { value >> 32 } else { value }) as u32;
+        let long = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let queue = queues.find(self.selected).map(|queue| *queue);
         let queue = queue.unwrap_or(Queue::NONE);
         match at {
-            0x00 => self.offered_select,
-            0x04 => select(OFFERED, self.offered_select),
-            0x08 => self.taken_select,
-            0x0c => select(self.taken, self.taken_select),
-            0x10 => pair(self.config_vector, SIZES.len() as u16),
-            0x14 => pair(u16::from(self.status), self.selected),
-            0x18 => pair(queue.size, queue.vector),
-            0x1c => pair(u16::from(queue.enabled), 0),
-            0x20 | 0x24 => half(queue.table, at == 0x24),
-            0x28 | 0x2c => half(queue.available, at == 0x2c),
-            0x30 | 0x34 => half(queue.used, at == 0x34),
+            0x00 => long(self.offered_select, select(OFFERED, self.offered_select)),
+            0x08 => long(self.taken_select, select(self.taken, self.taken_select)),
+            0x10 => long(
+                pair(self.config_vector, SIZES.len() as u16),
+                pair(u16::from(self.status), self.selected),
+            ),
+            0x18 => long(pair(queue.size, queue.vector), u32::from(queue.enabled)),
+            0x20 => queue.table,
+            0x28 => queue.available,
+            0x30 => queue.used,
             DEVICE => {
-                let [a, b, c, d, ..] = self.mac;
-                u32::from_le_bytes([a, b, c, d])
-            }
-            0x204 => {
-                let [.., e, f] = self.mac;
-                pair(u16::from_le_bytes([e, f]), u16::from(self.is_up))
+                let [a, b, c, d, e, f] = self.mac;
+                u64::from_le_bytes([a, b, c, d, e, f, u8::from(self.is_up), 0])
             }
             TABLE..TABLE_END => self.vector(at),
             _ => 0,
         }
     }
 
-    fn vector(&self, at: u64) -> u32 {
+    /// Half of a vector.
+    fn vector(&self, at: u64) -> u64 {
         let vector = self.vectors.get((at - TABLE) as usize / 16);
-        let Some(vector) = vector else { return ABSENT };
+        let Some(vector) = vector else { return 0 };
         match at % 16 {
-            0 => vector.address as u32,
-            4 => (vector.address >> 32) as u32,
-            8 => vector.data,
-            _ => u32::from(!vector.unmasked),
+            0 => vector.address,
+            _ => u64::from(vector.data) | u64::from(!vector.unmasked) << 32,
         }
     }
 
@@ -418,14 +410,15 @@ impl Adapter {
 
     /// Tells the interrupts their messages anew; those that are due.
     fn settle(&mut self, queues: &mut Queues<'_>) -> Effect {
-        let changed = self.message(self.config_vector);
-        let received = self.message(queues.receive.vector);
-        let sent = self.message(queues.send.vector);
-        Effect::Interrupts([
-            self.changed.set(changed),
-            queues.received.set(received),
-            queues.sent.set(sent),
-        ])
+        let mut changed = self.changed;
+        let lines = [
+            (&mut changed, self.config_vector),
+            (&mut *queues.received, queues.receive.vector),
+            (&mut *queues.sent, queues.send.vector),
+        ];
+        let due = lines.map(|(line, vector)| line.set(self.message(vector)));
+        self.changed = changed;
+        Effect::Interrupts(due)
     }
 
     /// What the vector sends at the moment.

@@ -84,7 +84,7 @@ static SLOTS: [Slot; PLACES] = [const {
 fn key(network: u16, mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = mac;
     let [low, high] = network.to_le_bytes();
-    u64::from_le_bytes([f, e, d, c, b, a, low, high])
+    u64::from_le_bytes([a, b, c, d, e, f, low, high])
 }
 
 /// The adapters of a cell, which are others' when this is dropped.
