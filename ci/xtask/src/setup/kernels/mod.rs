@@ -21,7 +21,7 @@ pub(crate) struct Files {
     pub(crate) release: String,
     /// The bzImage.
     pub(crate) image: PathBuf,
-    /// `lib/modules/RELEASE`, with `modules.dep`; roots' kernels have it.
+    /// `lib/modules/RELEASE`, with `modules.dep`.
     pub(crate) modules: PathBuf,
     /// What a module build takes as `KDIR`; roots' kernels have it.
     pub(crate) headers: PathBuf,
@@ -58,6 +58,12 @@ pub(crate) fn files(paths: &Paths, kernel: Kernel) -> Result<Files> {
     })
 }
 
+/// The files of a kernel that is in the cache, with an index of its modules.
+fn have(paths: &Paths, kernel: Kernel) -> Option<Files> {
+    let files = files(paths, kernel).ok();
+    files.filter(|files| files.modules.join("modules.dep").exists())
+}
+
 fn dir(paths: &Paths, kernel: Kernel) -> PathBuf {
     paths.cache.join("kernels").join(kernel.name())
 }
@@ -73,7 +79,7 @@ pub(crate) fn packages(paths: &Paths, kernel: Kernel) -> Result<Vec<PathBuf>> {
     let suite = kernel.suites().first().context("a kernel of no suite")?;
     let source = Source::open(paths, suite)?;
     let debs = paths.cache.join("debs");
-    let mut names = image_packages(&source, &release, true)?;
+    let mut names = image_packages(&source, &release)?;
     names.extend(header_packages(&source, &release)?);
     let fetched = names.iter().map(|name| source.download(paths, &debs, name));
     fetched.collect()
@@ -86,13 +92,13 @@ pub(crate) fn packages(paths: &Paths, kernel: Kernel) -> Result<Vec<PathBuf>> {
 ///
 /// The mirror does not have it any more, or it cannot be fetched.
 pub(crate) fn ensure(paths: &Paths, ui: &Ui, kernel: Kernel, refresh: bool) -> Result<()> {
-    if files(paths, kernel).is_ok() && !refresh {
+    if have(paths, kernel).is_some() && !refresh {
         return Ok(());
     }
     // Another run, or another check of this one, may be at it.
     make_dir(&paths.cache.join("kernels"))?;
     let _lock = lock_file(&paths.cache.join("kernels/lock"))?;
-    let have = files(paths, kernel).ok();
+    let have = have(paths, kernel);
     if have.is_some() && !refresh {
         return Ok(());
     }
@@ -182,7 +188,7 @@ fn fetch(paths: &Paths, kernel: Kernel, source: &Source, release: &str, step: &S
         let deb = source.download(paths, &debs, package)?;
         tree::unpack(paths, &deb, &fresh)
     };
-    for package in image_packages(source, release, is_root)? {
+    for package in image_packages(source, release)? {
         unpack(&package)?;
     }
     if is_root && source.is_system() {
@@ -196,16 +202,16 @@ fn fetch(paths: &Paths, kernel: Kernel, source: &Source, release: &str, step: &S
     tree::settle(&fresh, release)?;
     if is_root {
         tree::free_headers(&fresh, release)?;
-        tree::index_modules(paths, &fresh, release)?;
     }
+    tree::index_modules(paths, &fresh, release)?;
     std::fs::write(fresh.join("release"), release).context("cannot write into the cache")?;
     remove_dir(&home)?;
     std::fs::rename(&fresh, &home).context("cannot put the kernel into the cache")
 }
 
 /// Packages of a kernel itself. Since 7.x its image and its modules have one
-/// each, and cells need no modules.
-fn image_packages(source: &Source, release: &str, modules: bool) -> Result<Vec<String>> {
+/// each.
+fn image_packages(source: &Source, release: &str) -> Result<Vec<String>> {
     let whole = format!("linux-image-{release}");
     let (binary, apart) = (
         format!("linux-binary-{release}"),
@@ -214,11 +220,7 @@ fn image_packages(source: &Source, release: &str, modules: bool) -> Result<Vec<S
     if !source.depends(&whole)?.contains(&binary) {
         return Ok(vec![whole]);
     }
-    Ok(if modules {
-        vec![binary, apart]
-    } else {
-        vec![binary]
-    })
+    Ok(vec![binary, apart])
 }
 
 fn header_packages(source: &Source, release: &str) -> Result<Vec<String>> {

@@ -9,7 +9,7 @@ pub(crate) enum Role {
     /// It loads the monitor, and boots in cells: image, modules, and headers for
     /// the driver.
     Root,
-    /// It boots in cells: the image.
+    /// It boots in cells: image and modules.
     Cell,
 }
 
@@ -60,7 +60,7 @@ static TABLE: &[Row] = &[
     row("5.10",         &["bullseye"], "",       Role::Cell, Need::Asked),
     row("6.1",          &[CODENAME],   "",       Role::Root, Need::Always),
     row("6.12",         &[BACKPORTS],  "",       Role::Root, Need::Always),
-    row("6.12-cloud",   &[BACKPORTS],  "cloud-", Role::Cell, Need::Asked),
+    row("6.12-cloud",   &[BACKPORTS],  "cloud-", Role::Cell, Need::Offered),
     row("6.12-rt",      &[BACKPORTS],  "rt-",    Role::Cell, Need::Asked),
     row("newest",       NEWEST,        "",       Role::Root, Need::Offered),
     row("newest-cloud", NEWEST,        "cloud-", Role::Cell, Need::Asked),
