@@ -142,13 +142,15 @@ impl Table {
             true => leaf <= native_basic,
             false => leaf <= native_extended,
         };
-        for rule in vendor.rules.iter().flat_map(|rules| rules.iter()) {
-            for subleaf in rule.subleaf.all() {
-                let native = match exists(rule.leaf) {
-                    true => native(rule.leaf, subleaf),
-                    false => [0; 4],
-                };
-                table.add(rule, subleaf, native);
+        for rules in vendor.rules {
+            for rule in rules {
+                for subleaf in rule.subleaf.all() {
+                    let native = match exists(rule.leaf) {
+                        true => native(rule.leaf, subleaf),
+                        false => [0; 4],
+                    };
+                    table.add(rule, subleaf, native);
+                }
             }
         }
         table

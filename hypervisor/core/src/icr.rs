@@ -154,10 +154,33 @@ pub const fn decode_x2apic(value: u64) -> Result<Ipi, ReservedBits> {
     ))
 }
 
+/// The same where it is rare, once in the image.
+///
+/// # Errors
+///
+/// As of [`decode_x2apic`].
+pub const fn decode_rare(value: u64) -> Result<Ipi, ReservedBits> {
+    if value & RESERVED != 0 {
+        return Err(ReservedBits(value & RESERVED));
+    }
+    Ok(decode_apart(value as u32, (value >> 32) as u32, true))
+}
+
+/// A command by its low half and the destination of an x2APIC's or of another's.
+#[inline(never)] // Once in the image.
+const fn decode_apart(low: u32, id: u32, is_x2apic: bool) -> Ipi {
+    let logical = low & LOGICAL != 0;
+    let dest = match is_x2apic {
+        true => Dest::x2apic(id, logical),
+        false => Dest::xapic(id as u8, logical),
+    };
+    decode(low, dest)
+}
+
 /// Decodes a write of the low xAPIC register (offset 300H) while the high one
 /// (310H) has the value `high`. Reserved bits are ignored there.
 pub const fn decode_xapic(high: u32, low: u32) -> Ipi {
-    decode(low, Dest::xapic((high >> 24) as u8, low & LOGICAL != 0))
+    decode_apart(low, high >> 24, false)
 }
 
 #[inline(always)] // As [`decode_x2apic`].

@@ -202,13 +202,13 @@ impl Interrupts {
     /// One interrupt for each CPU that is meant; `None` if the command is none.
     #[must_use]
     pub fn each(self) -> Option<impl Iterator<Item = Ipi>> {
-        icr::decode_x2apic(u64::from(self.command)).ok()?;
+        icr::decode_rare(u64::from(self.command)).ok()?;
         let ids = (0..128).filter(move |bit| self.mask >> bit & 1 != 0);
         // The last id there is would mean all CPUs.
         let ids =
             ids.filter_map(move |bit| self.first.checked_add(bit).filter(|id| *id != u32::MAX));
         let command = move |id: u32| u64::from(id) << 32 | u64::from(self.command);
-        Some(ids.filter_map(move |id| icr::decode_x2apic(command(id)).ok()))
+        Some(ids.filter_map(move |id| icr::decode_rare(command(id)).ok()))
     }
 }
 

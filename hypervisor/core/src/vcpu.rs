@@ -160,6 +160,7 @@ impl CpuState {
     /// After INIT and a start-up IPI with `vector`: real mode at
     /// `vector << 12` (SDM 3A, "Processor State After Reset").
     #[must_use]
+    #[inline(never)] // Once for all that begin with it.
     pub const fn start_up(vector: u8) -> Self {
         let data = segment(0, 0, 0xffff, 0x93);
         Self {
@@ -199,24 +200,23 @@ impl CpuState {
     #[must_use]
     pub const fn boot64(boot: &Boot) -> Self {
         let data = segment(0x18, 0, 0xffff_ffff, 0xc093);
-        Self {
-            rip: boot.rip,
-            cr0: CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
-            cr3: boot.cr3,
-            cr4: CR4_PAE,
-            efer: EFER_LME | EFER_LMA,
-            es: data,
-            cs: segment(0x10, 0, 0xffff_ffff, 0xa09b),
-            ss: data,
-            ds: data,
-            fs: data,
-            gs: data,
-            gdtr: Table {
-                base: boot.gdt,
-                limit: boot.gdt_limit,
-            },
-            ..Self::start_up(0)
-        }
+        let mut state = Self::start_up(0);
+        state.rip = boot.rip;
+        state.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+        state.cr3 = boot.cr3;
+        state.cr4 = CR4_PAE;
+        state.efer = EFER_LME | EFER_LMA;
+        state.es = data;
+        state.cs = segment(0x10, 0, 0xffff_ffff, 0xa09b);
+        state.ss = data;
+        state.ds = data;
+        state.fs = data;
+        state.gs = data;
+        state.gdtr = Table {
+            base: boot.gdt,
+            limit: boot.gdt_limit,
+        };
+        state
     }
 }
 

@@ -278,6 +278,7 @@ impl Policy {
         })
     }
 
+    #[cfg(test)]
     fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
         self.tables.into_iter().flat_map(|table| table.iter())
     }

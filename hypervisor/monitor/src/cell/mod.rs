@@ -35,6 +35,7 @@ use cellvisor_core::link::{self, Links};
 use cellvisor_core::locks::Rank;
 use cellvisor_core::msr::Policy;
 use cellvisor_core::text::{Dec, Hex, Label, Word};
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
@@ -193,8 +194,40 @@ pub(crate) fn get(id: CellId) -> Option<&'static Cell> {
 }
 
 /// All cells other than the root.
-pub(crate) fn all() -> impl Iterator<Item = &'static Cell> {
-    (1..MAX_CELLS as u32).filter_map(|id| get(CellId(id)))
+pub(crate) fn all() -> All {
+    All(1..MAX_CELLS as u32)
+}
+
+/// See [`all`].
+pub(crate) struct All(Range<u32>);
+
+impl Iterator for All {
+    type Item = &'static Cell;
+
+    #[inline(never)] // As of `percpu::Cpus`.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find_map(|id| get(CellId(id)))
+    }
+}
+
+/// See [`Cell::cpus`].
+#[derive(Clone)]
+pub(crate) struct CpusOf<'a> {
+    cell: &'a Cell,
+    places: Range<usize>,
+}
+
+impl Iterator for CpusOf<'_> {
+    type Item = &'static CpuShared;
+
+    #[inline(never)] // As of `percpu::Cpus`.
+    fn next(&mut self) -> Option<Self::Item> {
+        let cell = self.cell;
+        self.places.find_map(|place| match &cell.guest {
+            Some(guest) => percpu::cpu(*guest.cpus.get(place)?),
+            None => percpu::cpu(PlanIndex(place as u16)).filter(|cpu| cpu.owner() == CellId::ROOT),
+        })
+    }
 }
 
 /// True if there are cells other than the root. Unlike [`all`], anybody may ask.
@@ -280,18 +313,15 @@ impl Cell {
     }
 
     /// Its CPUs, in the order of virtual ids. Of the root: all that it owns.
-    pub(crate) fn cpus(&self) -> impl Iterator<Item = &'static CpuShared> + '_ {
-        // One walk for both: two, one after the other, stood in each caller.
-        let (listed, is_root) = (self.cpu_indexes(), self.guest.is_none());
-        let count = if is_root {
-            usize::from(percpu::count())
-        } else {
-            listed.len()
+    pub(crate) fn cpus(&self) -> CpusOf<'_> {
+        let count = match &self.guest {
+            Some(guest) => guest.cpus.len(),
+            None => usize::from(percpu::count()),
         };
-        (0..count).filter_map(move |place| match is_root {
-            true => percpu::cpu(PlanIndex(place as u16)).filter(|cpu| cpu.owner() == CellId::ROOT),
-            false => percpu::cpu(*listed.get(place)?),
-        })
+        CpusOf {
+            cell: self,
+            places: 0..count,
+        }
     }
 
     /// Plan indexes of its CPUs, by virtual id; none of the root.

@@ -51,10 +51,30 @@ pub(crate) fn is_kvm() -> bool {
 
 /// The areas that last and that this KVM has, with their places in
 /// [`CpuShared::outer_areas`].
-fn lasting() -> impl Iterator<Item = (usize, Area)> {
-    let features = kvm().unwrap_or(0);
-    let areas = AREAS.into_iter().enumerate().take(outer::LASTING);
-    areas.filter(move |(_, area)| area.features & features != 0)
+fn lasting() -> Lasting {
+    Lasting {
+        features: kvm().unwrap_or(0),
+        places: 0..outer::LASTING,
+    }
+}
+
+/// See [`lasting`].
+struct Lasting {
+    features: u32,
+    places: Range<usize>,
+}
+
+impl Iterator for Lasting {
+    type Item = (usize, &'static Area);
+
+    #[inline(never)] // As of `percpu::Cpus`.
+    fn next(&mut self) -> Option<Self::Item> {
+        let features = self.features;
+        self.places.find_map(|place| {
+            let area = AREAS.get(place)?;
+            (area.features & features != 0).then_some((place, area))
+        })
+    }
 }
 
 /// Notes which areas the root has on this CPU, which enters now.

@@ -14,6 +14,7 @@ use cellvisor_core::ids::{ApicId, PlanIndex, VirtualId};
 use cellvisor_core::requests::Request;
 pub(crate) use cellvisor_core::requests::{self as request, Activity};
 use core::mem::offset_of;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const PAGE: usize = cellvisor_abi::PAGE_SIZE as usize;
@@ -192,8 +193,21 @@ pub(crate) fn count() -> u16 {
 }
 
 /// All CPUs, by index in the plan.
-pub(crate) fn cpus() -> impl Iterator<Item = &'static CpuShared> + Clone {
-    (0..count()).map(PlanIndex).filter_map(cpu)
+pub(crate) fn cpus() -> Cpus {
+    Cpus(0..count())
+}
+
+/// See [`cpus`].
+#[derive(Clone)]
+pub(crate) struct Cpus(Range<u16>);
+
+impl Iterator for Cpus {
+    type Item = &'static CpuShared;
+
+    #[inline(never)] // Many walk through them, and the image is small.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find_map(|index| cpu(PlanIndex(index)))
+    }
 }
 
 /// The CPU with this physical APIC id.

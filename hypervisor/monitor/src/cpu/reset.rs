@@ -133,10 +133,13 @@ fn set(index: Msr, value: u64) {
 
 /// Clears what the last owner may have left in this CPU.
 pub(crate) fn clear_cpu() {
-    let counters = COUNTERS.iter();
-    let counters = counters.flat_map(|(first, count)| (*first..first + count).map(|msr| (msr, 0)));
-    for (index, value) in CLEARED.iter().copied().chain(counters) {
-        set(Msr(index), value.into());
+    for (index, value) in CLEARED {
+        set(Msr(*index), (*value).into());
+    }
+    for (first, count) in COUNTERS {
+        for index in *first..first + count {
+            set(Msr(index), 0);
+        }
     }
     let xsave = leaf::features()[2] & leaf::ECX_XSAVE != 0;
     // SAFETY: the monitor uses no extended state and no debug registers; the

@@ -149,7 +149,7 @@ fn apic_base(cpu: &Cpu<'_>, value: u64) -> bool {
 }
 
 fn command(cpu: &mut Cpu<'_>, value: u64) -> bool {
-    match icr::decode_x2apic(value) {
+    match icr::decode_rare(value) {
         Ok(ipi) => {
             cpu.shared.recount(ExitKind::MsrWrite, ExitKind::Icr);
             ipi::command(cpu, ipi);

@@ -40,20 +40,23 @@ struct Shape {
 
 impl Shape {
     fn common(units: &[Unit]) -> Self {
-        let caps = || units.iter().map(|unit| unit.caps);
-        let bits = caps().map(|caps| caps.guest_bits()).min().unwrap_or(39);
-        let width = caps()
-            .filter_map(|caps| caps.width())
-            .min_by_key(|width| width.code())
-            .unwrap_or_default();
+        let mut bits = u8::MAX;
+        let mut width: Option<Width> = None;
+        let mut snoop = true;
+        let mut largest = PageSize::Size1G;
+        for caps in units.iter().map(|unit| unit.caps) {
+            bits = bits.min(caps.guest_bits());
+            let narrower = |own: &Width| width.is_none_or(|width| own.code() < width.code());
+            width = caps.width().filter(narrower).or(width);
+            snoop &= caps.snoop_control();
+            largest = largest.min(caps.page_size());
+        }
+        let width = width.unwrap_or_default();
         let width_bits = 12 + 9 * (width.code() + 2);
         Self {
             width,
-            snoop: caps().all(|caps| caps.snoop_control()),
-            largest: caps()
-                .map(|caps| caps.page_size())
-                .min()
-                .unwrap_or(PageSize::Size4K),
+            snoop,
+            largest,
             end: Hpa(1 << bits.min(width_bits)),
         }
     }

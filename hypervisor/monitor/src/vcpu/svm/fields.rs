@@ -59,7 +59,7 @@ const INTERRUPTS: Clean = Clean(1 << 3);
 const NESTED: Clean = Clean(1 << 4);
 const CONTROL_REGISTERS: Clean = Clean(1 << 5);
 const DEBUG_REGISTERS: Clean = Clean(1 << 6);
-const SEGMENTS: Clean = Clean(1 << 8);
+const OF_SEGMENTS: Clean = Clean(1 << 8);
 const FAULT_ADDRESS: Clean = Clean(1 << 9);
 const SHADOW_STACKS: Clean = Clean(1 << 12);
 /// Nothing has changed since the last VMRUN.
@@ -93,7 +93,7 @@ pub(super) const fn fetched_byte(n: u16) -> Field<u8, Info> {
 
 pub(super) const GDTR: Segments = Segments(0x460);
 pub(super) const IDTR: Segments = Segments(0x480);
-pub(super) const CPL: Field<u8, Guest> = field(0x4cb, SEGMENTS);
+pub(super) const CPL: Field<u8, Guest> = field(0x4cb, OF_SEGMENTS);
 pub(super) const EFER: Field<u64, Guest> = field(0x4d0, CONTROL_REGISTERS);
 pub(super) const CR4: Field<u64, Guest> = field(0x548, CONTROL_REGISTERS);
 pub(super) const CR3: Field<u64, Guest> = field(0x550, CONTROL_REGISTERS);

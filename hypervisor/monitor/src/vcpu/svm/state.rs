@@ -8,6 +8,8 @@ use super::vmcb::Vmcb;
 use cellvisor_core::svm::{self, EFER_SVME};
 use cellvisor_core::vcpu::{CpuState, Segment, Table};
 
+/// The segment registers, in the order in which they are written.
+const SEGMENTS: [Segments; 8] = [ES, CS, SS, DS, FS, GS, LDTR, TR];
 const DR6_RESET: u64 = 0xffff_0ff0;
 
 /// Writes all of `state` but DEBUGCTL, which is in the CPU. CR2 becomes what the
@@ -32,18 +34,18 @@ pub(super) fn write(v: &mut Vmcb, state: &CpuState) {
         v.fill(fields.base(), table.base);
         v.fill(fields.limit(), u64::from(table.limit));
     }
-    let segments = [
-        (ES, &state.es),
-        (CS, &state.cs),
-        (SS, &state.ss),
-        (DS, &state.ds),
-        (FS, &state.fs),
-        (GS, &state.gs),
-        (LDTR, &state.ldtr),
-        (TR, &state.tr),
+    let segments: [&Segment; 8] = [
+        &state.es,
+        &state.cs,
+        &state.ss,
+        &state.ds,
+        &state.fs,
+        &state.gs,
+        &state.ldtr,
+        &state.tr,
     ];
-    for (fields, segment) in segments {
-        set_segment(v, fields, segment);
+    for (fields, segment) in SEGMENTS.iter().zip(segments) {
+        set_segment(v, *fields, segment);
     }
     v.fill(CPL, u64::from(state.ss.access >> 5 & 3));
     v.fill(INTERRUPT_SHADOW, 0);
