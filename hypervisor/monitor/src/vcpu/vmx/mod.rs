@@ -397,10 +397,9 @@ impl Run for Vmx {
 
     #[inline(always)] // Each exit comes this way.
     fn run(&mut self, regs: &mut Regs, shared: &CpuShared) -> u32 {
-        match self.enter(regs, shared) {
-            0 => {}
-            1 => return ABORTED,
-            _ => return REFUSED,
+        let failed = self.enter(regs, shared);
+        if failed != 0 {
+            return not_entered(failed);
         }
         let reason = self.vmcs.info(EXIT_REASON);
         if !self.launched {
@@ -498,6 +497,16 @@ impl Vmx {
         let step = if steps { PENDING_STEP } else { 0 };
         self.vmcs
             .write(GUEST_PENDING_DEBUG, pending & !PENDING_STEP | step);
+    }
+}
+
+/// Why the guest was not entered, from what `vmx_run` says.
+#[cold]
+#[inline(never)] // Off the way of each exit.
+const fn not_entered(why: u64) -> u32 {
+    match why {
+        1 => ABORTED,
+        _ => REFUSED,
     }
 }
 
