@@ -4,6 +4,7 @@ mod bochs;
 mod consoles;
 mod detect;
 mod outer;
+mod panel;
 mod qemu;
 pub(crate) mod run;
 mod topology;

@@ -2,7 +2,7 @@
 //! consoles, command line and result in `target/lanes/LANE/SCENARIO/`.
 
 use super::consoles::{self, sort_out};
-use super::{Lane, Power};
+use super::{Lane, Power, panel};
 use crate::build::{self, Parts};
 use crate::image::{self, RootImage};
 use crate::paths::{Paths, make_dir};
@@ -12,8 +12,7 @@ use crate::scenario::{Cable, Scenario};
 use crate::sh;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -195,6 +194,7 @@ fn play(
         }
     };
     judge.stop(start.elapsed().as_secs_f64());
+    let cpus = failure.as_ref().and_then(|_| panel::cpus(dir));
     let wait = match failure {
         Some(_) => AFTERMATH,
         None => END_LIMIT * scenario.patience,
@@ -228,7 +228,7 @@ fn play(
     let failure = failure.map(|why| Failure {
         step,
         why,
-        tail: tail.text(said),
+        tail: tail.text(cpus, said),
     });
     let seconds = start.elapsed().as_secs_f64();
     Ok(Outcome {
@@ -294,16 +294,7 @@ fn operate(line: &str, dir: &Path) -> Result<()> {
     let Some(command) = line.strip_prefix("machine: ") else {
         return Ok(());
     };
-    let mut panel = UnixStream::connect(dir.join(super::qemu::PANEL))
-        .context("the emulator takes no commands")?;
-    // Its answer to the second command tells that the first is done.
-    panel
-        .write_all(format!("{command}\ninfo status\n").as_bytes())
-        .with_context(|| format!("the emulator does not take `{command}`"))?;
-    let mut answer = BufReader::new(panel).split(b'\n').map_while(Result::ok);
-    let done = |line: Vec<u8>| String::from_utf8_lossy(&line).contains("VM status");
-    anyhow::ensure!(answer.any(done), "no answer to `{command}`");
-    Ok(())
+    panel::ask(dir, command).map(drop)
 }
 
 /// Reads what comes after the verdict.
@@ -372,12 +363,13 @@ impl Tail {
         self.0.push_back(line.to_owned());
     }
 
-    /// The end of what the root `said` itself stands before them: cells and kernels
-    /// may have said more since than there is room for.
-    fn text(&self, said: &[String]) -> String {
+    /// What the CPUs do and the end of what the root `said` itself stand before them:
+    /// cells and kernels may have said more since than there is room for.
+    fn text(&self, cpus: Option<String>, said: &[String]) -> String {
         let said = said.iter().skip(said.len().saturating_sub(Self::SAID));
-        ["the root in this step:"]
+        cpus.as_deref()
             .into_iter()
+            .chain(["the root in this step:"])
             .chain(said.map(String::as_str))
             .chain(["the last lines of all:"])
             .chain(self.0.iter().map(String::as_str))
