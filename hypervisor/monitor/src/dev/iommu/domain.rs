@@ -15,7 +15,7 @@ use cellvisor_core::addr::{Gpa, Hpa, Hva};
 use cellvisor_core::iommu::vtd::{
     ContextEntry, Invalidate, RootEntry, Translation, context_update,
 };
-use cellvisor_core::paging::{AnyFormat, Attr, MapError, PageSize, Tables, Vtd, Width};
+use cellvisor_core::paging::{AnyFormat, Attr, MapError, PageSize, Stale, Tables, Vtd, Width};
 use cellvisor_core::pci::Bdf;
 use core::ops::Range;
 use heapless::Vec;
@@ -224,14 +224,7 @@ impl Contexts {
             .root
             .unmap(&mut PoolTables::Cleaned, start.identity(), end.0 - start.0)
             .map_err(|_| Unavailable)?;
-        match flush(units) {
-            Ok(()) => stale.flushed(&mut PoolTables::Cleaned),
-            Err(error) => {
-                stale.abandon();
-                return Err(error.into());
-            }
-        }
-        Ok(())
+        finish(units, stale)
     }
 
     /// Puts memory back that [`Self::exclude`] has taken.
@@ -240,8 +233,17 @@ impl Contexts {
         units: &mut [Unit],
         range: Range<Hpa>,
     ) -> Result<(), Unavailable> {
-        self.map_owned(range).map_err(|_| Unavailable)?;
-        Ok(flush(units)?)
+        self.map_owned(range.clone()).map_err(|_| Unavailable)?;
+        let (start, end) = (range.start, range.end.min(self.shape.end));
+        if start >= end {
+            return Ok(flush(units)?);
+        }
+        // Tables that only the cell's pages needed go back to the pool.
+        let stale = self
+            .root
+            .merge(&mut PoolTables::Cleaned, start.identity(), end.0 - start.0)
+            .map_err(|_| Unavailable)?;
+        finish(units, stale)
     }
 
     /// Maps all of `range` that the root owns.
@@ -265,6 +267,20 @@ impl Contexts {
             page = next;
         }
         Ok(())
+    }
+}
+
+/// After a change of the root's tables: what no unit uses any more goes back to the pool.
+fn finish(units: &mut [Unit], stale: Stale) -> Result<(), Unavailable> {
+    match flush(units) {
+        Ok(()) => {
+            stale.flushed(&mut PoolTables::Cleaned);
+            Ok(())
+        }
+        Err(error) => {
+            stale.abandon();
+            Err(error.into())
+        }
     }
 }
 
