@@ -49,7 +49,7 @@ fn include(range: Range<Hpa>) {
     let start = range.start;
     if start < range.end && iommu::units() != 0 && iommu::include(range).is_err() {
         log!(
-            "cell=root denied dma memory={}: no memory for tables",
+            "cell=root denied dma memory={}: no memory for tables, or a unit does not answer",
             Hex(start.0)
         );
     }

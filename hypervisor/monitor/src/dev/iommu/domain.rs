@@ -224,7 +224,7 @@ impl Contexts {
             .root
             .unmap(&mut PoolTables::Cleaned, start.identity(), end.0 - start.0)
             .map_err(|_| Unavailable)?;
-        finish(units, stale)
+        finish(flush(units), stale)
     }
 
     /// Puts memory back that [`Self::exclude`] has taken.
@@ -233,17 +233,18 @@ impl Contexts {
         units: &mut [Unit],
         range: Range<Hpa>,
     ) -> Result<(), Unavailable> {
-        self.map_owned(range.clone()).map_err(|_| Unavailable)?;
         let (start, end) = (range.start, range.end.min(self.shape.end));
         if start >= end {
-            return Ok(flush(units)?);
+            return Ok(());
         }
-        // Tables that only the cell's pages needed go back to the pool.
+        self.map_owned(start..end).map_err(|_| Unavailable)?;
+        // Tables that only the cell's pages needed go back to the pool: that is worth
+        // asking a unit twice.
         let stale = self
             .root
             .merge(&mut PoolTables::Cleaned, start.identity(), end.0 - start.0)
             .map_err(|_| Unavailable)?;
-        finish(units, stale)
+        finish(flush(units).or_else(|_| flush(units)), stale)
     }
 
     /// Maps all of `range` that the root owns.
@@ -270,9 +271,11 @@ impl Contexts {
     }
 }
 
-/// After a change of the root's tables: what no unit uses any more goes back to the pool.
-fn finish(units: &mut [Unit], stale: Stale) -> Result<(), Unavailable> {
-    match flush(units) {
+/// After a change of the root's tables: what no unit uses any more goes back to the
+/// pool, if all have answered.
+#[inline(never)] // Two callers, neither in a hurry.
+fn finish(answer: Result<(), Stuck>, stale: Stale) -> Result<(), Unavailable> {
+    match answer {
         Ok(()) => {
             stale.flushed(&mut PoolTables::Cleaned);
             Ok(())
@@ -284,6 +287,7 @@ fn finish(units: &mut [Unit], stale: Stale) -> Result<(), Unavailable> {
     }
 }
 
+#[inline(never)] // As `finish`.
 fn flush(units: &mut [Unit]) -> Result<(), Stuck> {
     for unit in units {
         unit.flush_writes()?;
