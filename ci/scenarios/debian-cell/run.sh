@@ -28,7 +28,7 @@ step start
 monitor_on
 words=$(sed -n 's/.*"cmdline": *"\([^"]*\)".*/\1/p' debian.json)
 echo "root: words=$words"
-sed "s|CMDLINE|$words|" /scenario/web0.toml > web0.toml
+sed "s|CMDLINE|$words cell.node=n7|" /scenario/web0.toml > web0.toml
 run cellctl create web0.toml
 run cellctl start web0
 follow web0
@@ -45,6 +45,9 @@ echo "root: ssh=$(inside 'echo "$(whoami) on $(hostname), Linux $(uname -r), $(n
 echo "root: system=$(inside systemctl is-system-running --wait)"
 inside systemctl --failed --no-legend --plain < /dev/null | sed 's/^/root: failed unit: /'
 echo "root: mounted=$(inside findmnt -n -o SOURCE,FSTYPE / | tr -s ' ')"
+echo "root: it said: $(inside sudo journalctl -u first-boot -o cat | grep '^cell:')"
+echo "root: node=$(inside cat /etc/node), key: $(inside 'munge -n | unmunge' | sed -n 's/^STATUS: *//p')"
+inside test ! -e /usr/local/sbin/first-boot && echo "root: its first boot is over"
 echo "root: network=$(inside ip -4 -br addr show scope global | tr -s ' ')"
 
 step look

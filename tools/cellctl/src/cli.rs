@@ -212,7 +212,7 @@ pub(crate) struct Edit {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     /// Make a Debian system that boots with its stock kernel and systemd.
-    Build(ImageBuild),
+    Build(Box<ImageBuild>),
     /// Take a disk image that was downloaded, such as a cloud image.
     Import(ImageImport),
 }
@@ -273,6 +273,12 @@ pub(crate) struct ImageBuild {
     /// Its name servers.
     #[arg(long, value_name = "ADDRESS", requires = "address")]
     pub(crate) dns: Vec<IpAddr>,
+    /// A file of this machine to go into it, with its mode (may be given more than once).
+    #[arg(long, value_name = "FILE:/PATH[:OWNER]")]
+    pub(crate) copy: Vec<String>,
+    /// A script that each copy of it runs once, as root, when it boots first.
+    #[arg(long, value_name = "SCRIPT")]
+    pub(crate) first_boot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,14 +7,21 @@ use crate::paths::{Paths, make_dir, read, read_text};
 use crate::setup::apt;
 use crate::sh::Cmd;
 use anyhow::{Context, Result, bail};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// What decides what is in it.
 const FILES: &[&str] = &[
     "tools/cellctl/src/cmd/image/build.rs",
     "tools/cellctl/src/cmd/image/configure.sh",
+    "tools/cellctl/src/cmd/image/files.rs",
     "tools/cellctl/src/cmd/image/settings.rs",
+    FIRST_BOOT,
 ];
+
+/// What it does when it boots first.
+const FIRST_BOOT: &str = "ci/scenarios/debian-cell/first-boot.sh";
 
 /// Files of the root: what its slice boots, `cellctl`'s words about it, and the way in.
 const ROOTS: &[&str] = &["debian.vmlinuz", "debian.initrd", "debian.json", "key"];
@@ -61,8 +68,19 @@ fn make(paths: &Paths, cellctl: &Path, dir: &Path, recipe: &str) -> Result<()> {
         .args(["", "-f"])
         .arg(dir.join("key"))
         .run(paths, "ssh-keygen")?;
+    let secret = dir.join("munge.key");
+    Cmd::new("dd")
+        .words("if=/dev/urandom bs=128 count=1 status=none")
+        .arg(format!("of={}", secret.display()))
+        .run(paths, "dd")?;
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o400))
+        .context("cannot write into the cache")?;
     let told = Cmd::new(cellctl)
-        .words("--json image build --hostname web0 --suite")
+        .words("--json image build --hostname web0 --include munge --copy")
+        .arg(format!("{}:/etc/munge/munge.key:munge", secret.display()))
+        .arg("--first-boot")
+        .arg(paths.repo(FIRST_BOOT))
+        .arg("--suite")
         .arg(apt::CODENAME)
         .args(["--mirror", &apt::mirror()?, "--ssh-key"])
         .arg(dir.join("key.pub"))

@@ -1,5 +1,6 @@
 //! `image build`: a Debian system, made by Debian's own tools.
 
+use super::files;
 use super::place::{Place, Target};
 use super::settings::Settings;
 use super::tools::{Scratch, Tools};
@@ -68,6 +69,8 @@ fn make(
     let scratch = Scratch::new(&place.folder)?;
     let uuid = uuid()?;
     let tree = scratch.0.join("tree");
+    let stage = scratch.0.join("files");
+    let list = files::stage(&settings.files, &stage)?;
     let packages = PACKAGES.iter().copied();
     let packages: Vec<_> = packages
         .chain(options.include.iter().map(String::as_str))
@@ -85,6 +88,8 @@ fn make(
         .env("IMAGE_USER", &settings.user)
         .env("IMAGE_KEYS", &settings.keys)
         .env("IMAGE_NETWORK", &settings.network)
+        .env("IMAGE_STAGE", &stage)
+        .env("IMAGE_FILES", &list)
         .env("IMAGE_UUID", &uuid);
     tools.run(debootstrap)?;
     file_system(
@@ -148,7 +153,9 @@ mod tests {
 
     #[test]
     fn script_uses_just_the_settings_that_it_gets() {
-        let names = ["HOSTNAME", "USER", "KEYS", "NETWORK", "UUID"];
+        let names = [
+            "HOSTNAME", "USER", "KEYS", "NETWORK", "STAGE", "FILES", "UUID",
+        ];
         let used = CONFIGURE.matches("$IMAGE_").count();
         let known = names.map(|name| CONFIGURE.matches(&format!("$IMAGE_{name}")).count());
         assert!(known.iter().all(|count| *count > 0));

@@ -26,3 +26,32 @@ rm -f "$tree/var/lib/dbus/machine-id" "$tree"/etc/ssh/ssh_host_*_key*
 mkdir -p "$tree/etc/systemd/system/ssh.service.d"
 printf '[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n' \
     > "$tree/etc/systemd/system/ssh.service.d/host-keys.conf"
+
+# Files of the machine that makes the image. The tree's own shell writes them: links in
+# it lead to places in it.
+printf '%s' "$IMAGE_FILES" | while read -r number mode owner target; do
+    # shellcheck disable=SC2016 # That shell's own.
+    chroot "$tree" sh -ec 'mkdir -p "${3%/*}"; umask 077; cat > "$3"; chown "$2:" "$3"; chmod "$1" "$3"' \
+        sh "$mode" "$owner" "$target" < "$IMAGE_STAGE/$number"
+done
+
+# What each copy does once. What fails is tried again at the next boot.
+if [ -e "$tree/usr/local/sbin/first-boot" ]; then
+    cat > "$tree/etc/systemd/system/first-boot.service" << 'end'
+[Unit]
+Description=What this system does once
+After=network.target
+ConditionPathExists=/usr/local/sbin/first-boot
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/first-boot
+ExecStartPost=rm /usr/local/sbin/first-boot
+StandardOutput=journal+console
+StandardError=journal+console
+
+[Install]
+WantedBy=multi-user.target
+end
+    chroot "$tree" systemctl enable --quiet first-boot.service
+fi

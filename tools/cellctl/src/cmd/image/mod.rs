@@ -4,6 +4,7 @@
 
 mod boot;
 mod build;
+mod files;
 mod import;
 mod partitions;
 mod place;

@@ -1,6 +1,7 @@
 //! What a new system is configured with, checked before anything is made: it goes into
 //! a shell script's environment and into files of the system.
 
+use super::files::{self, File};
 use crate::cli;
 use crate::error::{Error, Result};
 use std::fs;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// How keys of users begin in the file of a public key.
 const KEYS: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];
 
-/// Environment of `configure.sh`.
+/// Environment of `configure.sh`, and files for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) hostname: String,
@@ -19,6 +20,7 @@ pub(super) struct Settings {
     pub(super) keys: String,
     /// A file of systemd.network(5).
     pub(super) network: String,
+    pub(super) files: Vec<File>,
 }
 
 impl Settings {
@@ -77,6 +79,7 @@ impl Settings {
             user,
             keys: keys(&options.ssh_key, what)?,
             network: network(options, what)?,
+            files: files::all(&options.copy, options.first_boot.as_deref(), what)?,
         })
     }
 }
@@ -148,7 +151,7 @@ pub(super) mod tests {
             unreachable!("{verb:?}");
         };
         match *image {
-            Image::Build(options) => options,
+            Image::Build(options) => *options,
             Image::Import(other) => unreachable!("{other:?}"),
         }
     }
