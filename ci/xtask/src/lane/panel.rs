@@ -41,14 +41,15 @@ pub(super) fn ask(dir: &Path, command: &str) -> Result<Vec<String>> {
 /// `None` where it cannot be asked.
 pub(super) fn cpus(dir: &Path) -> Option<String> {
     let registers = ask(dir, "info registers -a").ok()?;
-    let apics: Vec<_> = (0..states(&registers).len())
+    let states = states(&registers);
+    let apics: Vec<_> = (0..states.len())
         .map(|cpu| ask(dir, &format!("info lapic {cpu}")).unwrap_or_default())
         .collect();
     let log = [&registers].into_iter().chain(&apics).flatten();
     let log: Vec<&str> = log.map(String::as_str).collect();
     // The short form is worth having without the long one.
     drop(std::fs::write(dir.join("cpus.log"), log.join("\n")));
-    let of_cpu = states(&registers).into_iter().zip(&apics).enumerate();
+    let of_cpu = states.iter().zip(&apics).enumerate();
     let lines = of_cpu.map(|(cpu, (state, apic))| format!("CPU {cpu}: {state} {}", pending(apic)));
     let lines: Vec<String> = lines.collect();
     Some(format!("its CPUs then:\n{}", lines.join("\n")))
