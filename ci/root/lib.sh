@@ -263,3 +263,41 @@ twin() {
 wish() {
     echo "$1" | nc -w 10 10.9.0.2 9
 }
+
+# Whether the cell $1 runs.
+runs() {
+    cellctl list | grep -q " $1 .*running"
+}
+
+# Whether there is no cell $1.
+is_gone() {
+    ! cellctl list | grep -q " $1 "
+}
+
+# Words of scenarios with Slurm.
+
+# Whether the node $1 is in the state $2, as sinfo writes it.
+is() {
+    [ "$(sinfo -h -n "$1" -o %T)" = "$2" ]
+}
+
+# Whether srun has ended.
+is_over() {
+    ! kill -0 "$job" 2> /dev/null
+}
+
+# Shows the node $1 as far as it is of interest.
+node() {
+    scontrol show node "$1" | sed -n -e 's/^ *\(State=[^ ]*\) .*/root: \1/p' -e 's/^ *\(Reason=.*\) \[.*/root: \1/p'
+}
+
+# Shows the jobs: partition, state and why they wait.
+queue() {
+    squeue -h -o "root: job in %P is %T (%r)"
+}
+
+# A job that may start anew, for the partition $1.
+batch() {
+    echo "\$ sbatch --requeue --partition $1"
+    printf '#!/bin/sh\nhostname\n' | sbatch --requeue --partition "$1" --output /dev/null || fail "no job for $1"
+}

@@ -32,11 +32,3 @@ network() {
         sleep 1
     done &
 }
-
-runs() {
-    cellctl list | grep -q " $1 .*running"
-}
-
-is_gone() {
-    ! cellctl list | grep -q " $1 "
-}
