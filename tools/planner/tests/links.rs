@@ -277,6 +277,47 @@ fn a_network_takes_no_memory_and_gives_each_member_an_address() {
     assert_eq!(new.link.mac_of("stranger"), None);
 }
 
+/// What is told of links in the plan of the first of two cells in a link, each with
+/// `more` in its file.
+fn told_of(host: &Host, link: &str, more: &str) -> Vec<String> {
+    let files = ["a", "b"].map(|name| (name, more.to_owned() + &file(name, &[link])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    let plan = plan::plan(host, &slices, &Taken::default()).expect("a plan");
+    let told = plan.cells[0].why.iter().filter(|w| w.starts_with("link "));
+    told.cloned().collect()
+}
+
+#[test]
+fn virtual_functions_of_one_card_are_the_first_choice_for_packets() {
+    let first = "link lan: the first choice for packets are virtual functions of 0000:99:00.0: \
+                 the card switches between them, and no CPU copies";
+    let mut host = host();
+    assert_eq!(
+        told_of(&host, LAN, "").last().map(String::as_str),
+        Some(first)
+    );
+    let over_a_window = LAN.replace("ethernet", "window") + "size = \"2MiB\"\n";
+    assert_eq!(told_of(&host, &over_a_window, "").len(), 2);
+    // The other port has those that the cells are given.
+    let given = "pci = [{ sriov = { pf = \"0000:99:00.1\" } }]\n";
+    let told = told_of(&host, LAN, given);
+    let last = told.last().expect("it is told");
+    assert!(
+        last.contains("functions of 0000:99:00.1, of which it has one,"),
+        "{last}"
+    );
+    let no_packets = over_a_window.replace("addresses = \"10.1.4.0/24\"\n", "");
+    assert_eq!(told_of(&host, &no_packets, "").len(), 1);
+    // A card that has not enough of them is no choice.
+    for card in &mut host.functions {
+        if let Some(sriov) = &mut card.sriov {
+            sriov.total_vfs = 1;
+        }
+    }
+    assert_eq!(told_of(&host, LAN, "").len(), 1);
+}
+
 #[test]
 fn what_makes_no_sense_of_a_network_or_a_window_is_refused() {
     let with = |line: &str| format!("{LAN}{line}\n");

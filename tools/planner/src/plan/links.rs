@@ -2,8 +2,9 @@
 
 use super::memory::take;
 use super::pool::Pool;
-use super::{CellAssignment, MemoryShare, NewLink, Taken};
+use super::{AssignedFunction, CellAssignment, MemoryShare, NewLink, Taken};
 use crate::config::{Link, LinkWish, Slice, collision};
+use crate::host::{Function, Host};
 use crate::report::Finding;
 use crate::size::{MIB, Size};
 use crate::words::count;
@@ -92,6 +93,39 @@ fn apart(pool: &mut Pool<'_>, wish: &LinkWish, taken: &Taken) {
             }
         }
     }
+}
+
+/// What to tell of a link in the plan of a cell that gets these functions.
+pub(super) fn told(host: &Host, link: &Link, functions: &[AssignedFunction]) -> Vec<String> {
+    let mut told = vec![format!("link {}: {}", link.name, link.who())];
+    told.extend(better(host, link, functions));
+    told
+}
+
+/// What is better for packets than a link: a card that switches between virtual functions
+/// of its own, if it can have one for each of the cells.
+fn better(host: &Host, link: &Link, functions: &[AssignedFunction]) -> Option<String> {
+    if !link.is_ethernet() && link.addresses.is_none() {
+        return None;
+    }
+    let cells = link.cells().count();
+    let has = |card: &Function| functions.iter().any(|f| f.pf == Some(card.address));
+    let can = |card: &&Function| {
+        let most = card.sriov.as_ref().map_or(0, |sriov| sriov.total_vfs);
+        card.what() == "network" && usize::from(most) >= cells && host.has_iommu(card.address)
+    };
+    let mut cards: Vec<&Function> = host.functions.iter().filter(can).collect();
+    cards.sort_by_key(|card| !has(card));
+    let card = cards.first()?;
+    let whose = match has(card) {
+        true => ", of which it has one,",
+        false => "",
+    };
+    Some(format!(
+        "link {}: the first choice for packets are virtual functions of {}{whose}: the card \
+         switches between them, and no CPU copies",
+        link.name, card.address
+    ))
 }
 
 /// A link in a few words.

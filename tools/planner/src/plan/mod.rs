@@ -323,11 +323,8 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         .filter_map(|s| Some((slice.name.clone(), s.node()?, s.bytes())));
     pool.memory_owners.extend(got);
     let links: Vec<Link> = slice.links.iter().map(|wish| wish.link.clone()).collect();
-    why.extend(
-        links
-            .iter()
-            .map(|l| format!("link {}: {}", l.name, l.who())),
-    );
+    let told = |link| links::told(pool.host, link, &functions);
+    why.extend(links.iter().flat_map(told));
     if claim.failed || pool.errors > before || !slice.is_good() {
         return None;
     }
