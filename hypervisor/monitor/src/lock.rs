@@ -177,7 +177,7 @@ pub(crate) struct Notes {
 }
 
 /// Where they lie in the page of what others see of a CPU.
-pub(crate) const NOTES_OFFSET: usize = 8;
+pub(crate) const NOTES_OFFSET: usize = 48;
 
 /// Where the large stack ends, and the stack pointer that the CPU had which has it now.
 static BORROWED_END: AtomicU64 = AtomicU64::new(0);

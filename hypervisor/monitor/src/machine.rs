@@ -18,19 +18,20 @@ use cellvisor_core::mtrr::{self, Mtrrs};
 use cellvisor_core::paging::PageSize;
 
 /// Facts that are found once, when the monitor starts.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub(crate) struct Facts {
     /// Mode of the root's APICs.
     pub(crate) root_apic: apic::Mode,
     /// Page of the memory-mapped APIC registers.
     pub(crate) apic_page: Hpa,
-    /// Memory types of the machine.
-    pub(crate) mtrrs: Mtrrs,
     /// Largest page of second-level tables.
     pub(crate) largest_page: PageSize,
     /// TSC frequency in kHz.
     pub(crate) tsc_khz: u32,
     /// First physical address that does not exist.
     pub(crate) physical_end: Hpa,
+    /// Memory types of the machine.
+    pub(crate) mtrrs: Mtrrs,
 }
 
 /// Leaf of CPUID whose EAX has the width of physical addresses in its low byte.

@@ -94,12 +94,13 @@ pub(super) struct State {
 
 /// A function that a cell owns.
 #[derive(Clone, Debug)]
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub struct Function {
-    pub(super) about: Description,
+    pub(super) state: State,
+    msix: Option<Layout>,
     pub(super) caps: Vec<Capability, { caps::MAX }>,
     pub(super) extended: Vec<ExtCapability, { caps::MAX }>,
-    msix: Option<Layout>,
-    pub(super) state: State,
+    pub(super) about: Description,
 }
 
 impl Function {

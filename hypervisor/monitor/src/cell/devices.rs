@@ -19,15 +19,16 @@ const CONSOLE_SIZE: usize = 4 * PAGE_SIZE as usize;
 const IOAPIC_ID: u8 = 0;
 
 /// The devices of one cell.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub(crate) struct Devices {
-    uart: Uart,
-    ioapic: IoApic,
-    output: Ring<PageVec<u8>>,
-    input: Fifo<INPUT>,
     uart_pin: u8,
     events: Events,
+    uart: Uart,
+    output: Ring<PageVec<u8>>,
+    ioapic: IoApic,
     /// The cell's clock and the date: (nanoseconds since 1970, TSC then).
     pub(crate) clock: Option<(Clock, u64, u64)>,
+    input: Fifo<INPUT>,
 }
 
 impl Devices {

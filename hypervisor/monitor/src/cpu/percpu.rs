@@ -30,8 +30,6 @@ pub(crate) struct CpuShared {
     pub(crate) requests: AtomicU32,
     /// Non-zero after an NMI arrived while the monitor ran. The second word.
     pub(crate) nmi_seen: AtomicU32,
-    /// What it leaves behind when it dies.
-    pub(crate) notes: Notes,
     /// An NMI was sent for the requests and has not arrived yet.
     pub(crate) kick_sent: AtomicBool,
     activity: AtomicU8,
@@ -53,11 +51,13 @@ pub(crate) struct CpuShared {
     pub(crate) next_virtual_id: AtomicU32,
     /// Logical destination register of an xAPIC, as last written.
     pub(crate) ldr: AtomicU32,
+    /// What it leaves behind when it dies.
+    pub(crate) notes: Notes,
+    /// Exits by kind since the CPU got its owner; only this CPU writes them.
+    pub(crate) exits: [AtomicU64; ExitKind::COUNT],
     /// Areas of the root's memory that a hypervisor around the machine writes to
     /// for this CPU, as the root has them in MSRs.
     pub(crate) outer_areas: [AtomicU64; cellvisor_core::outer::LASTING],
-    /// Exits by kind since the CPU got its owner; only this CPU writes them.
-    pub(crate) exits: [AtomicU64; ExitKind::COUNT],
 }
 
 const _: () = assert!(size_of::<CpuShared>() <= PAGE);

@@ -229,14 +229,15 @@ const PANES: usize = (SHARED + trail::PANES).next_power_of_two();
 /// One CPU's window: a few pages through which it looks at memory that is not the
 /// monitor's. A page is seen through one of the shared panes only, so that it has one
 /// memory type, and stays there until the pane is wanted for another.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub(crate) struct Window {
     va: Hva,
     /// Where the level-1 entry behind the first pane is.
     entries: Hva,
-    /// What the entries hold.
-    shown: [u64; PANES],
     /// Which of two panes was changed last.
     turn: usize,
+    /// What the entries hold.
+    shown: [u64; PANES],
     trail: Trail,
 }
 

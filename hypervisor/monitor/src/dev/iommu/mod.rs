@@ -62,14 +62,15 @@ const ENTRIES: core::ops::RangeInclusive<u32> = 4096..=65_536;
 const ENTRIES_PER_CPU: u32 = 256;
 
 /// All units of the machine.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 struct Iommu {
-    units: Vec<Unit, MAX_UNITS>,
-    contexts: Contexts,
+    on: bool,
     /// Entries from the middle of the tables on that functions have.
     entries: FreeMap<'static>,
+    units: Vec<Unit, MAX_UNITS>,
+    contexts: Contexts,
     /// Functions of cells.
     attached: Vec<Bdf, MAX_ATTACHED>,
-    on: bool,
 }
 
 static IOMMU: Mutex<Option<&'static mut Iommu>, { Rank::Units as u8 }> = Mutex::new(None);

@@ -35,13 +35,14 @@ const PMEN_ENABLE: u32 = 1 << 31;
 pub(super) struct Stuck;
 
 /// A unit that the monitor drives or could drive.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub(super) struct Unit {
     /// Host-physical address of its registers.
     pub(super) base: Hpa,
     pub(super) segment: Segment,
+    /// Interrupt entries.
+    pub(super) entries: u32,
     pub(super) caps: Capabilities,
-    /// What the root sees instead.
-    pub(super) shadow: Shadow,
     /// Virtual addresses of registers, fault records, queue, word that waits
     /// write to, and interrupt entries.
     regs: Hva,
@@ -49,9 +50,9 @@ pub(super) struct Unit {
     queue: Hva,
     done: Hva,
     table: Hva,
-    /// Interrupt entries.
-    pub(super) entries: u32,
     tail: u64,
+    /// What the root sees instead.
+    pub(super) shadow: Shadow,
 }
 
 impl Unit {

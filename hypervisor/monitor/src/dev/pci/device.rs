@@ -56,19 +56,20 @@ pub(crate) enum Written {
 }
 
 /// A function of a cell.
+#[repr(C)] // What is small comes first, within a byte's reach of instructions.
 pub(crate) struct Device {
     pub(crate) plan: plan::Function,
-    pub(crate) function: Function,
-    pub(crate) msix: Option<Msix>,
+    pub(crate) faults: u64,
+    /// When the last reset was set off, until it is over.
+    reset_at: Option<u64>,
     pub(crate) entries: Option<(IrteIndex, u16)>,
     /// How it is reset, if it can be.
     method: Option<Method>,
-    saved: Saved,
-    /// When the last reset was set off, until it is over.
-    reset_at: Option<u64>,
     /// It goes through a domain of the cell's.
     pub(crate) attached: bool,
-    pub(crate) faults: u64,
+    pub(crate) msix: Option<Msix>,
+    pub(crate) function: Function,
+    saved: Saved,
 }
 
 impl Device {
