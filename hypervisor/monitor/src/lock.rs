@@ -21,6 +21,12 @@ use x86::bits64::registers::rsp;
 /// that does not start as zeros, which the image would have to hold.
 pub(crate) type Mutex<T, const RANK: u8> = lock_api::Mutex<Gate<RANK>, T>;
 
+/// What a lock guards, while it is held.
+pub(crate) type Guard<'a, T, const RANK: u8> = lock_api::MutexGuard<'a, Gate<RANK>, T>;
+
+/// A part of it.
+pub(crate) type PartGuard<'a, T, const RANK: u8> = lock_api::MappedMutexGuard<'a, Gate<RANK>, T>;
+
 /// What a lock is beside its value. The work is done by [`Line`], in one place: put
 /// into each caller, it stood in the image a hundred times. For a cell's devices alone
 /// it is in the callers while the lock is free: each access to a console asks for it.

@@ -5,7 +5,7 @@ use crate::dev::iommu;
 use crate::dev::pci::config::Register;
 use crate::dev::pci::device::Written;
 use crate::dev::pci::{Functions, config};
-use crate::lock::Mutex;
+use crate::lock::{Guard, Mutex};
 use crate::mem::map::Window;
 use cellvisor_abi::call::CellId;
 use cellvisor_core::addr::Gpa;
@@ -19,8 +19,13 @@ use cellvisor_core::text::{Address, Hex, Word};
 
 /// Runs `f` with the functions of `cell`, if it has any.
 fn with<T>(cell: &Cell, f: impl FnOnce(&mut Functions) -> T) -> Option<T> {
-    let mut functions = cell.guest.as_ref()?.functions.lock();
-    (functions.len() != 0).then(|| f(&mut functions))
+    Some(f(&mut *some(cell)?))
+}
+
+#[inline(never)] // All of it stood in each caller of `with`.
+fn some(cell: &Cell) -> Option<Guard<'_, Functions, { Rank::Functions as u8 }>> {
+    let functions = cell.guest.as_ref()?.functions.lock();
+    Some(functions).filter(|functions| functions.len() != 0)
 }
 
 /// True if the cell has functions.

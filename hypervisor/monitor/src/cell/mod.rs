@@ -317,6 +317,7 @@ impl Cell {
     }
 
     /// Its CPUs, in the order of virtual ids. Of the root: all that it owns.
+    #[inline(never)] // Many ask for them, and none often.
     pub(crate) fn cpus(&self) -> CpusOf<'_> {
         let count = match &self.guest {
             Some(guest) => guest.cpus.len(),

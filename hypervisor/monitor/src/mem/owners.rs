@@ -2,7 +2,7 @@
 //!
 //! CPUs tell their owner themselves ([`crate::cpu::percpu::CpuShared::owner`]).
 
-use crate::lock::{self, Mutex};
+use crate::lock::{self, Guard, Mutex, PartGuard};
 use crate::mem::page::PageVec;
 use crate::mem::pool::Pages;
 use crate::provoke::{self, Step};
@@ -43,9 +43,13 @@ fn storage(pages: Pages) -> Option<&'static mut [Span]> {
 /// Runs `f` with the maps locked; `None` before [`init`], and when a CPU died that was
 /// about to change them.
 pub(crate) fn with<T>(f: impl FnOnce(&mut Owners) -> T) -> Option<T> {
-    let mut owners = OWNERS.lock();
+    Some(f(&mut *known()?))
+}
+
+#[inline(never)] // All of it stood in each caller of `with`.
+fn known() -> Option<PartGuard<'static, Owners, { Rank::Owners as u8 }>> {
     let whole = !lock::damage().has(Rank::Owners);
-    owners.as_mut().filter(|_| whole).map(f)
+    Guard::try_map(OWNERS.lock(), |owners| owners.as_mut().filter(|_| whole)).ok()
 }
 
 /// Makes `owner` that of pages, by their numbers, which must be the root's.

@@ -12,7 +12,7 @@ mod domain;
 mod root;
 mod unit;
 
-use crate::lock::{self, Mutex};
+use crate::lock::{self, Guard, Mutex, PartGuard};
 use crate::log;
 use crate::mem::map::Window;
 use crate::mem::owners;
@@ -196,11 +196,16 @@ pub(crate) fn units() -> u32 {
 
 /// Runs `f` with the units, if the monitor drives them and no CPU died that did so.
 fn with<T>(f: impl FnOnce(&mut Iommu) -> Result<T, Unavailable>) -> Result<T, Unavailable> {
-    let mut guard = IOMMU.lock();
+    f(&mut *driven()?)
+}
+
+#[inline(never)] // All of it stood in each caller of `with`.
+fn driven() -> Result<PartGuard<'static, Iommu, { Rank::Units as u8 }>, Unavailable> {
     let whole = !lock::damage().has(Rank::Units);
-    let driven = guard.as_mut().filter(|iommu| iommu.on && whole);
-    let iommu = driven.ok_or(Unavailable)?;
-    f(iommu)
+    Guard::try_map(IOMMU.lock(), |iommu| {
+        iommu.as_deref_mut().filter(|iommu| iommu.on && whole)
+    })
+    .map_err(|_| Unavailable)
 }
 
 impl Iommu {
