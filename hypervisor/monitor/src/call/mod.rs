@@ -100,10 +100,13 @@ fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; 
             caller.window.read(hpa, part);
         }
     });
-    let (status, response) = serve(caller, code, buffer, len).unwrap_or_else(|refusal| {
-        let conflict = refusal.conflict().and_then(|c| reply(buffer, &c).ok());
-        (refusal.status, conflict.unwrap_or(0))
-    });
+    let (status, response) = match serve(caller, code, buffer, len) {
+        Ok((status, response)) => (status.code(), response),
+        Err(refusal) => {
+            let conflict = refusal.conflict().and_then(|c| reply(buffer, &c).ok());
+            (refusal.code(), conflict.unwrap_or(0))
+        }
+    };
     if response > capacity {
         return u64::from(CallStatus::TooLong.code());
     }
@@ -112,7 +115,7 @@ fn exchange(caller: &mut Caller<'_>, code: Code, span: &Span, buffer: &mut [u8; 
             caller.window.write(hpa, part);
         }
     });
-    u64::from(status.code()) | (response as u64) << 32
+    u64::from(status) | (response as u64) << 32
 }
 
 /// True if all of the range is the root's memory.
