@@ -77,6 +77,7 @@ step calls
 attack user-call "usercall: unknown instruction" "$(usercall "$(number info)")"
 attack leave "status 15 detail 1" "$(provoke "leave $(number leave)")"
 attack start-running "status 6 length 0" "$(request start-running)"
+attack nmi-to-the-root "status 5 length 0" "$(request nmi-to-the-root)"
 for frame in foreign-cpu no-cpu device-memory beyond-memory taken-name short-bar loose-ports; do
     said=$(request $frame)
     echo "root: create $frame: $said"

@@ -53,7 +53,7 @@ cut -d ' ' -f 1 /proc/uptime | awk -v begin="$begin" '{ printf "root: known afte
 run cellctl dump actor --out /run/core
 run makedumpfile --dump-dmesg /run/core /run/dmesg
 grep -e "Kernel panic" /run/dmesg | sed 's/^/root: in the core: /'
-rm /run/core
+rm /run/core /run/dmesg
 
 step memory
 run cellctl start actor
@@ -100,7 +100,22 @@ tell actor 20 'echo l > /proc/sysrq-trigger'
 echo l > /proc/sysrq-trigger
 dmesg | grep -c "NMI backtrace for cpu" | sed 's/^/root: NMI backtraces: /'
 
+step diagnosis
+run cellctl nmi actor
+cell_says actor 20 "Dazed and confused"
+tell actor 20 'echo 1 > /proc/sys/kernel/unknown_nmi_panic'
+run cellctl nmi actor
+becomes actor panicked
+# What a kernel says while it takes an NMI comes later, and is in its memory already.
+run cellctl dump actor --out /run/core
+run makedumpfile --dump-dmesg /run/core /run/dmesg
+grep -e "Kernel panic" /run/dmesg | sed 's/^/root: in the core: /'
+rm /run/core /run/dmesg
+cellctl nmi actor && fail "an NMI for a cell that does not run"
+cellctl nmi cell && fail "an NMI for a cell that is not there"
+
 step witness
+tell cell1 20 'grep NMI: /proc/interrupts | sed "s/^/cell: /"'
 beats=$(grep -c beat /run/cell-cell1)
 within "the witness has a pulse" 10 sh -c "[ \$(grep -c beat /run/cell-cell1) -gt $beats ]"
 run cellctl list

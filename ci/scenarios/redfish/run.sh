@@ -197,7 +197,7 @@ shows "nobody resets" -H "$json" -d "$on" "$action"
 shows "wrong password" -u operator:reader -H "$json" -d "$on" "$action"
 shows "reader looks" -u reader:reader "$cell"
 shows "reader resets" -u reader:reader -H "$json" -d "$on" "$action"
-shows "operator has a wish" -u operator:operator -H "$json" -d '{"ResetType": "Nmi"}' "$action"
+shows "operator has a wish" -u operator:operator -H "$json" -d '{"ResetType": "PowerCycle"}' "$action"
 echo "on cell1" | su bob -c "socat - UNIX-CONNECT:$(unit -power.socket ListenStream)" 2>&1 |
     sed -n 's/.*connect.*: \(.*\)/root: bob at the socket: \1/p'
 ask http://localhost:443/redfish/v1 > /dev/null || echo "root: without TLS there is no answer"
@@ -244,6 +244,11 @@ reset "$operator" ForceRestart
 within "cell1 is started again" 60 is_started_again
 up
 power On
+
+step nmi
+reset "$reader" Nmi
+reset "$operator" Nmi
+cell_says cell1 20 "Dazed and confused"
 
 step insert
 image

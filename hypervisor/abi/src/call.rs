@@ -75,6 +75,9 @@ pub enum Code {
     /// being reset. The state stays, and the memory is scrubbed as ever before the
     /// next start.
     CellShow = FIRST + 19,
+    /// [`CellId`] → `()`. The first CPU of a running cell gets an NMI, as from the button
+    /// of a machine that asks a kernel for a diagnosis. One that waits already is enough.
+    CellNmi = FIRST + 20,
 }
 
 impl Code {
@@ -115,6 +118,7 @@ impl Code {
             17 => Self::CellPress,
             18 => Self::Watch,
             19 => Self::CellShow,
+            20 => Self::CellNmi,
             _ => return None,
         })
     }

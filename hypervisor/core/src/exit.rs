@@ -126,6 +126,22 @@ pub const fn ones(size: u8) -> u64 {
     }
 }
 
+/// Where a kernel asks what an NMI was for.
+const NMI_STATUS: Port = Port(0x61);
+/// Its bits for parity of memory and for errors of devices.
+const NMI_REASONS: u64 = 0xc0;
+
+/// What a read of nobody's port gives, in as many bits as it has: ones. A kernel that
+/// gets an NMI must not take them for broken memory.
+#[must_use]
+#[inline(always)] // As [`port_result`].
+pub const fn nothing(port: Port) -> u64 {
+    match port {
+        NMI_STATUS => !NMI_REASONS,
+        _ => u64::MAX,
+    }
+}
+
 /// Puts the result of IN into RAX: 8 and 16 bits keep what stands above, 32
 /// bits clear it.
 #[must_use]
@@ -207,6 +223,13 @@ mod tests {
         assert_eq!(next_rip(0xffff_fffe, 2, true), 0x1_0000_0000);
         assert_eq!(next_rip(0x1000, 15, false), 0x100f);
         assert_eq!(next_rip(u64::MAX - 1, 2, true), 0);
+    }
+
+    #[test]
+    fn an_nmi_has_no_reason_that_a_kernel_could_read() {
+        assert_eq!(nothing(Port(0x61)) & 0xff, 0x3f);
+        assert_eq!(nothing(Port(0x60)), u64::MAX);
+        assert_eq!(nothing(Port(0x62)), u64::MAX);
     }
 
     #[test]

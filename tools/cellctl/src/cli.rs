@@ -59,6 +59,8 @@ pub(crate) enum Verb {
     Stop(Stop),
     /// Cut a cell's power at once.
     Kill(Name),
+    /// Send an NMI to a running cell, for its kernel to tell or to end what it does.
+    Nmi(Name),
     /// Stop a cell as `stop` does, load it again and start it.
     Restart(Stop),
     /// Destroy cells and give CPUs and memory back to this Linux.
@@ -131,6 +133,7 @@ impl Verb {
                 | Self::Run(_)
                 | Self::Stop(_)
                 | Self::Kill(_)
+                | Self::Nmi(_)
                 | Self::Restart(_)
                 | Self::Destroy(_)
                 | Self::Apply(_)

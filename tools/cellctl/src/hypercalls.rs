@@ -60,6 +60,12 @@ impl Monitor<'_> {
         )
     }
 
+    /// Sends an NMI to a running cell.
+    pub(crate) fn nmi(self, name: &str, cell: CellId) -> Result<()> {
+        let what = format!("cannot send an NMI to cell \"{name}\"");
+        self.ask(Code::CellNmi, &cell, &what)
+    }
+
     /// Scrubs a stopped or failed cell, which then is loadable.
     pub(crate) fn reload(self, name: &str, cell: CellId) -> Result<()> {
         let what = format!("cannot make cell \"{name}\" loadable");

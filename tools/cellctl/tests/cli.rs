@@ -159,7 +159,9 @@ fn shells_complete_verbs_options_and_the_cells_that_there_are() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    for verb in ["start", "stop", "restart", "destroy", "status", "console"] {
+    for verb in [
+        "start", "stop", "restart", "nmi", "destroy", "status", "console",
+    ] {
         assert_eq!(complete(&[verb, "w"]), ["web"], "{verb}");
     }
     assert_eq!(complete(&["stats", ""])[..2], ["web", "root"]);
@@ -343,6 +345,7 @@ fn programs_get_failures_as_json() {
         "start a",
         "stop a",
         "restart a",
+        "nmi a",
         "destroy a",
         "list",
         "status a",
@@ -376,7 +379,7 @@ fn programs_get_failures_as_json() {
 #[test]
 fn names_are_no_paths() {
     for verb in [
-        "start", "stop", "restart", "destroy", "status", "stats", "console",
+        "start", "stop", "restart", "nmi", "destroy", "status", "stats", "console",
     ] {
         let output = run(&format!("{verb} ../x"));
         assert_eq!(code(&output), 2, "{verb}");

@@ -1,4 +1,4 @@
-//! Managing: five verbs on a cell, done by root ([`boot`]: of what it boots).
+//! Managing: six verbs on a cell, done by root ([`boot`]: of what it boots).
 //!
 //! The server itself may look and no more. For each change it connects to a socket that it
 //! alone may open, behind which systemd starts this program as root with the connection as
@@ -35,15 +35,18 @@ pub(crate) enum Verb {
     Restart,
     /// Cut its power, and start it again.
     Reset,
+    /// Send it an NMI.
+    Nmi,
 }
 
 impl Verb {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::On, "on"),
         (Self::Off, "off"),
         (Self::Shutdown, "shutdown"),
         (Self::Restart, "restart"),
         (Self::Reset, "reset"),
+        (Self::Nmi, "nmi"),
     ];
 }
 
@@ -160,6 +163,7 @@ impl Root {
         match (request.verb, request.boots) {
             (Verb::On, boots) => self.on(name, boots),
             (Verb::Off, _) => self.cellctl(&["kill", name]),
+            (Verb::Nmi, _) => self.cellctl(&["nmi", name]),
             (Verb::Shutdown, _) => self.cellctl(&["stop", name]),
             (Verb::Restart, Boots::Slice) => self.cellctl(&["restart", name]),
             (Verb::Reset, Boots::Slice) => self.cellctl(&["restart", name, "--timeout", "0"]),

@@ -18,6 +18,7 @@ pub(super) fn all() -> String {
         ("info", Code::Info, Vec::new()),
         ("leave", Code::Leave, Vec::new()),
         ("start-running", Code::CellStart, start),
+        ("nmi-to-the-root", Code::CellNmi, to_vec(&CellId::ROOT)),
         ("foreign-cpu", create, plan("foreign", 3, RAM)),
         ("no-cpu", create, plan("nobody", 77, RAM)),
         ("device-memory", create, plan("device", 1, IO_APIC)),

@@ -93,6 +93,18 @@ pub(super) fn press(cell: &Cell) -> Result<bool, Refusal> {
     Ok(message.is_some())
 }
 
+/// Sends an NMI to the first CPU of a running cell. One that does not run its owner's
+/// code at the moment gets none.
+pub(super) fn nmi(cell: &Cell) -> Result<(), Refusal> {
+    if cell.state() != State::Running {
+        return Err(CallStatus::WrongState.into());
+    }
+    let first = cell.cpu(VirtualId(0)).ok_or(CallStatus::NoSuchCell)?;
+    kick::send(first, request::NMI);
+    cell.log(format_args!("nmi"));
+    Ok(())
+}
+
 type Step = Result<(CallStatus, Progress), Refusal>;
 
 /// Scrubs a step; the cell is loadable when all is done.

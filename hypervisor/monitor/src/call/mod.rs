@@ -157,6 +157,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             let heard = life::press(find(request(buffer, len)?)?)?;
             done(buffer, &heard)
         }
+        Code::CellNmi => {
+            life::nmi(find(request(buffer, len)?)?)?;
+            done(buffer, &())
+        }
         Code::CellReload => {
             let (status, progress) = life::reload(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))

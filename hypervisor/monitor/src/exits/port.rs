@@ -11,7 +11,7 @@ use cellvisor_abi::call::StopReason;
 use cellvisor_abi::plan::{
     CRASH_LOADED, Devices, EVENT_PORT, Inject, PANIC_PORT, PANICKED, POWER_OFF, RESET_VALUE,
 };
-use cellvisor_core::exit::{PortAccess, ones, port_result};
+use cellvisor_core::exit::{PortAccess, nothing, ones, port_result};
 use cellvisor_core::ids::Port;
 use cellvisor_core::life;
 use cellvisor_core::pci::Access;
@@ -102,7 +102,7 @@ pub(super) fn quick(cell: &Cell, guest: &Guest, regs: &mut Regs, access: PortAcc
     }
     denied.fetch_add(1, Ordering::Relaxed);
     if !access.write {
-        regs.0[RAX] = port_result(regs.0[RAX], size, NOTHING);
+        regs.0[RAX] = port_result(regs.0[RAX], size, nothing(port));
     }
     true
 }
@@ -116,9 +116,6 @@ fn may_be_known(layout: &Devices, port: Port, size: u8) -> bool {
         || port == KEYBOARD_COMMAND
         || (is_config && (is_config_data(port) || size == 4))
 }
-
-/// What reads of nobody's ports give, in as many bits as they have: ones.
-const NOTHING: u64 = u64::MAX;
 
 /// A byte from or for the console.
 #[inline(never)] // In one place, however it is reached.
@@ -194,7 +191,7 @@ fn read(cpu: &mut Cpu<'_>, device: &Device, access: PortAccess) -> u64 {
         }
         _ => {
             refused(cpu, access);
-            NOTHING
+            nothing(access.port)
         }
     }
 }

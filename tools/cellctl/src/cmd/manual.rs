@@ -46,7 +46,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Examples by verb; those of "cellctl" itself show a slice's whole life.
-const EXAMPLES: [(&str, &[&str]); 28] = [
+const EXAMPLES: [(&str, &[&str]); 29] = [
     (
         "cellctl",
         &[
@@ -73,6 +73,7 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
         &["cellctl stop web", "cellctl stop web --timeout 10"],
     ),
     ("kill", &["cellctl kill web"]),
+    ("nmi", &["cellctl nmi web"]),
     ("run", &["cellctl run /etc/cellvisor/slices/web.toml"]),
     ("restart", &["cellctl restart web"]),
     ("destroy", &["cellctl destroy web db"]),

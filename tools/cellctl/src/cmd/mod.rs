@@ -15,6 +15,7 @@ mod fleet;
 mod image;
 mod manual;
 mod metrics;
+mod nmi;
 mod planning;
 mod serve;
 mod show;
@@ -116,6 +117,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Run(options) => serve::run(context, options),
         Verb::Stop(options) => stop::stop(context, options),
         Verb::Kill(cell) => stop::kill(context, &cell.name),
+        Verb::Nmi(cell) => nmi::nmi(context, &cell.name),
         Verb::Restart(options) => stop::restart(context, options),
         Verb::Destroy(cells) => cells::destroy(context, &cells.names),
         Verb::Apply(options) => apply::apply(context, options),

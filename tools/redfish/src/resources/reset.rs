@@ -25,12 +25,13 @@ const KEY: &str = "ResetType";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a cell can be asked for.
-pub(crate) const TYPES: [(&str, Verb); 5] = [
+pub(crate) const TYPES: [(&str, Verb); 6] = [
     ("On", Verb::On),
     ("ForceOff", Verb::Off),
     ("GracefulShutdown", Verb::Shutdown),
     ("GracefulRestart", Verb::Restart),
     ("ForceRestart", Verb::Reset),
+    ("Nmi", Verb::Nmi),
 ];
 
 /// The action.
@@ -55,7 +56,7 @@ pub(crate) async fn reset(
     let who = user.map(|user| user.name).unwrap_or_default();
     let boots = match verb {
         Verb::On | Verb::Restart | Verb::Reset => service.media.boots(&name),
-        Verb::Off | Verb::Shutdown => Boots::Slice,
+        Verb::Off | Verb::Shutdown | Verb::Nmi => Boots::Slice,
     };
     let request = power::Request { verb, name, boots };
     eprintln!("{who}: {request}");
@@ -87,7 +88,7 @@ enum Needed {
 fn needed(verb: Verb, system: &System) -> Needed {
     match (verb, system.is_on()) {
         (Verb::On, true) | (Verb::Off | Verb::Shutdown, false) => Needed::No,
-        (Verb::Restart | Verb::Reset, false) => Needed::Never,
+        (Verb::Restart | Verb::Reset | Verb::Nmi, false) => Needed::Never,
         _ => Needed::Yes,
     }
 }

@@ -212,7 +212,7 @@ fn bodies_that_are_none_are_refused_with_what_is_wrong() {
             ("{}", 400, "ActionParameterMissing"),
             ("{\"ResetType\":1}", 400, "ActionParameterValueTypeError"),
             (
-                "{\"ResetType\":\"Nmi\"}",
+                "{\"ResetType\":\"PowerCycle\"}",
                 400,
                 "ActionParameterValueNotInList",
             ),

@@ -35,11 +35,13 @@ fn each_reset_is_a_verb_of_cellctl() {
             Some("restart web --timeout 0"),
             "running",
         ),
+        ("web", "Nmi", 204, Some("nmi web"), "running"),
         ("db", "On", 204, Some("start db"), "running"),
         ("db", "ForceOff", 204, None, "stopped"),
         ("db", "GracefulShutdown", 204, None, "stopped"),
         ("db", "GracefulRestart", 409, None, "stopped"),
         ("db", "ForceRestart", 409, None, "stopped"),
+        ("db", "Nmi", 409, None, "stopped"),
     ] {
         let machine = Machine::new();
         let came = block_on(async { reset(&machine.router(), name, kind).await });
