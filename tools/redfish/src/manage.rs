@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::power::{Answer, Failure, Request};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Changes at a time.
 const AT_A_TIME: usize = 16;
@@ -18,7 +19,12 @@ const LONGEST: u64 = 64 << 10;
 pub(crate) struct Manage {
     socket: PathBuf,
     gate: Arc<Semaphore>,
+    /// Of systems whose power is being changed.
+    turns: Mutex<HashMap<String, Turn>>,
 }
+
+/// Held by who changes a system.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// What became of a change.
 #[derive(Debug)]
@@ -26,8 +32,6 @@ pub(crate) enum Done {
     Yes,
     /// `cellctl` refused it.
     No(Failure),
-    /// Too many are under way.
-    Busy,
 }
 
 impl Manage {
@@ -35,7 +39,25 @@ impl Manage {
         Self {
             socket,
             gate: Arc::new(Semaphore::new(AT_A_TIME)),
+            turns: Mutex::default(),
         }
+    }
+
+    /// Leave to change something; none while too many changes are under way, those among
+    /// them that wait for their turn.
+    pub(crate) fn leave(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.gate).try_acquire_owned().ok()
+    }
+
+    /// Waits until no other change of this system is under way: what is to be done depends
+    /// on what came of it.
+    pub(crate) async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
     }
 
     /// Has it done, and waits for it. What is under way goes on if nobody waits.
@@ -44,9 +66,6 @@ impl Manage {
     ///
     /// There is no socket, nobody behind it, or no answer.
     pub(crate) async fn run(&self, request: &Request) -> Result<Done> {
-        let Ok(_permit) = self.gate.try_acquire() else {
-            return Ok(Done::Busy);
-        };
         let failed = |e: std::io::Error| {
             let help = "systemctl start cellvisor-redfish-power.socket";
             Error::file("cannot use", &self.socket, e, help)

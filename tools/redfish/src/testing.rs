@@ -80,10 +80,12 @@ impl Machine {
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let root = Root::new(places.clone());
-                let input = BufReader::new(stream.try_clone().expect("a descriptor"));
-                let answer: Answer = root.serve(input);
-                // The client may have gone.
-                let _ = stream.write_all(serde_json::json!(answer).to_string().as_bytes());
+                std::thread::spawn(move || {
+                    let input = BufReader::new(stream.try_clone().expect("a descriptor"));
+                    let answer: Answer = root.serve(input);
+                    // The client may have gone.
+                    let _ = stream.write_all(serde_json::json!(answer).to_string().as_bytes());
+                });
             }
         });
     }

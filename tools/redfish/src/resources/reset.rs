@@ -43,24 +43,46 @@ pub(crate) async fn reset(
     request: Request<Body>,
 ) -> Reply {
     demand(user.as_ref(), Privilege::ConfigureComponents)?;
-    let system = systems::find(&service, &name, &uri).await?;
+    systems::find(&service, &name, &uri).await?;
     if action != ACTION {
         return Err(Refusal::Action(action));
     }
     let verb = verb(&body::object(request).await?)?;
-    match needed(verb, &system) {
+    let Some(leave) = service.manage.leave() else {
+        return Err(Refusal::Busy);
+    };
+    let who = user.map(|user| user.name).unwrap_or_default();
+    // It goes on when the client has its answer, or has gone.
+    let mut task = tokio::spawn(async move {
+        let _leave = leave;
+        change(&service, &who, name, verb, &uri).await
+    });
+    match tokio::time::timeout(PATIENCE, &mut task).await {
+        Err(_) => Ok(Answer::Done),
+        Ok(Ok(reply)) => reply,
+        Ok(Err(_)) => Err(Refusal::Broken),
+    }
+}
+
+/// Does to a system what its state leaves to do, when those who came before are done.
+async fn change(service: &Service, who: &str, name: String, verb: Verb, uri: &Uri) -> Reply {
+    let _turn = match verb {
+        // Why another change takes so long may be the question.
+        Verb::Nmi => None,
+        _ => Some(service.manage.turn(&name).await),
+    };
+    match needed(verb, &systems::find(service, &name, uri).await?) {
         Needed::Yes => {}
         Needed::No => return Ok(Answer::Done),
         Needed::Never => return Err(Refusal::Standby),
     }
-    let who = user.map(|user| user.name).unwrap_or_default();
     let boots = match verb {
         Verb::On | Verb::Restart | Verb::Reset => service.media.boots(&name),
         Verb::Off | Verb::Shutdown | Verb::Nmi => Boots::Slice,
     };
     let request = power::Request { verb, name, boots };
     eprintln!("{who}: {request}");
-    run(service, request).await
+    run(service, &request).await
 }
 
 fn verb(object: &Map<String, Value>) -> Result<Verb, Refusal> {
@@ -102,29 +124,24 @@ fn over(service: &Service, request: &power::Request) {
     }
 }
 
-/// Has it done. It goes on when the client has its answer, or has gone.
-async fn run(service: Arc<Service>, request: power::Request) -> Reply {
-    let mut task = tokio::spawn(async move {
-        let done = service.manage.run(&request).await;
-        service.look.forget().await;
-        match &done {
-            Ok(Done::No(why)) => {
-                let help = why.help.replace('\n', "; ");
-                eprintln!("{request}: {}: {} ({help})", why.what, why.why);
-            }
-            Err(why) => eprintln!("{request}: {why}"),
-            Ok(Done::Yes) => over(&service, &request),
-            Ok(Done::Busy) => {}
+/// Has it done.
+async fn run(service: &Service, request: &power::Request) -> Reply {
+    let done = service.manage.run(request).await;
+    service.look.forget().await;
+    match done {
+        Ok(Done::Yes) => {
+            over(service, request);
+            Ok(Answer::Done)
         }
-        done
-    });
-    match tokio::time::timeout(PATIENCE, &mut task).await {
-        Err(_) | Ok(Ok(Ok(Done::Yes))) => Ok(Answer::Done),
-        Ok(Ok(Ok(Done::Busy))) => Err(Refusal::Busy),
-        Ok(Ok(Ok(Done::No(why)))) => Err(Refusal::Refused(
-            format!("{}: {}", why.what, why.why),
-            why.help,
-        )),
-        Ok(Ok(Err(_)) | Err(_)) => Err(Refusal::Broken),
+        Ok(Done::No(why)) => {
+            let help = why.help.replace('\n', "; ");
+            eprintln!("{request}: {}: {} ({help})", why.what, why.why);
+            let told = format!("{}: {}", why.what, why.why);
+            Err(Refusal::Refused(told, why.help))
+        }
+        Err(why) => {
+            eprintln!("{request}: {why}");
+            Err(Refusal::Broken)
+        }
     }
 }

@@ -105,6 +105,83 @@ fn a_system_that_takes_its_time_is_not_waited_for_and_goes_on() {
 }
 
 #[test]
+fn a_change_waits_for_the_one_before_it_and_looks_at_what_came_of_it() {
+    for (first, then, asked, state) in [
+        // Off while the cell is being made: it is made, started, and cut off.
+        (
+            ("spare", "On"),
+            "ForceOff",
+            &["create", "start spare", "kill spare"][..],
+            "stopped",
+        ),
+        (("spare", "On"), "On", &["create", "start spare"], "running"),
+        (
+            ("web", "GracefulShutdown"),
+            "On",
+            &["stop web", "start web"],
+            "running",
+        ),
+        (
+            ("web", "GracefulShutdown"),
+            "GracefulShutdown",
+            &["stop web"],
+            "powered-off",
+        ),
+        // But why one takes so long may be asked meanwhile.
+        (
+            ("web", "GracefulShutdown"),
+            "Nmi",
+            &["stop web", "nmi web"],
+            "powered-off",
+        ),
+    ] {
+        let machine = Machine::new();
+        machine.set("slow", "2");
+        let ((name, kind), since) = (first, Instant::now());
+        block_on(async {
+            let router = machine.router();
+            let second = async {
+                while machine.asked().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                let came = reset(&router, name, then).await;
+                (came.status, since.elapsed())
+            };
+            let (before, (after, took)) = tokio::join!(reset(&router, name, kind), second);
+            assert_eq!((before.status.as_u16(), after.as_u16()), (204, 204));
+            assert_eq!(took < Duration::from_secs(2), then == "Nmi", "{took:?}");
+        });
+        let told = machine.asked();
+        let told: Vec<_> = told
+            .iter()
+            .map(|line| line.split_once(" /").map_or(&**line, |(verb, _)| verb))
+            .collect();
+        assert_eq!(told, asked, "{kind}, {then}");
+        assert_eq!(
+            machine.state(name).as_deref(),
+            Some(state),
+            "{kind}, {then}"
+        );
+    }
+}
+
+#[test]
+fn too_many_changes_at_once_are_refused_for_now() {
+    let machine = Machine::new();
+    machine.set("slow", "1");
+    block_on(async {
+        let router = machine.router();
+        let all = (0..17).map(|_| reset(&router, "web", "GracefulShutdown"));
+        let all = futures_util::future::join_all(all).await;
+        let (busy, done): (Vec<_>, Vec<_>) = all.iter().partition(|came| came.status == 503);
+        assert_eq!((busy.len(), done.len()), (1, 16));
+        assert!(done.iter().all(|came| came.status == 204));
+        assert_ne!(busy[0].header("retry-after"), "");
+    });
+    assert_eq!(machine.asked(), ["stop web"]);
+}
+
+#[test]
 fn without_root_behind_the_socket_nothing_changes() {
     let machine = Machine::new();
     std::fs::remove_file(&machine.places.power).expect("a socket");
