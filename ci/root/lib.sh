@@ -197,11 +197,15 @@ before() {
     done
 }
 
-# Prints what the cell $1 left its guest for since then, $2.
+# Prints what the cell $1 left its guest for since then, $2, and how often for each of $3
+# MiB if it is told.
 since() {
     exits "$1" > "/run/after-$1"
-    awk -v told="exits of $1 $2" 'NR == FNR { before[$1] = $2; next }
-        $2 > before[$1] { what = what " " $1 "=" $2 - before[$1] }
+    awk -v told="exits of $1 $2" -v mib="${3:-0}" 'NR == FNR { before[$1] = $2; next }
+        $2 > before[$1] {
+            n = $2 - before[$1]
+            what = what " " $1 "=" n (mib ? sprintf(" (%.2f per MiB)", n / mib) : "")
+        }
         END { print "root: " told ":" (what ? what : " none") }' "/run/before-$1" "/run/after-$1"
 }
 

@@ -38,6 +38,20 @@ stream() {
     echo "yes by-tcp-from-$1 | head -c 2097152 | nc $2 9000"
 }
 
+# Sends 64 MiB of the line $4 by TCP from the cell $1 to the cell $2, which is at the
+# address $3, and tells what both left their guests for meanwhile. Every program runs, and
+# the connection is there, before anything is counted: programs that begin ask for CPUID.
+# What is sent is said by the shell itself.
+transfer_by_tcp() {
+    tell "$2" 20 "sleep 3600 | nc -l -p 9001 > /tmp/got & until $(listens 9001); do sleep 0.1; done"
+    tell "$1" 60 "mibs=\$(seq 64); mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes $4 | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in \$mibs; do echo \"\$big\"; done) | nc $3 9001 1<> /tmp/done & read -r go < /tmp/ready; until grep -q ':2329 01 ' /proc/net/tcp; do sleep 0.1; done"
+    before "$1" "$2"
+    tell "$1" 300 "echo > /tmp/go; read -r sum < /tmp/done; true"
+    since "$1" "that sent 64 MiB by TCP" 64
+    since "$2" "that received them" 64
+    tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got"
+}
+
 # Has the cell $1 answer by ssh, to whoever comes.
 serve() {
     tell "$1" 60 "mkdir -p /etc /root; echo root::0:0::/root:/bin/sh > /etc/passwd; echo root:x:0: > /etc/group; dropbearkey -t ed25519 -f /tmp/key > /dev/null 2>&1; dropbear -B -r /tmp/key"
@@ -124,16 +138,11 @@ eval "$(stream root 10.1.2.3)"
 # shellcheck disable=SC2086 # Several processes.
 wait $streams
 
-step exits
-# Every program runs, and the connection is there, before anything is counted: programs
-# that begin ask for CPUID. What is sent is said by the shell itself.
-tell b 20 "sleep 3600 | nc -l -p 9001 > /tmp/got & until $(listens 9001); do sleep 0.1; done"
-tell a 60 "mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes abcdefg | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in 1 2 3 4; do echo \"\$big\"; done) | nc 10.1.2.2 9001 1<> /tmp/done & read -r go < /tmp/ready; until grep -q ':2329 01 ' /proc/net/tcp; do sleep 0.1; done"
-before a b
-tell a 120 "echo > /tmp/go; read -r sum < /tmp/done; true"
-since a "that sent 4 MiB by TCP"
-since b "that received them"
-tell b 60 "sha256sum < /tmp/got; rm /tmp/got"
+step there
+transfer_by_tcp a b 10.1.2.2 abcdefg
+
+step back
+transfer_by_tcp b a 10.1.2.1 bcdefgh
 
 step outside
 # A machine that only the root reaches, and that knows no way to the cells' network.
