@@ -117,7 +117,7 @@ all_off() {
 # Shows what the kernel of the cell $1 has complained about, if the cell is
 # followed and runs; the runner reads it.
 quiet() {
-    if [ -e "/run/cell-$1" ] && cellctl list | grep -q "^$1 .*running"; then
+    if [ -e "/run/cell-$1" ] && cellctl list | grep -q "^[0-9]* *$1 *running "; then
         tell "$1" 20 complaints
     fi
 }
