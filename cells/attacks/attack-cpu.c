@@ -321,9 +321,10 @@ static void instructions(void)
 
 /* Instructions that exit, of two and of three bytes, at one address: there is now this
  * one, now that, now another page with another one. Each is followed by code that says
- * which turn it is. */
+ * which turn it is, and the last alone reads the I/O APIC's index into R8. */
 static void moved_code(void)
 {
+	enum { INDEX = 0x12, READS_R8 = 3 };
 	static const uint8_t heads[4][3] = {
 		{ 0x0f, 0xa2 }, /* CPUID */
 		{ 0x48, 0x0f, 0xa2 }, /* the same with a prefix */
@@ -334,8 +335,10 @@ static void moved_code(void)
 	uint8_t *pages[2] = { (uint8_t *)top_page, other_page };
 	unsigned int turns = 1000, wrong = 0;
 
+	*(volatile uint32_t *)0xfec00000UL = INDEX;
 	for (uint32_t turn = 0; turn < turns; turn++) {
-		const uint8_t *head = heads[turn * 7 / 4 & 3];
+		unsigned int kind = turn * 7 / 4 & 3;
+		const uint8_t *head = heads[kind];
 		volatile uint8_t *code = pages[turn / 3 & 1];
 		uint64_t at = 0xfffff000UL, said, io_apic = 0xfec00000UL;
 
@@ -346,11 +349,13 @@ static void moved_code(void)
 			*code++ = turn >> 8 * byte;
 		*code = 0xc3;
 		map_top((uint64_t)pages[turn / 3 & 1]);
+		/* Calls may change it: not before here. */
+		register uint64_t r8 __asm__("r8") = ~0UL;
 		__asm__ volatile("call *%2"
-				 : "=a"(said), "+c"(io_apic), "+r"(at)
+				 : "=a"(said), "+c"(io_apic), "+r"(at), "+r"(r8)
 				 :
-				 : "rbx", "rdx", "r8", "memory");
-		wrong += said != turn;
+				 : "rbx", "rdx", "memory");
+		wrong += said != turn || r8 != (kind == READS_R8 ? INDEX : ~0UL);
 	}
 	put("cell: code that moves: %u turns, %u wrong\n", turns, wrong);
 }

@@ -41,6 +41,13 @@ END
     measure destroy cellctl destroy scale
 }
 
+# Brings all CPUs but the first to the state $1, by hand.
+by_hand() {
+    for cpu in $(seq $((all - 1))); do
+        echo "$1" > "/sys/devices/system/cpu/cpu$cpu/online" || return 1
+    done
+}
+
 step root
 resources
 run insmod /lib/modules/cellvisor.ko
@@ -48,6 +55,8 @@ run insmod /lib/modules/cellvisor.ko
 step rounds
 for round in $(seq "$rounds"); do
     measure enter cellctl enable --log-port 0x2f8
+    measure offline by_hand 0
+    measure online by_hand 1
     boots vmlinuz
     boots vmlinux
     measure leave cellctl disable

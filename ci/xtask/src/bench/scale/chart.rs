@@ -12,8 +12,9 @@ const BOTTOM: f64 = 40.0;
 const LINE: f64 = 12.0;
 
 /// Colours that stay apart, for as many lines as there are.
-const COLOURS: [&str; 7] = [
-    "#2f6f9f", "#c2703d", "#3f8f4f", "#8a4fa0", "#555555", "#b03050", "#a08a20",
+const COLOURS: [&str; 9] = [
+    "#2f6f9f", "#c2703d", "#3f8f4f", "#8a4fa0", "#555555", "#b03050", "#a08a20", "#30a0a8",
+    "#d080b8",
 ];
 
 /// Some lines by their names, each a list of CPUs and values.
