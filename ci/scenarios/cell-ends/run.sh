@@ -20,10 +20,16 @@ twice_ready() {
     [ "$(grep -c '^cell: ready' /run/cell-actor)" -ge 2 ]
 }
 
+# Waits until the kernel of the witness says $1, which is 0 or 1, of its link.
+link_is() {
+    tell cell1 20 "until [ \$(cat /sys/class/net/eth0/carrier) = $1 ]; do sleep 0.1; done; echo carrier=$1"
+}
+
 step on
 # A port of the log's UART, which nobody else has.
 monitor_on --inject fault-at-port=767
-cell_up cell1 qemu-cell1.toml
+cell_up cell1 cell1.toml
+tell cell1 20 "ip link set eth0 up"
 tell cell1 20 'n=0; while :; do n=$((n + 1)); echo "beat $n"; sleep 1; done & true'
 cell_says cell1 20 "beat 1"
 
@@ -93,6 +99,21 @@ send actor reboot
 within "the cell is up again" 90 twice_ready
 becomes actor running
 run cellctl destroy actor
+
+step link
+link_is 0
+cell_up leaver leaver.toml
+link_is 1
+send leaver reboot
+becomes leaver failed
+link_is 0
+run cellctl start leaver
+follow leaver
+cell_says leaver 60 "cell: ready"
+link_is 1
+quiet leaver
+run cellctl destroy leaver
+link_is 0
 
 step nmi
 cell_up actor /scenario/actor.toml
