@@ -174,8 +174,14 @@ tell() {
     told=$(grep -c "^cell: done" "/run/cell-$1")
     cellctl console "$1" --new --for 0 --send "$3\n" < /dev/null > /dev/null ||
         fail "cannot type on the console of $1"
-    within "cell $1 does: $3" "$2" more_done "$1" "$told"
-    status=$(grep "^cell: done" "/run/cell-$1" | sed -n "$((told + 1))s/.*status=//p")
+    ends_well "$@" "$told"
+}
+
+# Waits at most $2 seconds for the end of the command $3 that the cell $1 was told when it
+# had done $4 of them.
+ends_well() {
+    within "cell $1 does: $3" "$2" more_done "$1" "$4"
+    status=$(grep "^cell: done" "/run/cell-$1" | sed -n "$(($4 + 1))s/.*status=//p")
     [ "$status" = 0 ] || fail "in cell $1, \`$3\` ended with status $status"
 }
 

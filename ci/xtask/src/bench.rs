@@ -1,19 +1,22 @@
 //! `cargo xtask bench`: measurements.
 
+mod bars;
 mod compare;
 mod coverage;
 mod exits;
 mod io;
 mod life;
 mod links;
+mod middle;
 mod scale;
 
 use crate::build;
 use crate::lane::Lane;
-use crate::paths::Paths;
-use anyhow::Result;
+use crate::paths::{Paths, make_dir};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -29,7 +32,8 @@ pub(crate) enum What {
     Coverage,
     /// The monitor's instructions for each kind of exit.
     Exits,
-    /// Ways from cell to cell: ring, network, VF to VF.
+    /// Ways from cell to cell (ring, networks, VF to VF), and two KVM guests with vhost
+    /// beside them.
     Links,
     /// Cells made and destroyed, the monitor turned on and off: what a cycle
     /// costs, and whether anything is lost.
@@ -57,9 +61,14 @@ pub(crate) struct Options {
     /// For `scale`: CPUs of the machines; some need an idle one of your own.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [2, 4, 8])]
     cpus: Vec<u32>,
-    /// For `compare`: a folder for `compare.json` and the chart `compare.svg`; for
-    /// `coverage`: one for `coverage.json`; for `scale`: one for `scale.json` and the
-    /// curves `scale.svg`.
+    /// For `links`: how often all ways are measured, in turn.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// For `links`: how much goes by each way.
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    mib: u32,
+    /// For `compare`, `links` and `scale`: a folder for the samples (`compare.json`, say)
+    /// and their chart (`compare.svg`); for `coverage`: one for `coverage.json`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// For `coverage`: what to play (default: all of the standard test's).
@@ -94,4 +103,15 @@ fn plan(paths: &Paths) -> Result<()> {
         .run(paths, "bench-plan")?;
     print!("{table}");
     Ok(())
+}
+
+/// Writes what was measured and its chart into a folder, as `NAME.json` and `NAME.svg`.
+fn save(dir: &Path, name: &str, samples: &impl Serialize, chart: &str) -> Result<()> {
+    make_dir(dir)?;
+    let write = |ending: &str, text: &str| {
+        let file = dir.join(format!("{name}.{ending}"));
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+    };
+    write("json", &(serde_json::to_string_pretty(samples)? + "\n"))?;
+    write("svg", chart)
 }

@@ -2,10 +2,11 @@
 //! machine: the scenario `bench-compare` plays the three in turn while a plugin counts
 //! the instructions of those CPUs.
 
-mod chart;
-
 use super::Options;
+use super::bars;
 use super::exits::{self, Phase};
+use super::middle::{median, shown, spread};
+use super::save;
 use crate::paths::Paths;
 use crate::report;
 use anyhow::{Context, Result, ensure};
@@ -17,6 +18,10 @@ const PLACES: [&str; 3] = ["plain", "kvm", "cell"];
 
 /// How the console tells the places apart.
 const VOICES: [&str; 3] = ["plain: ", "guest: ", "[cell cell] "];
+
+/// The chart's title, and what its pairs of bars stand for.
+const TITLE: &str = "Instructions for the same work, plain Linux = 1";
+const KINDS: [&str; 2] = ["KVM guest", "cell"];
 
 /// What one place did in one round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -61,13 +66,8 @@ pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
     let works = collect(&phases, &lines)?;
     println!("{}", report::table(&table(&works)));
     if let Some(dir) = &options.out {
-        crate::paths::make_dir(dir)?;
-        let write = |name: &str, text: String| {
-            let file = dir.join(name);
-            std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
-        };
-        write("compare.json", serde_json::to_string_pretty(&works)? + "\n")?;
-        write("compare.svg", chart::draw(&bars(&works)))?;
+        let chart = bars::draw(TITLE, KINDS, &bars(&works));
+        save(dir, "compare", &works, &chart)?;
     }
     Ok(())
 }
@@ -194,28 +194,8 @@ fn ratios(some: &[Sample], plain: &[Sample], figure: fn(&Sample) -> Option<f64>)
     pairs.filter_map(ratio).collect()
 }
 
-/// The middle of some values; none of none.
-pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
 fn middle(samples: &[Sample], figure: fn(&Sample) -> f64) -> Option<f64> {
     median(samples.iter().map(figure).collect())
-}
-
-fn shown(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-/// The middle with the least and the most, or a dash.
-fn spread(values: &[f64]) -> String {
-    let Some(middle) = median(values.to_vec()) else {
-        return "-".to_owned();
-    };
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    format!("{middle:.3} ({least:.3}-{most:.3})")
 }
 
 #[cfg(test)]

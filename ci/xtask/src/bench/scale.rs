@@ -4,15 +4,15 @@
 mod chart;
 
 use super::Options;
-use super::compare::median;
 use super::exits::{Phase, play_as};
-use crate::paths::{Paths, make_dir};
+use super::middle::median;
+use super::save;
+use crate::paths::Paths;
 use crate::report;
 use crate::scenario::Scenario;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use chart::Panel;
 use serde::Serialize;
-use std::path::Path;
 
 /// What is measured, in the order of a table: what the monitor does, then CPUs that Linux
 /// takes offline and back by hand, as it does when cells come and go; boots come last.
@@ -73,7 +73,7 @@ pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
             ensure!(samples.iter().any(here), "{work} was not measured");
         }
         if let Some(dir) = &options.out {
-            save(dir, &samples)?;
+            save(dir, "scale", &samples, &chart::draw(&panels(&samples)))?;
         }
     }
     println!("{}", report::table(&table(&samples)));
@@ -102,16 +102,6 @@ fn sample(cpus: u32, phase: &Phase) -> Sample {
         cell: phase.each.iter().skip(1).map(|counts| counts.guest).sum(),
         ms: phase.of,
     }
-}
-
-fn save(dir: &Path, samples: &[Sample]) -> Result<()> {
-    make_dir(dir)?;
-    let write = |name: &str, text: String| {
-        let file = dir.join(name);
-        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
-    };
-    write("scale.json", serde_json::to_string_pretty(samples)? + "\n")?;
-    write("scale.svg", chart::draw(&panels(samples)))
 }
 
 /// The middle of a figure of one work on one machine; none if it was not measured.

@@ -1,4 +1,4 @@
-//! Ratios as bars, in SVG.
+//! Pairs of ratios as bars, in SVG.
 
 use std::fmt::Write;
 
@@ -11,31 +11,29 @@ const TOP: f64 = 44.0;
 /// The ratio at the right edge: longer bars are cut, their figures are not.
 const MOST: f64 = 4.0;
 
-const KVM: &str = "#c2703d";
-const CELL: &str = "#2f6f9f";
+/// Colours of the first and of the second of a pair.
+const COLORS: [&str; 2] = ["#c2703d", "#2f6f9f"];
 
-/// Draws a row for each work: its name, the KVM guest's ratio, the cell's.
-pub(super) fn draw(rows: &[(String, f64, f64)]) -> String {
+/// Draws a row for each name with its two ratios, which are of these kinds.
+pub(super) fn draw(title: &str, kinds: [&str; 2], rows: &[(String, f64, f64)]) -> String {
     let height = TOP + ROW * rows.len() as f64 + 10.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"18\">Instructions for the same work, plain Linux = 1</text>\n"
+         <text x=\"{LEFT}\" y=\"18\">{title}</text>\n"
     );
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        svg,
-        "<rect x=\"{}\" y=\"9\" width=\"10\" height=\"10\" fill=\"{KVM}\"/>\
-         <text x=\"{}\" y=\"18\">KVM guest</text>\
-         <rect x=\"{}\" y=\"9\" width=\"10\" height=\"10\" fill=\"{CELL}\"/>\
-         <text x=\"{}\" y=\"18\">cell</text>",
-        WIDTH - 180.0,
-        WIDTH - 166.0,
-        WIDTH - 80.0,
-        WIDTH - 66.0
-    );
-    for (index, (name, kvm, cell)) in rows.iter().enumerate() {
+    for (number, (kind, color)) in kinds.iter().zip(COLORS).enumerate() {
+        let x = WIDTH - 220.0 + 110.0 * number as f64;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"9\" width=\"10\" height=\"10\" fill=\"{color}\"/>\
+             <text x=\"{}\" y=\"18\">{kind}</text>",
+            x + 14.0
+        );
+    }
+    for (index, (name, first, second)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64;
         let _ = writeln!(
             svg,
@@ -43,8 +41,9 @@ pub(super) fn draw(rows: &[(String, f64, f64)]) -> String {
             LEFT - 8.0,
             y + 16.0
         );
-        bar(&mut svg, y, *kvm, KVM);
-        bar(&mut svg, y + BAR + 1.0, *cell, CELL);
+        for (number, (ratio, color)) in [first, second].into_iter().zip(COLORS).enumerate() {
+            bar(&mut svg, y + (BAR + 1.0) * number as f64, *ratio, color);
+        }
     }
     let one = LEFT + scale(1.0);
     let _ = writeln!(
@@ -76,7 +75,8 @@ mod tests {
 
     #[test]
     fn bars_grow_with_their_ratios_and_end_at_the_edge() {
-        let svg = draw(&[("futex".to_owned(), 2.0, 1.0), ("far".to_owned(), 9.0, 1.0)]);
+        let rows = [("futex".to_owned(), 2.0, 1.0), ("far".to_owned(), 9.0, 1.0)];
+        let svg = draw("Ratios", ["left", "right"], &rows);
         let width = |ratio: &str| {
             let line = svg
                 .lines()
@@ -86,6 +86,11 @@ mod tests {
         };
         let (one, two, nine) = (width("1.00"), width("2.00"), width("9.00"));
         assert_eq!((one, two, nine), (Some(140.0), Some(280.0), Some(560.0)));
-        assert!(svg.contains(">futex</text>") && svg.ends_with("</svg>\n"));
+        assert!(
+            [">futex<", ">Ratios<", ">left<", ">right<"]
+                .iter()
+                .all(|word| svg.contains(word))
+                && svg.ends_with("</svg>\n")
+        );
     }
 }
