@@ -78,6 +78,7 @@ attack user-call "usercall: unknown instruction" "$(usercall "$(number info)")"
 attack leave "status 15 detail 1" "$(provoke "leave $(number leave)")"
 attack start-running "status 6 length 0" "$(request start-running)"
 attack nmi-to-the-root "status 5 length 0" "$(request nmi-to-the-root)"
+attack bell-of-a-cell "status 6 length 0" "$(request bell-of-a-cell)"
 for frame in foreign-cpu no-cpu device-memory beyond-memory taken-name short-bar loose-ports; do
     said=$(request $frame)
     echo "root: create $frame: $said"

@@ -78,6 +78,10 @@ pub enum Code {
     /// [`CellId`] → `()`. The first CPU of a running cell gets an NMI, as from the button
     /// of a machine that asks a kernel for a diagnosis. One that waits already is enough.
     CellNmi = FIRST + 20,
+    /// [`LinkWrite`] → `()`. Writes a register of the adapter by which the root is in a
+    /// network, as a cell's driver does with its own. `Again` if more frames wait than are
+    /// sent at once: the same write sends on.
+    LinkWrite = FIRST + 21,
 }
 
 impl Code {
@@ -119,6 +123,7 @@ impl Code {
             18 => Self::Watch,
             19 => Self::CellShow,
             20 => Self::CellNmi,
+            21 => Self::LinkWrite,
             _ => return None,
         })
     }
@@ -205,6 +210,22 @@ impl Start {
             wall_ns: 0,
             wall_tsc: 0,
         }
+    }
+}
+
+wire! {
+    /// [`Code::LinkWrite`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LinkWrite {
+        /// A link that runs and has an adapter ([`plan::Link::root`]). Addresses that its
+        /// registers get count from the first byte of the link's memory.
+        pub link: CellId,
+        /// Where in the page of registers.
+        pub offset: u16,
+        /// Bytes that are written.
+        pub size: u8,
+        /// What is written.
+        pub value: u64,
     }
 }
 

@@ -169,7 +169,9 @@ wire! {
     /// What is said of a link.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Link {
-        /// The root goes on seeing the memory while the link runs.
+        /// The root goes on seeing the memory while the link runs. It may have one adapter
+        /// then, whose queues are in that memory: the root is in the network that it names
+        /// ([`crate::call::Code::LinkWrite`]).
         pub root: bool,
     }
 }

@@ -13,11 +13,15 @@ use cellvisor_abi::plan::{CellPlan, MAX_LINKS, Memory, Share};
 /// Links that a cell shares, each once.
 pub type Links = heapless::Vec<CellId, MAX_LINKS>;
 
-/// True if a plan describes all of a cell, or a link and nothing else.
+/// True if a plan describes all of a cell, or a link and nothing else. An adapter of a
+/// link is the root's, which sees the memory that its queues are in.
 #[must_use]
 pub fn is_whole(plan: &CellPlan<'_>) -> bool {
-    let bare = plan.functions.is_empty() && plan.ports.is_empty() && plan.adapters.is_empty();
-    plan.cpus.is_empty() == plan.link.is_some() && (bare || plan.link.is_none())
+    let bare = plan.cpus.is_empty() && plan.functions.is_empty() && plan.ports.is_empty();
+    match plan.link {
+        None => !plan.cpus.is_empty(),
+        Some(link) => bare && plan.adapters.len() <= usize::from(link.root),
+    }
 }
 
 /// True if a cell may be made that shares a link in this state: what the root is not

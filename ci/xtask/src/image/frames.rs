@@ -2,7 +2,7 @@
 //! the number of the call, and the request in hexadecimal digits in each line.
 
 use cellvisor_abi::Bdf;
-use cellvisor_abi::call::{CellId, Code, Start};
+use cellvisor_abi::call::{CellId, Code, LinkWrite, Start};
 use cellvisor_abi::plan::{CellPlan, Devices, Function, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal, to_vec};
 
@@ -14,11 +14,18 @@ const RAM: u64 = 0x4000_0000;
 pub(super) fn all() -> String {
     let start = to_vec(&Start::at_zero(CellId(1)));
     let create = Code::CellCreate;
+    let bell = LinkWrite {
+        link: CellId(1),
+        offset: 0x300,
+        size: 2,
+        value: 1,
+    };
     let requests = [
         ("info", Code::Info, Vec::new()),
         ("leave", Code::Leave, Vec::new()),
         ("start-running", Code::CellStart, start),
         ("nmi-to-the-root", Code::CellNmi, to_vec(&CellId::ROOT)),
+        ("bell-of-a-cell", Code::LinkWrite, to_vec(&bell)),
         ("foreign-cpu", create, plan("foreign", 3, RAM)),
         ("no-cpu", create, plan("nobody", 77, RAM)),
         ("device-memory", create, plan("device", 1, IO_APIC)),

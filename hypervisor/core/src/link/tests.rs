@@ -5,10 +5,12 @@ use super::*;
 use crate::cell_state::{Event, next};
 use crate::ownership::{OwnerMap, Span};
 use cellvisor_abi::call::{Owner, StopReason};
-use cellvisor_abi::plan::{Devices, Link, Ports};
+use cellvisor_abi::plan::{Adapter, Devices, Link, MAX_NAME, Ports};
 use cellvisor_abi::wire::ListBuf;
 use core::ops::Range;
 use proptest::prelude::*;
+use std::format;
+use std::vec;
 use std::vec::Vec;
 
 const IDS: usize = 6;
@@ -214,13 +216,26 @@ fn a_link_has_memory_and_nothing_else() {
     let none = ListBuf::default();
     let cpus = ListBuf::new(&[1u32]);
     let ports = ListBuf::new(&[Ports { first: 1, count: 1 }]);
+    let adapter = Adapter {
+        link: [b'a'; MAX_NAME],
+        mac: [2; 6],
+    };
+    let adapters = [0, 1, 2].map(|count| ListBuf::new(&vec![adapter; count]));
     let a_link = Some(Link { root: false });
-    for (has_cpus, has_ports, link, whole) in [
-        (true, true, None, true),
-        (false, false, None, false),
-        (false, false, a_link, true),
-        (true, false, a_link, false),
-        (false, true, a_link, false),
+    let the_roots = Some(Link { root: true });
+    for (has_cpus, has_ports, adapter_count, link, whole) in [
+        (true, true, 2, None, true),
+        (false, false, 0, None, false),
+        (false, false, 1, None, false),
+        (false, false, 0, a_link, true),
+        (true, false, 0, a_link, false),
+        (false, true, 0, a_link, false),
+        (false, false, 1, a_link, false),
+        (false, false, 0, the_roots, true),
+        (false, false, 1, the_roots, true),
+        (false, false, 2, the_roots, false),
+        (true, false, 1, the_roots, false),
+        (false, true, 1, the_roots, false),
     ] {
         let plan = CellPlan {
             name: b"a",
@@ -228,13 +243,14 @@ fn a_link_has_memory_and_nothing_else() {
             memory: none.list(),
             ports: if has_ports { ports.list() } else { none.list() },
             functions: none.list(),
-            adapters: none.list(),
+            adapters: adapters[adapter_count].list(),
             devices: Devices::STANDARD,
             dump: false,
             many_nodes: false,
             link,
         };
-        assert_eq!(is_whole(&plan), whole, "{has_cpus} {has_ports} {link:?}");
+        let what = format!("{has_cpus} {has_ports} {adapter_count} {link:?}");
+        assert_eq!(is_whole(&plan), whole, "{what}");
     }
 }
 

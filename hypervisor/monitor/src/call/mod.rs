@@ -13,7 +13,7 @@ mod view;
 
 use crate::call::caller::{Caller, find};
 use crate::cell::cpu::Cpu;
-use crate::cell::{self, functions, watch};
+use crate::cell::{self, functions, net, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::lock::{self, Mutex};
@@ -24,7 +24,7 @@ use crate::vcpu::Vendor;
 use crate::{boot, log, machine};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{
-    CellId, Code, ConsoleWrite, FunctionRequest, Info, ReadRequest, ReadResponse, Stats,
+    CellId, Code, ConsoleWrite, FunctionRequest, Info, LinkWrite, ReadRequest, ReadResponse, Stats,
     StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
@@ -34,6 +34,7 @@ use cellvisor_core::addr::Hpa;
 use cellvisor_core::fault;
 use cellvisor_core::ids::PlanIndex;
 use cellvisor_core::locks::Rank;
+use cellvisor_core::net::Place;
 use cellvisor_core::vcpu::{RAX, RDI, RDX, RSI};
 use core::sync::atomic::Ordering;
 
@@ -169,6 +170,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             let status = life::reveal(caller, find(request(buffer, len)?)?)?;
             Ok((status, 0))
         }
+        Code::LinkWrite => {
+            let status = link_write(caller, &request(buffer, len)?)?;
+            Ok((status, 0))
+        }
         Code::CellDestroy => {
             let (status, progress) = life::destroy(caller, find(request(buffer, len)?)?)?;
             Ok((status, reply(buffer, &progress)?))
@@ -240,6 +245,22 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
         }
         _ => Err(CallStatus::UnknownCall.into()),
     }
+}
+
+/// The root writes to the adapter that a link has for it. The link stays until the next
+/// call at least, and with it the memory that its queues are in.
+fn link_write(caller: &mut Caller<'_>, write: &LinkWrite) -> Result<CallStatus, Refusal> {
+    let cell = find(write.link)?;
+    if !cell::is_open(write.link) {
+        return Err(CallStatus::WrongState.into());
+    }
+    let place = Place::Register(0, u64::from(write.offset));
+    let all = net::write(caller.window, cell, place, write.size, write.value);
+    Ok(if all {
+        CallStatus::Ok
+    } else {
+        CallStatus::Again
+    })
 }
 
 fn request_bytes(buffer: &[u8; SIZE], len: usize) -> Result<&[u8], Refusal> {
