@@ -1,6 +1,6 @@
 /*
- * attack-net SECONDS: drives the cell's first network adapter from a program, without
- * any sense: queues in its own memory and where there is none; descriptors, rings,
+ * attack-net SECONDS [NUMBER]: drives one of the cell's network adapters from a program,
+ * the first or the one with this number, without any sense: queues in its own memory and where there is none; descriptors, rings,
  * registers and messages that say anything at all. What must not be hurt is everybody
  * else, who is looked after elsewhere; its own kernel is spared, so that the attack lasts:
  * wherever the adapter writes in the cell's memory, this program has that piece for itself.
@@ -35,7 +35,7 @@
 /* Where nobody's memory is, whatever a ring's counter writes over it. */
 #define NOWHERE (1ULL << 50 | 1ULL << 32)
 
-#define SYSFS "/sys/bus/pci/devices/00c1:00:00.0"
+#define SYSFS "/sys/bus/pci/devices/00c1:00:%02x.0"
 
 /* Registers. */
 #define FEATURE_SELECT 0x08
@@ -131,22 +131,27 @@ static void find_end(void)
 	fclose(map);
 }
 
-static void find_registers(void)
+static void find_registers(int number)
 {
-	int file = open(SYSFS "/enable", O_WRONLY);
+	char folder[64];
+	int file;
 
+	snprintf(folder, sizeof(folder), SYSFS, number);
+	if (chdir(folder))
+		give_up(folder);
+	file = open("enable", O_WRONLY);
 	if (file < 0 || write(file, "1", 1) != 1)
-		give_up(SYSFS "/enable");
+		give_up("enable");
 	close(file);
-	file = open(SYSFS "/resource0", O_RDWR);
+	file = open("resource0", O_RDWR);
 	registers = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (file < 0 || registers == MAP_FAILED)
-		give_up(SYSFS "/resource0");
+		give_up("resource0");
 	close(file);
 	/* Messages are sent from now on. */
-	file = open(SYSFS "/config", O_WRONLY);
+	file = open("config", O_WRONLY);
 	if (file < 0 || pwrite(file, "\x80", 1, MSIX_CONTROL) != 1)
-		give_up(SYSFS "/config");
+		give_up("config");
 	close(file);
 }
 
@@ -265,7 +270,7 @@ int main(int argc, char **argv)
 
 	find_memory();
 	find_end();
-	find_registers();
+	find_registers(argc > 2 ? atoi(argv[2]) : 0);
 	for (; time(NULL) < end; resets++)
 		once();
 	printf("attack-net: done, %lu resets\n", resets);

@@ -14,7 +14,7 @@ use crate::state::{CellRecord, LinkRecord, StateDir, Window};
 use cellvisor_abi::call::{Name, Start};
 use cellvisor_abi::plan::{self, Adapter, CellPlan, Devices, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
-use cellvisor_planner::config::Link;
+use cellvisor_planner::config::{Link, ROOT};
 use cellvisor_planner::plan::{CellAssignment, NewLink};
 use ipnet::Ipv4Net;
 
@@ -37,7 +37,7 @@ pub(crate) fn make_all(machine: Machine<'_>, state: &StateDir, links: &[NewLink]
 fn make(machine: Machine<'_>, state: &StateDir, new: &NewLink) -> Result<()> {
     let mut record = LinkRecord::new(new.link.clone());
     let mut journal = Journal::new(machine, state, &mut record);
-    if new.link.is_ethernet() {
+    if new.link.is_ethernet() && !new.link.has_root() {
         // The monitor learns of it from the cells that have it.
         return journal.note();
     }
@@ -90,10 +90,13 @@ fn forward(journal: &mut Journal<'_, LinkRecord>, network: Ipv4Net) -> Result<()
     })
 }
 
-/// A link's plan as the monitor wants it.
+/// A link's plan as the monitor wants it. In a network that has memory, that is the root's
+/// adapter's.
 fn frame(record: &LinkRecord) -> Vec<u8> {
     let link = &record.link;
     let memory = ListBuf::new(&stretches(record, 0, Share::Own));
+    let adapter = adapter(link, ROOT).filter(|_| link.is_ethernet());
+    let adapters = ListBuf::new(adapter.as_slice());
     let none = ListBuf::default();
     seal(&CellPlan {
         name: link.name.as_bytes(),
@@ -101,7 +104,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         memory: memory.list(),
         ports: none.list(),
         functions: none.list(),
-        adapters: none.list(),
+        adapters: adapters.list(),
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,
@@ -165,13 +168,15 @@ pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>
 /// sees them.
 pub(crate) fn adapters(cell: &CellAssignment) -> Vec<Adapter> {
     let links = cell.links.iter().filter(|link| link.is_ethernet());
-    let adapter = |link: &Link| {
-        Some(Adapter {
-            link: Name::new(link.name.as_bytes())?.0,
-            mac: link.mac_of(&cell.name)?,
-        })
-    };
-    links.filter_map(adapter).collect()
+    links.filter_map(|link| adapter(link, &cell.name)).collect()
+}
+
+/// The adapter of a member of such a network.
+fn adapter(link: &Link, member: &str) -> Option<Adapter> {
+    Some(Adapter {
+        link: Name::new(link.name.as_bytes())?.0,
+        mac: link.mac_of(member)?,
+    })
 }
 
 /// Gives back all links that no cell has; what failed.

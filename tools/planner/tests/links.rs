@@ -319,19 +319,41 @@ fn virtual_functions_of_one_card_are_the_first_choice_for_packets() {
 }
 
 #[test]
+fn the_root_in_a_network_takes_memory_for_its_frames_and_an_address_of_its_own() {
+    let lan = LAN.replace("[\"a\"", "[\"root\", \"a\"") + "nat = true\n";
+    let files = ["a", "b"].map(|name| (name, file(name, &[&lan])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    let plan = plan::plan(&host(), &slices, &Taken::default()).expect("a plan");
+    let new = &plan.links[0];
+    let bytes: u64 = new.memory.iter().map(MemoryShare::bytes).sum();
+    assert_eq!(bytes, 4 << 20);
+    let told = "link lan: root, a and b reach each other and need not trust each other; \
+                network: root 10.1.4.1/24, a 10.1.4.2/24, b 10.1.4.3/24; \
+                root (10.1.4.1) forwards for the cells, under its own addresses";
+    assert_eq!(format!("link lan: {}", new.link.who()), told);
+    for cell in &plan.cells {
+        assert!(cell.why.iter().any(|why| why == told), "{:?}", cell.why);
+    }
+    let [root, a] = ["root", "a"].map(|name| new.link.mac_of(name).expect("an address"));
+    assert_ne!(root, a);
+    let mac = root.map(|byte| format!("{byte:02x}")).join(":");
+    let note = format!("member 1 of 3, address 10.1.4.1/24, mac {mac}");
+    assert_eq!(new.link.note("root"), note);
+}
+
+#[test]
 fn what_makes_no_sense_of_a_network_or_a_window_is_refused() {
     let with = |line: &str| format!("{LAN}{line}\n");
-    let root = LAN.replace("\"b\"]", "\"b\", \"root\"]");
     let no_size = LAN.replace("ethernet", "window");
     for (link, expected) in [
-        (with("size = \"2MiB\""), "a network takes no memory"),
+        (
+            with("size = \"2MiB\""),
+            "nobody chooses how much memory a network takes",
+        ),
         (
             with("readers = [\"c\"]"),
             "nobody only reads what is sent on a network",
-        ),
-        (
-            root,
-            "the monitor carries frames between cells, and none of this Linux's",
         ),
         (no_size, "nothing says how large the window `lan` is"),
     ] {

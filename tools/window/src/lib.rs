@@ -6,8 +6,10 @@
 //! atomic words, and nothing that a peer writes leads beyond them, to a panic, or to a
 //! wait that does not end.
 //!
-//! Without the feature `std` there are [`ring`]s and [`wait`]ing alone, for memory that
-//! others map.
+//! On the root, [`port`] is its way into a network that the monitor carries.
+//!
+//! Without the feature `std` there are [`ring`]s, [`port`]s and [`wait`]ing alone, for
+//! memory that others map.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -16,12 +18,13 @@ extern crate alloc;
 mod link;
 #[cfg(feature = "std")]
 pub mod message;
+pub mod port;
 pub mod ring;
 pub mod wait;
 #[cfg(feature = "std")]
 mod window;
 
 #[cfg(feature = "std")]
-pub use link::{Find, Link, Member};
+pub use link::{Adapter, Find, Link, Member};
 #[cfg(feature = "std")]
 pub use window::Window;

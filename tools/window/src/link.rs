@@ -29,6 +29,8 @@ pub enum Find {
     Hidden(String),
     /// This one only reads it, and it was to be written.
     ReadOnly(String),
+    /// It is a network that the monitor carries, whose memory has frames on their way.
+    Network(String),
     /// A file cannot be read or mapped.
     File(PathBuf, io::Error),
 }
@@ -48,6 +50,10 @@ impl fmt::Display for Find {
             Self::ReadOnly(name) => write!(
                 f,
                 "link \"{name}\" is not written here: name this one under `members` in the link's files"
+            ),
+            Self::Network(name) => write!(
+                f,
+                "link \"{name}\" is a network, and no window: `cellnet {name}` joins it"
             ),
             Self::File(path, error) => {
                 write!(
@@ -71,6 +77,15 @@ pub struct Member {
     pub of: usize,
 }
 
+/// What the root sends and receives by in a network that the monitor carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapter {
+    /// The Ethernet address that its frames have to come from.
+    pub mac: String,
+    /// The monitor's number of the link; `None` while the link is being made.
+    pub number: Option<u32>,
+}
+
 /// A link, as it is told of here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -82,6 +97,9 @@ pub struct Link {
     pub address: Option<String>,
     /// Who leads out of that network, as in `10.1.2.4`.
     pub gateway: Option<String>,
+    /// What the root has in a network that the monitor carries; `None` of a window, and in
+    /// a cell.
+    pub adapter: Option<Adapter>,
     /// What maps it, and where: offsets and sizes in bytes.
     file: &'static str,
     memory: Vec<(u64, usize)>,
@@ -92,6 +110,15 @@ pub struct Link {
 struct Record {
     root: String,
     memory: Vec<Stretch>,
+    steps: Vec<Step>,
+}
+
+/// What was done for the link. That the monitor has it is one of them, which has its number
+/// there.
+#[derive(Deserialize)]
+struct Step {
+    step: String,
+    id: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -136,8 +163,24 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// This one only reads it, or it may not be mapped.
+    /// This one only reads it, it is no window, or it may not be mapped.
     pub fn map(&self) -> Result<Window, Find> {
+        match self.adapter {
+            None => self.memory(),
+            Some(_) => Err(Find::Network(self.name.clone())),
+        }
+    }
+
+    /// Maps the memory that the queues of a network's [`Adapter`] are in.
+    ///
+    /// # Errors
+    ///
+    /// It may not be mapped.
+    pub fn queues(&self) -> Result<Window, Find> {
+        self.memory()
+    }
+
+    fn memory(&self) -> Result<Window, Find> {
         if self.member.is_none() {
             return Err(Find::ReadOnly(self.name.clone()));
         }
@@ -149,11 +192,18 @@ impl Link {
 fn on_the_root(name: &str, text: &str) -> Result<Link, serde_json::Error> {
     let record: Record = serde_json::from_str(text)?;
     let memory = record.memory.iter().map(|m| (m.start, m.size)).collect();
-    Ok(told(name, &record.root, DRIVER, memory))
+    let mut link = told(name, &record.root, DRIVER, memory);
+    if let Some(adapter) = &mut link.adapter {
+        let made = record.steps.iter().find(|step| step.step == "cell");
+        let number = made.and_then(|step| step.id);
+        adapter.number = number.and_then(|number| u32::try_from(number).ok());
+    }
+    Ok(link)
 }
 
 /// A link from what is said of it: `…, member 1 of 2, address 10.1.2.1/24, gateway
-/// 10.1.2.2`.
+/// 10.1.2.2`; on the root also `mac 02:00:00:00:00:01`, of a network that the monitor
+/// carries.
 fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -> Link {
     let part = |what| {
         note.trim()
@@ -171,6 +221,10 @@ fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -
         member: part("member ").and_then(member),
         address: part("address ").map(str::to_owned),
         gateway: part("gateway ").map(str::to_owned),
+        adapter: part("mac ").map(|mac| Adapter {
+            mac: mac.to_owned(),
+            number: None,
+        }),
         file,
         memory,
     }
@@ -237,7 +291,31 @@ mod tests {
         let link = on_the_root("net", text).expect("a record");
         assert_eq!(link.memory, [(4096, 8192), (65536, 4096)]);
         assert_eq!(link.member, Some(Member { place: 1, of: 2 }));
+        assert_eq!(link.adapter, None);
         assert!(on_the_root("net", "{}").is_err());
+    }
+
+    #[test]
+    fn a_network_that_the_monitor_carries_is_no_window() {
+        let record = |step: &str| {
+            let text = format!(
+                r#"{{"version": 1, "root": "member 1 of 3, address 10.1.2.1/24, mac 02:01:02:03:04:01",
+                "steps": [{{"step": "pin", "id": 77, "done": true}}{step}],
+                "memory": [{{"start": 4096, "size": 8192}}]}}"#
+            );
+            on_the_root("lan", &text).expect("a record")
+        };
+        let adapter = |number| {
+            let mac = "02:01:02:03:04:01".to_owned();
+            Some(Adapter { mac, number })
+        };
+        let made = r#", {"step": "cell", "name": "lan", "id": 5, "done": true}"#;
+        assert_eq!(record(made).adapter, adapter(Some(5)));
+        let begun = r#", {"step": "cell", "name": "lan", "id": null, "done": false}"#;
+        assert_eq!(record(begun).adapter, adapter(None));
+        assert_eq!(record("").adapter, adapter(None));
+        let why = record(made).map().expect_err("no window").to_string();
+        assert!(why.contains("`cellnet lan` joins it"), "{why}");
     }
 
     #[test]

@@ -127,9 +127,10 @@ fn explain(plan: &Plan) {
         }
     }
     for new in &plan.links {
-        let what = match new.link.is_ethernet() {
-            true => "Ethernet".to_owned(),
-            false => format!("{} of its own", size(new.link.size)),
+        let what = match (new.link.is_ethernet(), new.link.size) {
+            (true, 0) => "Ethernet".to_owned(),
+            (true, bytes) => format!("Ethernet, {} for this Linux's frames", size(bytes)),
+            (false, bytes) => format!("{} of its own", size(bytes)),
         };
         say(format!(
             "link {}: {what}, {}",

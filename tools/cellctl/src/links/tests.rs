@@ -6,6 +6,7 @@ use crate::functions::Needed;
 use crate::testing::lines::alone;
 use crate::testing::{Fake, record};
 use cellvisor_abi::call::State;
+use cellvisor_abi::wire;
 use cellvisor_planner::config::LinkKind;
 use cellvisor_planner::plan::MemoryShare;
 
@@ -30,6 +31,14 @@ fn leading(name: &str) -> Link {
         addresses: Some("10.1.2.0/24".parse().expect("a network")),
         nat: true,
         ..link(name, &["a", "root"], &[])
+    }
+}
+
+/// A network that the monitor carries, and that the root is in.
+fn carried(name: &str) -> Link {
+    Link {
+        kind: LinkKind::Ethernet,
+        ..leading(name)
     }
 }
 
@@ -88,12 +97,63 @@ fn link_lives_as_long_as_a_cell_that_has_it() {
 }
 
 #[test]
+fn root_in_a_network_has_an_adapter_whose_queues_are_in_memory_that_no_cell_maps() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let lan = carried("lan");
+    make_all(fake.machine(), &state, &[new(&lan)]).expect("makes");
+    let record = state.find_link("lan").expect("reads").expect("a record");
+    assert!(record.root.contains(", mac 02:"), "{}", record.root);
+    let frame = frame(&record);
+    let plan: CellPlan<'_> = wire::decode(wire::open(&frame).expect("a frame")).expect("a plan");
+    assert!(plan.link.is_some_and(|link| link.root));
+    let adapters: Vec<Adapter> = plan.adapters.iter().collect();
+    let [adapter] = adapters.try_into().expect("one");
+    assert_eq!(Some(adapter.mac), lan.mac_of("root"));
+    assert!(adapter.link.starts_with(b"lan\0"));
+    let bytes: u64 = plan.own_memory().map(|memory| memory.size).sum();
+    assert_eq!(bytes, lan.size);
+
+    let a = create(&fake, &state, "a", &[lan]).expect("creates");
+    assert!(a.windows.is_empty());
+    let [of_cell] = super::adapters(&a.assignment).try_into().expect("one");
+    assert_eq!(of_cell.link, adapter.link);
+    assert_ne!(of_cell.mac, adapter.mac);
+    create::destroy(fake.machine(), &state, a).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
+}
+
+#[test]
+fn a_window_has_no_adapter_and_a_network_without_the_root_is_a_note_alone() {
+    let plan = frame(&LinkRecord::new(leading("net")));
+    let plan: CellPlan<'_> = wire::decode(wire::open(&plan).expect("a frame")).expect("a plan");
+    assert!(plan.adapters.is_empty());
+
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let lan = Link {
+        members: vec!["a".to_owned(), "b".to_owned()],
+        size: 0,
+        nat: false,
+        ..carried("lan")
+    };
+    let before = fake.now.borrow().clone();
+    make_all(fake.machine(), &state, &[new(&lan)]).expect("makes");
+    assert_eq!(*fake.now.borrow(), before);
+    assert_eq!(state.links().expect("reads").len(), 1);
+}
+
+#[test]
 fn whichever_step_fails_all_is_as_before() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let state = StateDir::new(dir.path());
     let fake = Fake::default();
     let before = fake.now.borrow().clone();
-    let links = [new(&link("one", &["a", "b"], &[])), new(&leading("two"))];
+    let links = [new(&link("one", &["a", "b"], &[])), new(&carried("two"))];
     make_all(fake.machine(), &state, &links).expect("makes");
     let steps = fake.changes.get();
     swept(fake.machine(), &state).expect("sweeps");

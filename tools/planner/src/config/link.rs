@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// What this Linux is called among the members.
-pub(crate) const ROOT: &str = "root";
+pub const ROOT: &str = "root";
 
 /// Something that cells share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,8 @@ pub struct Link {
     pub name: String,
     /// What it is.
     pub kind: LinkKind,
-    /// Bytes of its memory, a multiple of 2 MiB; 0 of a network.
+    /// Bytes of its memory, a multiple of 2 MiB; of a network what this Linux's frames go
+    /// through, and 0 without it.
     pub size: u64,
     /// Who reads and writes it.
     pub members: Vec<String>,
@@ -108,6 +109,10 @@ impl Link {
         }
         if let Some(gateway) = self.gateway().filter(|_| name != ROOT) {
             note += &format!(", gateway {gateway}");
+        }
+        if let Some(mac) = self.mac_of(name).filter(|_| self.is_ethernet()) {
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            note += &format!(", mac {mac}");
         }
         note
     }

@@ -14,8 +14,8 @@ mod resolve;
 pub mod schema;
 mod source;
 
-pub use link::{Link, LinkWish};
-pub(crate) use link::{ROOT, collision};
+pub(crate) use link::collision;
+pub use link::{Link, LinkWish, ROOT};
 pub use raw::LinkKind;
 pub use reference::reference;
 pub use source::Source;

@@ -294,7 +294,8 @@ pub struct Link {
     #[serde(default)]
     pub readers: Vec<String>,
     /// Addresses of a network over it, as in `"10.1.2.0/24"`: the first member has
-    /// the first of them, and so on. Of a window, `cellnet` in each makes the interface.
+    /// the first of them, and so on. Of a window, `cellnet` in each makes the interface;
+    /// of a network the one on the root.
     pub addresses: Option<String>,
     /// The cells reach what this Linux reaches: it forwards what they send and lends them
     /// its address (masquerading), and lets in nothing but answers. `root` is a member then.
@@ -308,8 +309,9 @@ pub struct Link {
 pub enum LinkKind {
     /// Memory that programs map.
     Window,
-    /// A network adapter in each cell, which stock kernels drive (virtio-net). The monitor
-    /// carries the frames: members need not trust each other.
+    /// A network adapter in each cell, which stock kernels drive (virtio-net), and `cellnet`
+    /// on the root if that is a member. The monitor carries the frames: members need not
+    /// trust each other.
     Ethernet,
 }
 

@@ -5,7 +5,7 @@ use crate::config::link::{Link, LinkWish, ROOT};
 use crate::config::{LinkKind, Slice, Source, doubts, name, raw};
 use crate::report::Report;
 use crate::size::{MIB, Size};
-use cellvisor_window::ring;
+use cellvisor_window::{port, ring};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -107,11 +107,12 @@ impl Read {
         None
     }
 
-    /// A network has no memory of its own, and nobody who only reads.
+    /// A network has no memory but for this Linux's frames, and nobody who only reads.
     fn carried(&mut self, raw: &raw::Link, at: usize) -> Option<u64> {
         let has_root = raw.members.iter().any(|name| name == ROOT);
         let (key, message, help) = if raw.size.is_some() {
-            ("size", "a network takes no memory", "leave `size` out")
+            let message = "nobody chooses how much memory a network takes";
+            ("size", message, "leave `size` out")
         } else if !raw.readers.is_empty() {
             let help = "name them under `members`";
             (
@@ -119,12 +120,8 @@ impl Read {
                 "nobody only reads what is sent on a network",
                 help,
             )
-        } else if has_root {
-            let message = "the monitor carries frames between cells, and none of this Linux's";
-            let help = "leave `root` out, or write kind = \"window\" and run `cellnet`";
-            ("members", message, help)
         } else {
-            return Some(0);
+            return Some(if has_root { port::BYTES } else { 0 });
         };
         self.wrong(&format!("link.{at}.{key}"), message, help);
         None

@@ -10,9 +10,15 @@
 //! its destination was seen last, or to all. Nothing exits for a frame: who has nothing
 //! to do sleeps on the device and looks at the rings once in a millisecond. The device
 //! goes when this ends, which it does when the link goes.
+//!
+//! On the root, of a network that the monitor carries, frames go to the monitor instead and
+//! come from it ([`carried`]).
 
+use carried::Carried;
+use cellvisor_window::port::{HEADER, Port};
 use cellvisor_window::ring::{MOST, Reader, Writer, between, least_bytes};
-use cellvisor_window::{Link, Member, Window};
+use cellvisor_window::{Adapter, Link, Member, Window};
+use monitor::Monitor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,6 +26,8 @@ use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+mod carried;
+mod monitor;
 mod tap;
 
 /// Rounds without a frame before it sleeps.
@@ -44,6 +52,50 @@ const BURST: usize = 64;
 const HOLD: Duration = Duration::from_millis(20);
 
 type Address = [u8; 6];
+
+/// What carries the frames of a device.
+trait Carrier {
+    /// The device.
+    fn device(&self) -> &File;
+    /// Takes frames from the device to the members; how many.
+    ///
+    /// # Errors
+    ///
+    /// The device fails, or what carries its frames.
+    fn outwards(&mut self) -> io::Result<usize>;
+    /// Takes frames from the members to the device; how many.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::outwards`].
+    fn inwards(&mut self) -> io::Result<usize>;
+    /// True while a frame waits for what nobody tells of.
+    fn waits(&self) -> bool;
+}
+
+/// Carries frames until that fails, or `is_there`, which is asked now and then, says that
+/// the link is gone.
+fn carry(carrier: &mut impl Carrier, is_there: impl Fn() -> bool) -> io::Result<()> {
+    let (mut idle, mut looked) = (0, Instant::now());
+    loop {
+        if carrier.outwards()? + carrier.inwards()? > 0 {
+            idle = 0;
+            continue;
+        }
+        idle += 1;
+        std::hint::spin_loop();
+        if idle > PATIENCE && !carrier.waits() {
+            let mut device = [PollFd::new(carrier.device(), PollFlags::IN)];
+            poll(&mut device, Some(&NAP))?;
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                if !is_there() {
+                    return Err(io::Error::other("the link is gone, or another one"));
+                }
+            }
+        }
+    }
+}
 
 /// Another member, with a ring each way.
 struct Peer<'a> {
@@ -93,42 +145,6 @@ impl<'a> Switch<'a> {
         })
     }
 
-    /// Takes frames from the device to the members; how many. What has no room waits, and
-    /// the device's queue behind it, so that the senders of the kernel wait as well.
-    fn outwards(&mut self) -> io::Result<usize> {
-        if !self.retry() {
-            return Ok(0);
-        }
-        for count in 0..BURST {
-            let length = match self.tap.read(&mut self.outgoing) {
-                Ok(length) => length,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(count),
-                Err(e) => return Err(e),
-            };
-            let frame = self.outgoing.get(..length).unwrap_or_default();
-            let Some(peer) = address(frame, 0)
-                .and_then(|to| self.behind.get(&to))
-                .copied()
-            else {
-                // What is for all waits for nobody.
-                for peer in &mut self.peers {
-                    let _lost = peer.to.push(frame);
-                }
-                continue;
-            };
-            if !self.send(peer, length) {
-                let since = Instant::now();
-                self.held = Some(Held {
-                    peer,
-                    length,
-                    since,
-                });
-                return Ok(count + 1);
-            }
-        }
-        Ok(BURST)
-    }
-
     /// Sends what is in `outgoing`; false if it has to wait. A member that is not there has
     /// a full ring: its frames are lost, as on a wire.
     fn send(&mut self, peer: usize, length: usize) -> bool {
@@ -165,9 +181,54 @@ impl<'a> Switch<'a> {
         self.held = None;
         true
     }
+}
 
-    /// Takes frames from the members to the device; how many.
-    fn inwards(&mut self) -> usize {
+impl Carrier for Switch<'_> {
+    fn device(&self) -> &File {
+        &self.tap
+    }
+
+    fn waits(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What has no room waits, and the device's queue behind it, so that the senders of the
+    /// kernel wait as well.
+    fn outwards(&mut self) -> io::Result<usize> {
+        if !self.retry() {
+            return Ok(0);
+        }
+        for count in 0..BURST {
+            let length = match self.tap.read(&mut self.outgoing) {
+                Ok(length) => length,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(count),
+                Err(e) => return Err(e),
+            };
+            let frame = self.outgoing.get(..length).unwrap_or_default();
+            let Some(peer) = address(frame, 0)
+                .and_then(|to| self.behind.get(&to))
+                .copied()
+            else {
+                // What is for all waits for nobody.
+                for peer in &mut self.peers {
+                    let _lost = peer.to.push(frame);
+                }
+                continue;
+            };
+            if !self.send(peer, length) {
+                let since = Instant::now();
+                self.held = Some(Held {
+                    peer,
+                    length,
+                    since,
+                });
+                return Ok(count + 1);
+            }
+        }
+        Ok(BURST)
+    }
+
+    fn inwards(&mut self) -> io::Result<usize> {
         let mut count = 0;
         for (number, peer) in self.peers.iter_mut().enumerate() {
             for _ in 0..BURST {
@@ -186,31 +247,7 @@ impl<'a> Switch<'a> {
                 let _lost = self.tap.write(&self.frame);
             }
         }
-        count
-    }
-
-    /// Carries frames until the device fails, or `is_there`, which is asked now and then,
-    /// says that the link is gone.
-    fn run(&mut self, is_there: impl Fn() -> bool) -> io::Result<()> {
-        let (mut idle, mut looked) = (0, Instant::now());
-        loop {
-            if self.outwards()? + self.inwards() > 0 {
-                idle = 0;
-                continue;
-            }
-            idle += 1;
-            std::hint::spin_loop();
-            if idle > PATIENCE && self.held.is_none() {
-                let mut device = [PollFd::new(&self.tap, PollFlags::IN)];
-                poll(&mut device, Some(&NAP))?;
-                if looked.elapsed() > LOOK {
-                    looked = Instant::now();
-                    if !is_there() {
-                        return Err(io::Error::other("the link is gone, or another one"));
-                    }
-                }
-            }
-        }
+        Ok(count)
     }
 }
 
@@ -219,10 +256,11 @@ fn address(frame: &[u8], at: usize) -> Option<Address> {
     frame.get(at..at + 6)?.try_into().ok()
 }
 
-/// Gives the device an address of its own, room for large frames, its address on the
-/// network, if files name one, and the way out of it, for who has no better one.
+/// Gives the device an Ethernet address of its own, its address on the network, if files
+/// name one, and the way out of it, for who has no better one. What goes by rings has room
+/// for large packets; who is in a network with network cards sends packets as theirs are.
 fn set_up(link: &Link, member: Member) -> Result<(), String> {
-    let (name, number) = (&link.name, member.place + 1);
+    let name = &link.name;
     let ip = |words: &str| {
         let words: Vec<&str> = words.split_whitespace().collect();
         let status = Command::new("ip").args(&words).status();
@@ -233,10 +271,15 @@ fn set_up(link: &Link, member: Member) -> Result<(), String> {
             Err(e) => Err(format!("cannot run `ip {what}`: {e}")),
         }
     };
-    ip(&format!(
-        "link set dev {name} address 02:00:00:00:00:{number:02x}"
-    ))?;
-    ip(&format!("link set dev {name} mtu {MTU}"))?;
+    match &link.adapter {
+        Some(Adapter { mac, .. }) => ip(&format!("link set dev {name} address {mac}"))?,
+        None => {
+            let number = member.place + 1;
+            let mac = format!("02:00:00:00:00:{number:02x}");
+            ip(&format!("link set dev {name} address {mac}"))?;
+            ip(&format!("link set dev {name} mtu {MTU}"))?;
+        }
+    }
     if let Some(address) = &link.address {
         ip(&format!("addr add {address} dev {name}"))?;
     }
@@ -254,26 +297,54 @@ fn run(words: &[String]) -> Result<(), String> {
         return Err("usage: cellnet LINK".to_owned());
     };
     let link = Link::find(name).map_err(|e| e.to_string())?;
+    match &link.adapter {
+        Some(adapter) => join(&link, adapter),
+        None => exchange(&link),
+    }
+}
+
+/// Exchanges frames with the other members by rings.
+fn exchange(link: &Link) -> Result<(), String> {
+    let name = &link.name;
     let window = link.map().map_err(|e| e.to_string())?;
     let member = link.member.ok_or("no member")?;
-    let tap = tap::create(name).map_err(|e| {
-        format!("cannot make the device {name}: {e}; run this as root, with the module tun")
-    })?;
+    let tap = tap::create(name).map_err(|e| no_device(name, &e))?;
     let switch = Switch::new(tap, &window, member);
-    let mut switch = switch.ok_or_else(|| {
+    let switch = switch.ok_or_else(|| {
         let (of, least) = (member.of, least_bytes(member.of) >> 20);
         format!("link {name} is too small for rings between {of} members: give it {least} MiB")
     })?;
-    set_up(&link, member)?;
+    serve(link, member, switch)
+}
+
+/// Joins a network that the monitor carries.
+fn join(link: &Link, adapter: &Adapter) -> Result<(), String> {
+    let name = &link.name;
+    let number = adapter.number.ok_or("the link is being made")?;
+    let window = link.queues().map_err(|e| e.to_string())?;
+    let member = link.member.ok_or("no member")?;
+    let tap = tap::create_with_header(name, HEADER).map_err(|e| no_device(name, &e))?;
+    let port = Monitor::open(number).and_then(|monitor| Port::new(window.words(), monitor));
+    let port = port.map_err(|e| format!("cannot join {name}: {e}"))?;
+    let port = port.ok_or_else(|| format!("link {name} is too small: create its cells anew"))?;
+    serve(link, member, Carried::new(tap, port))
+}
+
+fn no_device(name: &str, why: &io::Error) -> String {
+    format!("cannot make the device {name}: {why}; run this as root, with the module tun")
+}
+
+/// Makes the device an interface, and carries its frames.
+fn serve(link: &Link, member: Member, mut carrier: impl Carrier) -> Result<(), String> {
+    let name = &link.name;
+    set_up(link, member)?;
     println!(
         "cellnet: {name} is up, {}",
         link.address.as_deref().unwrap_or("without an address")
     );
     // On the root a link goes with its last cell, and what comes after is another one.
-    let is_there = || Link::find(name).is_ok_and(|now| now == link);
-    switch
-        .run(is_there)
-        .map_err(|e| format!("device {name}: {e}"))
+    let is_there = || Link::find(name).is_ok_and(|now| now == *link);
+    carry(&mut carrier, is_there).map_err(|e| format!("device {name}: {e}"))
 }
 
 fn main() -> ExitCode {

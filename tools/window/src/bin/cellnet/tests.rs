@@ -38,7 +38,7 @@ fn a_frame_without_room_waits_for_a_member_that_reads_and_for_no_other() {
     // Whom a frame is for is learnt from what comes.
     let hello = frame(HERE, THERE, 60);
     assert_eq!(Writer::new(ring(1, 0)).push(&hello), Ok(true));
-    assert_eq!(switch.inwards(), 1);
+    assert_eq!(switch.inwards().expect("writes"), 1);
     let long = frame(THERE, HERE, 60_000);
     let fill = |switch: &mut Switch<'_>| {
         let mut count = 0;
