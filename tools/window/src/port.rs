@@ -330,5 +330,5 @@ impl<'a, R: Registers> Port<'a, R> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
