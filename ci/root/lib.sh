@@ -306,8 +306,9 @@ queue() {
     squeue -h -o "root: job in %P is %T (%r)"
 }
 
-# A job that may start anew, for the partition $1.
+# A job that may start anew, for the partition $1. It writes to the console of its cell.
 batch() {
     echo "\$ sbatch --requeue --partition $1"
-    printf '#!/bin/sh\nhostname\n' | sbatch --requeue --partition "$1" --output /dev/null || fail "no job for $1"
+    printf '#!/bin/sh\necho "job $SLURM_JOB_ID: $(hostname), restarts: $SLURM_RESTART_COUNT"\n' |
+        sbatch --requeue --partition "$1" --output /dev/console || fail "no job for $1"
 }

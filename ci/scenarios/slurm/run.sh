@@ -47,6 +47,11 @@ network() {
     done
 }
 
+# Whether no job is for the partition $1.
+has_no_jobs() {
+    [ -z "$(squeue -h -p "$1")" ]
+}
+
 step root
 resources
 configure
@@ -111,8 +116,20 @@ within "the cell of n3 is gone" 60 is_gone n3
 queue
 node n3
 run cellctl list
-run scancel --partition mute
-run squeue
+
+step mended
+run sed -i s/10.1.2.44/10.1.2.4/ /scenario/mute.toml
+run scontrol update nodename=n3 state=resume
+# Slurm lets a job that it has requeued wait for two minutes.
+run scontrol update "jobid=$(squeue -h -p mute -o %i)" starttime=now
+within "the cell of n3 runs" 90 runs n3
+follow n3
+cell_says n3 180 "restarts: 1"
+within "the job is over" 60 has_no_jobs mute
+within "the cell of n3 is gone" 180 is_gone n3
+within "n3 is off" 180 is n3 idle~
+run sinfo
+run cellctl list
 
 step kept
 within "the time of n4 is over as well" 180 is n4 down~
