@@ -19,9 +19,25 @@ fn only(methods: MethodRouter<Arc<Service>>, allow: &'static str) -> MethodRoute
     methods.fallback(move || async move { Refusal::Method(allow) })
 }
 
+/// A path, what answers there, and its methods.
+type Route = (&'static str, MethodRouter<Arc<Service>>, &'static str);
+
+/// Methods of what is only looked at.
+const LOOK: &str = "GET, HEAD";
+
 /// All paths.
 pub(crate) fn router(service: Arc<Service>) -> Router {
-    const LOOK: &str = "GET, HEAD";
+    let routes = looks().into_iter().chain(changes());
+    let all = routes.fold(Router::new(), |router, (path, methods, allow)| {
+        router.route(path, only(methods, allow))
+    });
+    all.fallback(missing)
+        .layer(from_fn_with_state(Arc::clone(&service), guard))
+        .with_state(service)
+}
+
+/// What is only looked at.
+fn looks() -> Vec<Route> {
     let looks = [
         ("/redfish", get(root::versions)),
         ("/redfish/v1", get(root::root)),
@@ -83,43 +99,45 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             get(accounts::role),
         ),
     ];
-    let mut router = Router::new();
-    for (path, methods) in looks {
-        router = router.route(path, only(methods, LOOK));
-    }
+    let route = |(path, methods)| (path, methods, LOOK);
+    looks.into_iter().map(route).collect()
+}
+
+/// What can be changed, too.
+fn changes() -> [Route; 7] {
     let all = get(sessions::collection).post(sessions::begin);
     let each = get(sessions::one).merge(delete(sessions::end));
     let stream = get(events::one).merge(delete(events::end));
     let system = get(systems::one).patch(systems::change);
-    router
-        .route("/redfish/v1/Systems/{system}", only(system, systems::EACH))
-        .route(
+    [
+        ("/redfish/v1/Systems/{system}", system, systems::EACH),
+        (
             "/redfish/v1/Systems/{system}/VirtualMedia/{media}/Actions/{action}",
-            only(post(media::act), "POST"),
-        )
-        .route(
+            post(media::act),
+            "POST",
+        ),
+        (
             "/redfish/v1/Systems/{system}/Actions/{action}",
-            only(post(reset::reset), "POST"),
-        )
-        .route(
-            "/redfish/v1/SessionService/Sessions",
-            only(all, sessions::ALL),
-        )
-        .route(
+            post(reset::reset),
+            "POST",
+        ),
+        ("/redfish/v1/SessionService/Sessions", all, sessions::ALL),
+        (
             "/redfish/v1/SessionService/Sessions/Members",
-            only(post(sessions::begin), "POST"),
-        )
-        .route(
+            post(sessions::begin),
+            "POST",
+        ),
+        (
             "/redfish/v1/SessionService/Sessions/{session}",
-            only(each, sessions::EACH),
-        )
-        .route(
+            each,
+            sessions::EACH,
+        ),
+        (
             "/redfish/v1/EventService/Subscriptions/{stream}",
-            only(stream, events::EACH),
-        )
-        .fallback(missing)
-        .layer(from_fn_with_state(Arc::clone(&service), guard))
-        .with_state(service)
+            stream,
+            events::EACH,
+        ),
+    ]
 }
 
 async fn missing(uri: Uri) -> Refusal {

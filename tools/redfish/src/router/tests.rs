@@ -1,5 +1,6 @@
 //! The whole service on a stand-in machine, request by request.
 
+mod description;
 mod events;
 mod fuzz;
 mod media;

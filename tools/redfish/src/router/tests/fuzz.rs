@@ -25,13 +25,13 @@ const STRANGERS: &str = "|||||admin/wrong|operator/|reader/admin|x";
 const READERS: &str = "reader";
 
 /// What everybody may read, and where sessions begin.
-const OPEN: [&str; 4] = [
+pub(super) const OPEN: [&str; 4] = [
     "/redfish",
     "/redfish/v1",
     "/redfish/v1/odata",
     "/redfish/v1/$metadata",
 ];
-const LOGIN: [&str; 2] = [
+pub(super) const LOGIN: [&str; 2] = [
     "/redfish/v1/SessionService/Sessions",
     "/redfish/v1/SessionService/Sessions/Members",
 ];
