@@ -87,10 +87,8 @@ fn operation(path: &str, method: &str) -> Value {
                 "schema": { "type": "string", "enum": values } })
         })
         .collect();
-    for header in ["OData-Version", "If-None-Match", "If-Match"] {
-        parameters.push(json!({ "name": header, "in": "header",
-            "schema": { "type": "string" } }));
-    }
+    parameters.push(json!({ "name": "OData-Version", "in": "header",
+        "schema": { "type": "string", "enum": ["4.0"] } }));
     parameters.push(json!({ "name": "only", "in": "query", "schema": { "type": "string" } }));
     let mut value = json!({
         "parameters": parameters,
