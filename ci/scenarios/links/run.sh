@@ -38,17 +38,17 @@ stream() {
     echo "yes by-tcp-from-$1 | head -c 2097152 | nc $2 9000"
 }
 
-# Sends 64 MiB of the line $4 by TCP from the cell $1 to the cell $2, which is at the
+# Sends 16 MiB of the line $4 by TCP from the cell $1 to the cell $2, which is at the
 # address $3, and tells what both left their guests for meanwhile. Every program runs, and
 # the connection is there, before anything is counted: programs that begin ask for CPUID.
 # What is sent is said by the shell itself.
 transfer_by_tcp() {
     tell "$2" 20 "sleep 3600 | nc -l -p 9001 > /tmp/got & until $(listens 9001); do sleep 0.1; done"
-    tell "$1" 60 "mibs=\$(seq 64); mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes $4 | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in \$mibs; do echo \"\$big\"; done) | nc $3 9001 1<> /tmp/done & read -r go < /tmp/ready; until grep -q ':2329 01 ' /proc/net/tcp; do sleep 0.1; done"
+    tell "$1" 60 "mibs=\$(seq 16); mkfifo /tmp/ready /tmp/go /tmp/done; (big=\$(yes $4 | head -c 1048575); echo > /tmp/ready; read -r go < /tmp/go; for mib in \$mibs; do echo \"\$big\"; done) | nc $3 9001 1<> /tmp/done & read -r go < /tmp/ready; until grep -q ':2329 01 ' /proc/net/tcp; do sleep 0.1; done"
     before "$1" "$2"
     tell "$1" 300 "echo > /tmp/go; read -r sum < /tmp/done; true"
-    since "$1" "that sent 64 MiB by TCP" 64
-    since "$2" "that received them" 64
+    since "$1" "that sent 16 MiB by TCP" 16
+    since "$2" "that received them" 16
     tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got"
 }
 
