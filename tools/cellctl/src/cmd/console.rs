@@ -21,11 +21,8 @@ use std::io::{IsTerminal, stdin};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one turn waits for keys while something is said or typed.
+/// How long one turn waits for keys.
 const TURN: Duration = Duration::from_millis(20);
-/// How long it waits after a while of silence: each turn asks the monitor, and there may
-/// be a follower for each of many cells.
-const SILENT_TURN: Duration = Duration::from_millis(200);
 /// How often the cell's state is looked at.
 const STATE_PERIOD: Duration = Duration::from_millis(200);
 
@@ -106,9 +103,7 @@ impl Session<'_> {
         let limit = self.options.limit.map(Duration::from_secs_f64);
         let end = limit.map(|limit| Instant::now() + limit);
         let mut looked = Instant::now();
-        let mut turn = TURN;
         loop {
-            let before = self.at;
             if self.print()? {
                 return Ok(());
             }
@@ -124,15 +119,13 @@ impl Session<'_> {
                 }
             }
             let typed = match &self.pty {
-                Some(pty) => pty.read(turn)?,
-                None => input.read(turn)?,
+                Some(pty) => pty.read(TURN)?,
+                None => input.read(TURN)?,
             };
             match typed {
                 Typed::Bytes(bytes) => self.waiting.extend(bytes),
                 Typed::Leave => return Ok(()),
             }
-            let silent = self.at == before && self.waiting.is_empty();
-            turn = next_turn(turn, silent);
         }
     }
 
@@ -229,15 +222,6 @@ impl Session<'_> {
     }
 }
 
-/// How long the turn after one of `turn` waits.
-fn next_turn(turn: Duration, silent: bool) -> Duration {
-    if silent {
-        (turn * 2).min(SILENT_TURN)
-    } else {
-        TURN
-    }
-}
-
 /// `\n`, `\r`, `\t` and `\\` as the bytes that they stand for.
 fn unescape(text: &str) -> Vec<u8> {
     let mut out = String::new();
@@ -284,16 +268,6 @@ pub(super) fn log(context: &Context<'_>, options: &cli::Log) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn turns_grow_in_silence_and_shrink_with_the_first_word() {
-        let mut turn = TURN;
-        for millis in [40, 80, 160, 200, 200] {
-            turn = next_turn(turn, true);
-            assert_eq!(turn, Duration::from_millis(millis));
-        }
-        assert_eq!(next_turn(turn, false), Duration::from_millis(20));
-    }
 
     #[test]
     fn escapes_become_bytes_and_others_stay() {
