@@ -95,7 +95,7 @@ fn forward(journal: &mut Journal<'_, LinkRecord>, network: Ipv4Net) -> Result<()
 fn frame(record: &LinkRecord) -> Vec<u8> {
     let link = &record.link;
     let memory = ListBuf::new(&stretches(record, 0, Share::Own));
-    let adapter = adapter(link, ROOT).filter(|_| link.is_ethernet());
+    let adapter = adapter(link, ROOT);
     let adapters = ListBuf::new(adapter.as_slice());
     let none = ListBuf::default();
     seal(&CellPlan {
@@ -164,18 +164,18 @@ pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>
     links.iter().zip(starts).map(window).collect()
 }
 
-/// The adapters of a cell on networks that the monitor carries, in the order in which it
-/// sees them.
+/// The adapters of a cell on networks that the monitor carries, and for the doorbells of
+/// windows, in the order in which it sees them.
 pub(crate) fn adapters(cell: &CellAssignment) -> Vec<Adapter> {
-    let links = cell.links.iter().filter(|link| link.is_ethernet());
+    let links = cell.links.iter();
     links.filter_map(|link| adapter(link, &cell.name)).collect()
 }
 
-/// The adapter of a member of such a network.
+/// The adapter of a member of such a link.
 fn adapter(link: &Link, member: &str) -> Option<Adapter> {
     Some(Adapter {
         link: Name::new(link.name.as_bytes())?.0,
-        mac: link.mac_of(member)?,
+        mac: link.adapter_of(member)?,
     })
 }
 

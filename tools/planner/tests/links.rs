@@ -161,6 +161,58 @@ fn cells_are_told_who_leads_outside() {
 }
 
 #[test]
+fn who_writes_to_a_window_with_a_doorbell_is_told_of_it() {
+    let bell = SHARED.to_owned() + "doorbell = true\n";
+    let files = ["a", "b", "c"].map(|name| (name, file(name, &[&bell])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    let link = &slices[0].links[0].link;
+    let mac = link.mac_of("a").expect("an address");
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    assert_eq!(link.note("a"), format!("member 1 of 2, doorbell {mac}"));
+    assert_eq!(link.note("c"), "");
+    assert_eq!(link.adapter_of("c"), None);
+    let told = "a and b write to it and trust each other to, c only read; doorbell: a and b ring \
+                each other";
+    assert_eq!(link.who(), told);
+    let kept = serde_json::to_string(link).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<Link>(&kept).expect("the same"),
+        *link
+    );
+    // Without one nothing is kept of it: files of before are read.
+    let (slices, _) = read_of(SHARED);
+    let kept = serde_json::to_string(&slices[0].links[0].link).expect("JSON");
+    assert!(!kept.contains("doorbell"), "{kept}");
+}
+
+#[test]
+fn doorbells_that_ring_nobody_are_refused() {
+    let refused = |link: &str| wrong(&read_of(link).1);
+    let window = |who: &str| {
+        format!("name = \"bell\"\nkind = \"window\"\nsize = \"2MiB\"\n{who}\ndoorbell = true\n")
+    };
+    assert_eq!(
+        refused(&window("members = [\"a\", \"root\"]")),
+        ["this Linux cannot be rung, and the others would sleep over what it writes"]
+    );
+    assert_eq!(
+        refused(&window("members = [\"a\"]\nreaders = [\"b\"]")),
+        ["who only reads is not rung, and nobody else is there"]
+    );
+    assert_eq!(
+        refused(&(LAN.to_owned() + "doorbell = true\n")),
+        ["what comes by a network interrupts by itself"]
+    );
+    assert_eq!(refused(&window("members = [\"a\", \"b\"]")), [""; 0]);
+}
+
+/// What is read of the file of a slice `a` with this link.
+fn read_of(link: &str) -> (Vec<Slice>, Report) {
+    read(&[("a", file("a", &[link]))])
+}
+
+#[test]
 fn nobody_is_in_two_networks_that_overlap() {
     let near = network("near", ["a", "root"], "10.1.2.0/24");
     let far = network("far", ["b", "root"], "10.1.0.0/16");

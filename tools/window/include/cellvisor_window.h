@@ -21,8 +21,9 @@
 /* Longest frame in bytes. */
 #define CELLVISOR_MOST 65536u
 
-/* Words (of 8 bytes) of a ring before its frames, and where both positions are. */
-enum { CELLVISOR_HEAD = 0, CELLVISOR_TAIL = 8, CELLVISOR_FRAMES = 16 };
+/* Words (of 8 bytes) of a ring before its frames: where both positions are, and whether the
+ * reader sleeps. */
+enum { CELLVISOR_HEAD = 0, CELLVISOR_TAIL = 8, CELLVISOR_ASLEEP = 9, CELLVISOR_FRAMES = 16 };
 
 /* A link as a cell sees it: where it is, in bytes, and which member the cell is. */
 struct cellvisor_link {
@@ -211,6 +212,36 @@ static inline int cellvisor_write(struct cellvisor_end *end, const void *frame, 
 	}
 	cellvisor_move(end, CELLVISOR_HEAD, end->position + words);
 	return 1;
+}
+
+/* True if the reader sleeps: who has written a frame rings it then, if the link has a
+ * doorbell. */
+static inline int cellvisor_is_to_ring(const struct cellvisor_end *end)
+{
+	/* After the frame: either this sees that it sleeps, or it has seen the frame. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return cellvisor_capacity(end) && cellvisor_load(end, CELLVISOR_ASLEEP) != 0;
+}
+
+/* Says that the reader sleeps no more. */
+static inline void cellvisor_wake_up(const struct cellvisor_end *end)
+{
+	if (cellvisor_capacity(end))
+		atomic_store_explicit(&end->words.at[CELLVISOR_ASLEEP], 0, memory_order_relaxed);
+}
+
+/* Says that the reader is about to sleep until it is rung; 0 if there is something to read
+ * instead, and nothing was said. */
+static inline int cellvisor_fall_asleep(const struct cellvisor_end *end)
+{
+	if (!cellvisor_capacity(end))
+		return 0;
+	atomic_store_explicit(&end->words.at[CELLVISOR_ASLEEP], 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (cellvisor_load(end, CELLVISOR_HEAD) == end->position)
+		return 1;
+	cellvisor_wake_up(end);
+	return 0;
 }
 
 /* Reads a frame into `out`, which has room for CELLVISOR_MOST bytes. Its size, or 0 if there

@@ -6,6 +6,9 @@
 //! atomic words, and nothing that a peer writes leads beyond them, to a panic, or to a
 //! wait that does not end.
 //!
+//! Who waits looks first ([`wait`]), and sleeps until it is rung if the link has a
+//! [`doorbell`].
+//!
 //! On the root, [`port`] is its way into a network that the monitor carries.
 //!
 //! Without the feature `std` there are [`ring`]s, [`port`]s and [`wait`]ing alone, for
@@ -14,6 +17,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "std")]
+pub mod doorbell;
 #[cfg(feature = "std")]
 mod link;
 #[cfg(feature = "std")]

@@ -31,6 +31,8 @@ pub enum Find {
     ReadOnly(String),
     /// It is a network that the monitor carries, whose memory has frames on their way.
     Network(String),
+    /// No interface has the Ethernet address that its doorbell has here.
+    Deaf(String, String),
     /// A file cannot be read or mapped.
     File(PathBuf, io::Error),
 }
@@ -54,6 +56,11 @@ impl fmt::Display for Find {
             Self::Network(name) => write!(
                 f,
                 "link \"{name}\" is a network, and no window: `cellnet {name}` joins it"
+            ),
+            Self::Deaf(name, mac) => write!(
+                f,
+                "link \"{name}\" has a doorbell, and no network interface has its address {mac}: load \
+                 the modules virtio_pci and virtio_net"
             ),
             Self::File(path, error) => {
                 write!(
@@ -100,6 +107,8 @@ pub struct Link {
     /// What the root has in a network that the monitor carries; `None` of a window, and in
     /// a cell.
     pub adapter: Option<Adapter>,
+    /// Ethernet address of this one's doorbell, of a window that has one.
+    pub doorbell: Option<String>,
     /// What maps it, and where: offsets and sizes in bytes.
     file: &'static str,
     memory: Vec<(u64, usize)>,
@@ -180,6 +189,12 @@ impl Link {
         self.memory()
     }
 
+    /// One that is in no memory, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_note(name: &str, note: &str) -> Self {
+        told(name, note, MEMORY, Vec::new())
+    }
+
     fn memory(&self) -> Result<Window, Find> {
         if self.member.is_none() {
             return Err(Find::ReadOnly(self.name.clone()));
@@ -202,8 +217,8 @@ fn on_the_root(name: &str, text: &str) -> Result<Link, serde_json::Error> {
 }
 
 /// A link from what is said of it: `…, member 1 of 2, address 10.1.2.1/24, gateway
-/// 10.1.2.2`; on the root also `mac 02:00:00:00:00:01`, of a network that the monitor
-/// carries.
+/// 10.1.2.2, doorbell 02:00:00:00:00:01`; on the root also `mac 02:00:00:00:00:01`, of a
+/// network that the monitor carries.
 fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -> Link {
     let part = |what| {
         note.trim()
@@ -225,6 +240,7 @@ fn told(name: &str, note: &str, file: &'static str, memory: Vec<(u64, usize)>) -
             mac: mac.to_owned(),
             number: None,
         }),
+        doorbell: part("doorbell ").map(str::to_owned),
         file,
         memory,
     }
@@ -269,6 +285,10 @@ mod tests {
         assert_eq!(link.gateway, None);
         let link = told("member 1 of 2, address 10.1.2.1/24, gateway 10.1.2.2\n");
         assert_eq!(link.gateway.as_deref(), Some("10.1.2.2"));
+        assert_eq!(link.doorbell, None);
+        let link = told("member 1 of 2, doorbell 02:01:02:03:04:01\n");
+        assert_eq!(link.doorbell.as_deref(), Some("02:01:02:03:04:01"));
+        assert_eq!(link.adapter, None, "a window");
         let link = told("shared memory, read and written, member 1 of 2");
         assert_eq!(
             (link.member.map(|m| m.place), link.address),

@@ -4,7 +4,9 @@
 //! and ends with the sum of its bytes, which the receiver confirms: what a ring has lost
 //! is noticed. Every wait for the other has an end.
 
+use crate::doorbell::{Bell, MOST_SLEEP};
 use crate::ring::{MOST, Reader, Writer};
+use crate::wait;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -99,6 +101,8 @@ pub struct Channel<'a> {
     to: Writer<'a>,
     frame: Vec<u8>,
     patience: Duration,
+    /// What rings the other, and its place.
+    bell: Option<(&'a dyn Bell, usize)>,
 }
 
 impl<'a> Channel<'a> {
@@ -110,7 +114,26 @@ impl<'a> Channel<'a> {
             to,
             frame: Vec::new(),
             patience,
+            bell: None,
         }
+    }
+
+    /// Sleeps by the link's doorbell, and rings the other, who is at `place`, when that does.
+    #[must_use]
+    pub const fn with_bell(mut self, bell: &'a dyn Bell, place: usize) -> Self {
+        self.bell = Some((bell, place));
+        self
+    }
+
+    /// Says that this end sleeps until it is rung; false if there is something to read.
+    #[must_use]
+    pub fn fall_asleep(&self) -> bool {
+        self.from.fall_asleep()
+    }
+
+    /// Says that it sleeps no more.
+    pub fn wake_up(&self) {
+        self.from.wake_up();
     }
 
     /// Sends a request and returns the answer.
@@ -234,15 +257,22 @@ impl<'a> Channel<'a> {
             return Err(Failed::TooLong);
         }
         let frame = [&(kind as u64).to_le_bytes(), bytes].concat();
-        // After nonsense it is tried anew, as when there is no room.
-        let done = poll(self.patience, || {
-            let done = self.to.push(&frame).ok().filter(|done| *done);
+        // After nonsense it is tried anew, as when there is no room. Who makes some is awake.
+        let attempt = |channel: &mut Self| {
+            let done = channel.to.push(&frame).ok().filter(|done| *done);
             if done.is_none() {
-                self.to.wait();
+                channel.to.wait();
             }
             done
-        });
-        done.map(|_| ()).ok_or(Failed::Silent(verb, self.patience))
+        };
+        let done = self.poll(self.patience, attempt, |_, _| std::thread::sleep(NAP));
+        done.ok_or(Failed::Silent(verb, self.patience))?;
+        if let Some((bell, place)) = self.bell
+            && self.to.is_to_ring()
+        {
+            bell.ring(place);
+        }
+        Ok(())
     }
 
     fn wait(&mut self, kinds: &[Kind], verb: &'static str) -> Result<Kind, Failed> {
@@ -252,33 +282,48 @@ impl<'a> Channel<'a> {
 
     /// Waits for one of these; what else comes is passed over.
     fn wait_for(&mut self, kinds: &[Kind], limit: Duration) -> Option<Kind> {
-        poll(limit, || {
-            let found = self.look().filter(|kind| kinds.contains(kind));
+        let attempt = |channel: &mut Self| {
+            let found = channel.look().filter(|kind| kinds.contains(kind));
             if found.is_none() {
-                self.from.wait();
+                channel.from.wait();
             }
             found
-        })
+        };
+        self.poll(limit, attempt, Self::sleep)
     }
-}
 
-/// Tries until something comes of it, or the time is over. An attempt waits a moment
-/// before it says that nothing came.
-fn poll<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let begun = Instant::now();
-    let mut spins = 0;
-    loop {
-        if let Some(result) = attempt() {
-            return Some(result);
+    /// Leaves the CPU to others until there may be something to read.
+    fn sleep(&self, left: Duration) {
+        let Some((bell, _)) = self.bell else {
+            return std::thread::sleep(NAP);
+        };
+        if self.fall_asleep() {
+            wait::for_bell(bell, left.min(MOST_SLEEP));
+            self.wake_up();
         }
-        spins += 1;
-        if spins < SPINS {
-            continue;
+    }
+
+    /// Tries until something comes of it, or the time is over, and sleeps in between when it
+    /// has tried often. An attempt waits a moment before it says that nothing came.
+    fn poll<T>(
+        &mut self,
+        limit: Duration,
+        mut attempt: impl FnMut(&mut Self) -> Option<T>,
+        sleep: impl Fn(&Self, Duration),
+    ) -> Option<T> {
+        let begun = Instant::now();
+        let mut spins = 0;
+        loop {
+            if let Some(result) = attempt(self) {
+                return Some(result);
+            }
+            spins += 1;
+            if spins < SPINS {
+                continue;
+            }
+            let left = limit.checked_sub(begun.elapsed())?;
+            sleep(self, left);
         }
-        if begun.elapsed() > limit {
-            return None;
-        }
-        std::thread::sleep(NAP);
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! word 0   how many words were ever written; the writer's
 //! word 8   how many words were ever read; the reader's
+//! word 9   not 0 while the reader sleeps and wants to be rung; the reader's
 //! word 16  the frames: a word with the length in bytes, then the bytes, to a whole word
 //! ```
 //!
@@ -12,13 +13,14 @@
 use crate::wait;
 use alloc::vec::Vec;
 #[cfg(not(feature = "loom"))]
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(feature = "loom")]
-use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Words before the frames: each position has a cache line of its own.
 const HEAD: usize = 0;
 const TAIL: usize = 8;
+const ASLEEP: usize = 9;
 const FRAMES: usize = 16;
 
 /// Bytes of a word.
@@ -121,6 +123,15 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
+    /// True if the reader sleeps: who has written a frame rings it then.
+    #[must_use]
+    pub fn is_to_ring(&self) -> bool {
+        // After the frame: either this sees that the reader sleeps, or that has seen the
+        // frame before it went to sleep.
+        fence(Ordering::SeqCst);
+        word(self.memory, ASLEEP).is_some_and(|w| w.load(Ordering::Relaxed) != 0)
+    }
+
     /// Waits a moment for the reader, after a frame had no room.
     pub fn wait(&self) {
         if let Some(tail) = word(self.memory, TAIL) {
@@ -143,7 +154,32 @@ impl<'a> Reader<'a> {
         let mut reader = Self { memory, tail: 0 };
         let head = word(memory, HEAD).map_or(0, |w| w.load(Ordering::Acquire));
         reader.move_to(head);
+        reader.wake_up();
         reader
+    }
+
+    /// Says that it is about to sleep until it is rung; false if there is something to read
+    /// instead, and nothing was said.
+    #[must_use]
+    pub fn fall_asleep(&self) -> bool {
+        let (Some(head), Some(asleep)) = (word(self.memory, HEAD), word(self.memory, ASLEEP))
+        else {
+            return false;
+        };
+        asleep.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let is_empty = head.load(Ordering::Relaxed) == self.tail;
+        if !is_empty {
+            self.wake_up();
+        }
+        is_empty
+    }
+
+    /// Says that it sleeps no more.
+    pub fn wake_up(&self) {
+        if let Some(asleep) = word(self.memory, ASLEEP) {
+            asleep.store(0, Ordering::Relaxed);
+        }
     }
 
     fn move_to(&mut self, tail: u64) {

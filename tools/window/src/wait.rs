@@ -1,4 +1,5 @@
-//! Waiting for a word that another CPU writes, without leaving the guest.
+//! Waiting for a word that another CPU writes, without leaving the guest; and, where nothing
+//! comes for long, asleep for a doorbell.
 #![cfg_attr(
     all(target_arch = "x86_64", not(feature = "loom")),
     expect(unsafe_code, reason = "instructions that have no safe function yet")
@@ -23,6 +24,20 @@ pub fn for_change(word: &AtomicU64, seen: u64) {
     if word.load(Ordering::Relaxed) == seen {
         core::hint::spin_loop();
     }
+}
+
+/// Sleeps until this one is rung, at most so long. It may return for no reason; whoever waits
+/// looks again.
+#[cfg(feature = "std")]
+pub fn for_bell(bell: &dyn crate::doorbell::Bell, most: core::time::Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut rung = [PollFd::from_borrowed_fd(bell.rung(), PollFlags::IN)];
+    let Ok(limit) = Timespec::try_from(most) else {
+        return;
+    };
+    // A signal wakes as well.
+    let _woken = poll(&mut rung, Some(&limit));
+    bell.clear();
 }
 
 #[cfg(all(target_arch = "x86_64", not(feature = "loom")))]

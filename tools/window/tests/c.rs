@@ -49,6 +49,11 @@ fn programs_in_c_and_in_rust_understand_each_other() {
         .spawn()
         .expect("runs");
     assert_eq!(next(&mut reader, &mut peer), b"here");
+    assert_eq!(next(&mut reader, &mut peer), b"asleep");
+    assert!(writer.is_to_ring());
+    push(&mut writer, b"rise");
+    assert_eq!(next(&mut reader, &mut peer), b"awake");
+    assert!(!writer.is_to_ring());
     // Lengths around a word's, the longest, and several times around the ring.
     for length in [2, 7, 8, 9, 4000, MOST].into_iter().cycle().take(60) {
         let frame: Vec<u8> = (0..length).map(|n| (n * 7) as u8).collect();

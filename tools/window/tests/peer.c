@@ -23,6 +23,16 @@ int main(int argc, char **argv)
 	/* Who reads is there. */
 	while (cellvisor_write(&to, "here", 4) != 1)
 		;
+	/* Nothing was written yet, and who writes is told. */
+	if (!cellvisor_fall_asleep(&from) || cellvisor_is_to_ring(&to))
+		return 4;
+	while (cellvisor_write(&to, "asleep", 6) != 1)
+		;
+	while ((size = cellvisor_read(&from, frame)) == 0)
+		;
+	cellvisor_wake_up(&from);
+	while (cellvisor_write(&to, "awake", 5) != 1)
+		;
 	for (;;) {
 		size = cellvisor_read(&from, frame);
 		if (size < 0)

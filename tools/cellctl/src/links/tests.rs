@@ -22,6 +22,7 @@ fn link(name: &str, members: &[&str], readers: &[&str]) -> Link {
         readers: names(readers),
         addresses: None,
         nat: false,
+        doorbell: false,
     }
 }
 
@@ -145,6 +146,42 @@ fn a_window_has_no_adapter_and_a_network_without_the_root_is_a_note_alone() {
     make_all(fake.machine(), &state, &[new(&lan)]).expect("makes");
     assert_eq!(*fake.now.borrow(), before);
     assert_eq!(state.links().expect("reads").len(), 1);
+}
+
+#[test]
+fn who_writes_to_a_window_with_a_doorbell_has_an_adapter_for_it() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let bell = Link {
+        doorbell: true,
+        ..link("bell", &["a", "b"], &["c"])
+    };
+    make_all(fake.machine(), &state, &[new(&bell)]).expect("makes");
+    let record = state.find_link("bell").expect("reads").expect("a record");
+    let plan = frame(&record);
+    let plan: CellPlan<'_> = wire::decode(wire::open(&plan).expect("a frame")).expect("a plan");
+    assert!(plan.adapters.is_empty(), "the root is no member");
+    let of = |name| {
+        let cell = create(&fake, &state, name, std::slice::from_ref(&bell)).expect("creates");
+        assert_eq!(cell.windows.len(), 1, "and sees the memory");
+        (super::adapters(&cell.assignment), cell)
+    };
+    let [(a, cell_a), (b, cell_b), (c, cell_c)] = ["a", "b", "c"].map(of);
+    let ([a], [b]): ([Adapter; 1], [Adapter; 1]) =
+        (a.try_into().expect("one"), b.try_into().expect("one"));
+    assert_eq!(a.link, b.link);
+    assert_eq!(
+        (Some(a.mac), Some(b.mac)),
+        (bell.mac_of("a"), bell.mac_of("b"))
+    );
+    assert!(c.is_empty(), "who only reads is not rung, and rings nobody");
+    for cell in [cell_a, cell_b, cell_c] {
+        create::destroy(fake.machine(), &state, cell).expect("destroys");
+    }
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
 }
 
 #[test]

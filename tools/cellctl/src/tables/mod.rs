@@ -90,7 +90,8 @@ pub(crate) fn build(
     let shared: Vec<Shared<'_>> = windows.iter().zip(&notes).map(shared).collect();
     let mut ecam = around.ecam.clone();
     let mut bridges = around.bridges();
-    let adapters = cell.links.iter().filter(|link| link.is_ethernet()).count();
+    let links = cell.links.iter();
+    let adapters = links.filter_map(|link| link.adapter_of(&cell.name)).count();
     let registers = [registers(adapters)];
     if adapters > 0 {
         ecam.push(ADAPTERS);

@@ -32,6 +32,9 @@ pub struct Link {
     /// This Linux forwards what its cells send elsewhere, under its own address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nat: bool,
+    /// Who writes to a window can ring the others who do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doorbell: bool,
 }
 
 impl Link {
@@ -65,6 +68,14 @@ impl Link {
     #[must_use]
     pub fn is_ethernet(&self) -> bool {
         self.kind == LinkKind::Ethernet
+    }
+
+    /// The Ethernet address of this one's adapter, if it has one: on such a network, or for the
+    /// doorbell of a window.
+    #[must_use]
+    pub fn adapter_of(&self, name: &str) -> Option<[u8; 6]> {
+        self.mac_of(name)
+            .filter(|_| self.is_ethernet() || self.doorbell)
     }
 
     /// The Ethernet address that this one has on such a network: locally administered, the
@@ -110,9 +121,10 @@ impl Link {
         if let Some(gateway) = self.gateway().filter(|_| name != ROOT) {
             note += &format!(", gateway {gateway}");
         }
-        if let Some(mac) = self.mac_of(name).filter(|_| self.is_ethernet()) {
+        if let Some(mac) = self.adapter_of(name) {
             let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-            note += &format!(", mac {mac}");
+            let what = if self.doorbell { "doorbell" } else { "mac" };
+            note += &format!(", {what} {mac}");
         }
         note
     }
@@ -144,13 +156,18 @@ impl Link {
     #[must_use]
     pub fn who(&self) -> String {
         let network = self.network();
+        let bell = match self.doorbell {
+            true => format!("; doorbell: {} ring each other", join(&self.members)),
+            false => String::new(),
+        };
+        let trust = self.trust() + &bell;
         match network.is_empty() {
-            true => self.trust(),
+            true => trust,
             false => {
                 let outside = self
                     .outside()
                     .map_or_else(String::new, |o| format!("; {o}"));
-                format!("{}; network: {}{outside}", self.trust(), network.join(", "))
+                format!("{trust}; network: {}{outside}", network.join(", "))
             }
         }
     }

@@ -301,6 +301,11 @@ pub struct Link {
     /// its address (masquerading), and lets in nothing but answers. `root` is a member then.
     #[serde(default)]
     pub nat: bool,
+    /// Members of a window can sleep until another one rings them: each gets a network adapter
+    /// that carries nothing else, and `cellnet` and `cellmsg` use it. This Linux is none of
+    /// the members then.
+    #[serde(default)]
+    pub doorbell: bool,
 }
 
 /// Kinds of links.

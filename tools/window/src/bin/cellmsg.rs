@@ -6,14 +6,16 @@
 //! cellmsg LINK send PEER        standard input goes to the other
 //! cellmsg LINK receive PEER     what the other sends goes to standard output
 //! cellmsg LINK bench PEER       round trips, and bytes both ways, with one that answers
+//! cellmsg LINK ring PEER TIMES  rings the other's doorbell so often, and writes nothing
 //! ```
 //!
 //! `PEER` is the other's number among the link's `members`, from 1. The link is used for
 //! nothing else (`cellnet`, say) meanwhile.
 
+use cellvisor_window::doorbell::{Bell, Doorbell, MOST_SLEEP};
 use cellvisor_window::message::{Channel, Failed, MOST_BYTES, PATIENCE};
 use cellvisor_window::ring::{Reader, Writer, between, least_bytes};
-use cellvisor_window::{Link, Member, Window};
+use cellvisor_window::{Link, Member, Window, wait};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -24,11 +26,19 @@ const TURN: Duration = Duration::from_secs(2);
 const SPINS: u32 = 20_000;
 const NAP: Duration = Duration::from_micros(200);
 
-const USAGE: &str =
-    "usage: cellmsg LINK {answer | echo PEER TEXT | send PEER | receive PEER | bench PEER}";
+/// Between two rings.
+const BEAT: Duration = Duration::from_millis(10);
+
+const USAGE: &str = "usage: cellmsg LINK {answer | echo PEER TEXT | send PEER | receive PEER | \
+                     bench PEER | ring PEER TIMES}";
 
 /// The way from this member to the one at `place`, and back.
-fn channel<'a>(link: &Link, window: &'a Window, place: usize) -> Result<Channel<'a>, String> {
+fn channel<'a>(
+    link: &Link,
+    window: &'a Window,
+    bell: Option<&'a Doorbell>,
+    place: usize,
+) -> Result<Channel<'a>, String> {
     let me = me(link)?;
     let ring = |from, to| {
         between(window.words(), me.of, from, to).ok_or_else(|| {
@@ -37,11 +47,12 @@ fn channel<'a>(link: &Link, window: &'a Window, place: usize) -> Result<Channel<
         })
     };
     let from = Reader::new(ring(place, me.place)?);
-    Ok(Channel::new(
-        from,
-        Writer::new(ring(me.place, place)?),
-        PATIENCE,
-    ))
+    let to = Writer::new(ring(me.place, place)?);
+    let channel = Channel::new(from, to, PATIENCE);
+    Ok(match bell {
+        Some(bell) => channel.with_bell(bell, place),
+        None => channel,
+    })
 }
 
 fn me(link: &Link) -> Result<Member, String> {
@@ -64,11 +75,11 @@ fn place(link: &Link, number: &str) -> Result<usize, String> {
         })
 }
 
-fn answer(link: &Link, window: &Window) -> Result<(), String> {
+fn answer(link: &Link, window: &Window, bell: Option<&Doorbell>) -> Result<(), String> {
     let me = me(link)?;
     let others = (0..me.of).filter(|other| *other != me.place);
     let mut channels = others
-        .map(|other| channel(link, window, other))
+        .map(|other| channel(link, window, bell, other))
         .collect::<Result<Vec<_>, _>>()?;
     let mut idle = 0;
     loop {
@@ -79,10 +90,34 @@ fn answer(link: &Link, window: &Window) -> Result<(), String> {
                 idle = 0;
             }
         }
-        if idle > SPINS {
-            std::thread::sleep(NAP);
+        match bell {
+            _ if idle <= SPINS => {}
+            None => std::thread::sleep(NAP),
+            Some(bell) => {
+                if channels.iter().all(Channel::fall_asleep) {
+                    wait::for_bell(bell, MOST_SLEEP);
+                }
+                channels.iter().for_each(Channel::wake_up);
+            }
         }
     }
+}
+
+/// Rings the member at `place` so often.
+fn ring(link: &Link, bell: Option<&Doorbell>, place: usize, times: &str) -> Result<(), String> {
+    let bell = bell.ok_or_else(|| {
+        let name = &link.name;
+        format!("link {name} has no doorbell: write `doorbell = true` into its files")
+    })?;
+    let times: u32 = times
+        .parse()
+        .map_err(|_| format!("`{times}` is no number of rings"))?;
+    for _ in 0..times {
+        bell.ring(place);
+        std::thread::sleep(BEAT);
+    }
+    println!("cellmsg: rang {times} times");
+    Ok(())
 }
 
 /// Requests of `size` bytes for a while: how many, and how long it took.
@@ -117,10 +152,13 @@ fn run(words: &[String]) -> Result<(), String> {
     };
     let link = Link::find(name).map_err(|e| e.to_string())?;
     let window = link.map().map_err(|e| e.to_string())?;
+    let bell = Doorbell::open(&link).map_err(|e| e.to_string())?;
+    let bell = bell.as_ref();
     let told = |e: Failed| e.to_string();
-    let to = |number| channel(&link, &window, place(&link, number)?);
+    let to = |number| channel(&link, &window, bell, place(&link, number)?);
     match (verb.as_str(), rest) {
-        ("answer", []) => answer(&link, &window),
+        ("answer", []) => answer(&link, &window, bell),
+        ("ring", [peer, times]) => ring(&link, bell, place(&link, peer)?, times),
         ("echo", [peer, text]) => {
             let mut channel = to(peer)?;
             let answer = channel.ask(text.as_bytes()).map_err(told)?;

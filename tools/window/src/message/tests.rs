@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::ring::{LEAST_WORDS, between};
+use rustix::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -38,6 +40,99 @@ fn requests_are_answered() {
         asks.ask(&vec![0; MOST_BYTES + 1]),
         Err(Failed::TooLong)
     ));
+}
+
+/// Rings the other of two members, and counts how often.
+#[derive(Debug)]
+struct Bells {
+    mine: UnixDatagram,
+    others: UnixDatagram,
+    rings: AtomicU64,
+}
+
+impl Bell for Bells {
+    fn ring(&self, place: usize) {
+        assert_eq!(place, 0, "there is one other");
+        self.rings.fetch_add(1, Ordering::Relaxed);
+        let _full = self.others.send(&[0]);
+    }
+
+    fn rung(&self) -> BorrowedFd<'_> {
+        self.mine.as_fd()
+    }
+
+    fn clear(&self) {
+        while self.mine.recv(&mut [0]).is_ok() {}
+    }
+}
+
+/// Bells of two members, of which each has the socket that rings the other.
+fn bells() -> [Bells; 2] {
+    let pair = || UnixDatagram::pair().expect("a pair");
+    let ((a, to_a), (b, to_b)) = (pair(), pair());
+    [(a, to_b), (b, to_a)].map(|(mine, others)| {
+        mine.set_nonblocking(true).expect("it can");
+        others.set_nonblocking(true).expect("it can");
+        let rings = AtomicU64::new(0);
+        Bells {
+            mine,
+            others,
+            rings,
+        }
+    })
+}
+
+#[test]
+fn one_that_sleeps_is_rung_and_one_that_looks_is_not() {
+    let memory = memory();
+    let [here, there] = bells();
+    let mut asks = channel(&memory, 0, PATIENCE).with_bell(&here, 0);
+    let mut answers = channel(&memory, 1, PATIENCE).with_bell(&there, 0);
+    // Nobody sleeps: the request is there before the other looks.
+    asks.put(Kind::Request, b"one", "answer").expect("room");
+    assert_eq!(here.rings.load(Ordering::Relaxed), 0);
+    assert!(!answers.fall_asleep(), "there is something to read");
+    assert!(answers.answer().expect("taken"));
+    asks.wait(&[Kind::Answer], "answer").expect("an answer");
+    // The other sleeps until it is rung: much longer than what is written takes.
+    assert!(answers.fall_asleep());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait::for_bell(&there, PATIENCE);
+            answers.wake_up();
+            assert!(answers.answer().expect("taken"));
+        });
+        assert_eq!(asks.ask(b"two").expect("an answer"), b"two");
+    });
+    assert_eq!(here.rings.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_reader_that_always_claims_to_sleep_costs_its_writer_a_ring_for_each_frame() {
+    let memory = memory();
+    let [here, _there] = bells();
+    let mut asks = channel(&memory, 0, SHORT).with_bell(&here, 0);
+    let answers = channel(&memory, 1, SHORT);
+    assert!(answers.fall_asleep());
+    for count in 1..=5 {
+        asks.put(Kind::Request, b"?", "answer").expect("room");
+        assert_eq!(here.rings.load(Ordering::Relaxed), count);
+    }
+}
+
+#[test]
+fn a_bell_that_nobody_rings_keeps_nobody_from_looking() {
+    let memory = memory();
+    let [here, _there] = bells();
+    let mut asks = channel(&memory, 0, PATIENCE).with_bell(&here, 0);
+    let mut answers = channel(&memory, 1, PATIENCE);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(SHORT);
+            while !answers.answer().expect("taken") {}
+        });
+        assert_eq!(asks.ask(b"late").expect("an answer"), b"late");
+    });
 }
 
 #[test]

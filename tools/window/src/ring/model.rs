@@ -42,6 +42,29 @@ fn frames_cross_cpus_whole_and_in_order() {
     });
 }
 
+/// What is written while a reader falls asleep is seen by it, or it is rung.
+#[test]
+fn nobody_sleeps_over_a_frame() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (memory, bell) = (memory(), Arc::new(AtomicU64::new(0)));
+        let (theirs, rung) = (Arc::clone(&memory), Arc::clone(&bell));
+        let writing = loom::thread::spawn(move || {
+            let mut writer = Writer::new(&theirs);
+            assert_eq!(writer.push(&[1]), Ok(true));
+            if writer.is_to_ring() {
+                rung.store(1, Ordering::Relaxed);
+            }
+        });
+        let mut reader = reader(&memory);
+        let sleeps = reader.fall_asleep();
+        writing.join().expect("it ends");
+        assert!(!sleeps || bell.load(Ordering::Relaxed) == 1);
+        assert_eq!(reader.pop(&mut Vec::new()), Ok(true));
+    });
+}
+
 #[test]
 fn nonsense_in_the_midst_of_a_frame_harms_nobody() {
     let mut model = loom::model::Builder::new();

@@ -20,6 +20,7 @@ pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
     let members: Vec<String> = link.all().map(member).collect();
     let what = match link.is_ethernet() {
         true => "Ethernet".to_owned(),
+        false if link.doorbell => format!("{} with a doorbell", size(link.size)),
         false => size(link.size),
     };
     format!("link {}: {what}, {}", link.name, members.join(", "))
@@ -29,10 +30,14 @@ pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
 /// the one that the network's `addresses` give it.
 pub(super) fn adapter(link: &Link, cell: &str) -> Option<String> {
     let mac = link.mac_of(cell).filter(|_| link.is_ethernet())?;
-    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mac = ethernet(mac);
     let address = link.address_of(cell);
     let address = address.map_or_else(String::new, |address| format!(", address {address}"));
     Some(format!("{}: Ethernet {mac}{address}", link.name))
+}
+
+fn ethernet(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Where a cell sees a link, and its address there.
@@ -45,8 +50,10 @@ pub(super) fn window(window: &Window, cell: &CellAssignment) -> String {
     let link = cell.links.iter().find(|link| link.name == *name);
     let address = link.and_then(|link| link.address_of(&cell.name));
     let address = address.map_or_else(String::new, |address| format!(", address {address}"));
+    let bell = link.and_then(|link| link.adapter_of(&cell.name));
+    let bell = bell.map_or_else(String::new, |mac| format!(", doorbell {}", ethernet(mac)));
     format!(
-        "{name}: {} at {start:#x}, {how}{address}",
+        "{name}: {} at {start:#x}, {how}{address}{bell}",
         size(window.size())
     )
 }

@@ -83,6 +83,7 @@ impl Read {
             self.rings(&key("size"), size, raw.members.len());
         }
         self.outside(raw, &key("nat"));
+        self.doorbell(raw, &key("doorbell"));
         if doubts(&self.doubtful, &format!("link.{at}")) {
             return None;
         }
@@ -94,6 +95,7 @@ impl Read {
             readers: raw.readers.clone(),
             addresses,
             nat: raw.nat,
+            doorbell: raw.doorbell,
         })
     }
 
@@ -185,6 +187,27 @@ impl Read {
             let help = format!("name `{ROOT}` under `members`");
             self.wrong(key, "this Linux cannot forward for a link without it", help);
         }
+    }
+
+    /// Whether there are two who can ring each other, and no better way.
+    fn doorbell(&mut self, raw: &raw::Link, key: &str) {
+        let (message, help) = match raw.kind {
+            _ if !raw.doorbell => return,
+            LinkKind::Ethernet => (
+                "what comes by a network interrupts by itself",
+                "leave `doorbell` out",
+            ),
+            LinkKind::Window if raw.members.iter().any(|name| name == ROOT) => (
+                "this Linux cannot be rung, and the others would sleep over what it writes",
+                "leave `doorbell` out: all look then now and then; or give this Linux a window of its own",
+            ),
+            LinkKind::Window if raw.members.len() < 2 => (
+                "who only reads is not rung, and nobody else is there",
+                "name two cells under `members`, or leave `doorbell` out",
+            ),
+            LinkKind::Window => return,
+        };
+        self.wrong(key, message, help);
     }
 
     /// Whether a network's rings fit.

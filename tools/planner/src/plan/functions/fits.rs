@@ -74,7 +74,8 @@ fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, k
 /// kernel would take their registers for what a function has there.
 fn hides_adapters(wish: &Wish<'_>, root: &RootBus) -> Option<String> {
     const END: u64 = ADAPTER_REGISTERS + ((MAX_ADAPTERS as u64) << 12);
-    let carried = wish.slice.links.iter().find(|l| l.link.is_ethernet())?;
+    let mut links = wish.slice.links.iter();
+    let carried = links.find(|l| l.link.adapter_of(&wish.slice.name).is_some())?;
     let overlaps = |w: &&_| {
         let Window {
             space, start, end, ..

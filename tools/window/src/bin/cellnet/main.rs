@@ -8,13 +8,15 @@
 //! files give this member, and carries its frames to the other members by rings in the
 //! link's memory ([`cellvisor_window::ring`]): a frame goes to the member behind whom
 //! its destination was seen last, or to all. Nothing exits for a frame: who has nothing
-//! to do sleeps on the device and looks at the rings once in a millisecond. The device
-//! goes when this ends, which it does when the link goes.
+//! to do sleeps on the device and looks at the rings once in a millisecond; if the link has a
+//! doorbell, it sleeps on that as well, is rung when a frame comes, and looks seldom. The
+//! device goes when this ends, which it does when the link goes.
 //!
 //! On the root, of a network that the monitor carries, frames go to the monitor instead and
 //! come from it ([`carried`]).
 
 use carried::Carried;
+use cellvisor_window::doorbell::{Bell, Doorbell};
 use cellvisor_window::port::{HEADER, Port};
 use cellvisor_window::ring::{MOST, Reader, Writer, between, least_bytes};
 use cellvisor_window::{Adapter, Link, Member, Window};
@@ -36,6 +38,11 @@ const PATIENCE: u32 = 64;
 const NAP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 1_000_000,
+};
+/// The same where frames ring: what a lost ring costs.
+const SLEEP: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
 };
 /// How often it looks whether the link is there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -71,6 +78,16 @@ trait Carrier {
     fn inwards(&mut self) -> io::Result<usize>;
     /// True while a frame waits for what nobody tells of.
     fn waits(&self) -> bool;
+    /// Sleeps until the device has a frame, or there may be one for it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::outwards`].
+    fn sleep(&self) -> io::Result<()> {
+        let mut device = [PollFd::new(self.device(), PollFlags::IN)];
+        poll(&mut device, Some(&NAP))?;
+        Ok(())
+    }
 }
 
 /// Carries frames until that fails, or `is_there`, which is asked now and then, says that
@@ -85,8 +102,7 @@ fn carry(carrier: &mut impl Carrier, is_there: impl Fn() -> bool) -> io::Result<
         idle += 1;
         std::hint::spin_loop();
         if idle > PATIENCE && !carrier.waits() {
-            let mut device = [PollFd::new(carrier.device(), PollFlags::IN)];
-            poll(&mut device, Some(&NAP))?;
+            carrier.sleep()?;
             if looked.elapsed() > LOOK {
                 looked = Instant::now();
                 if !is_there() {
@@ -101,6 +117,10 @@ fn carry(carrier: &mut impl Carrier, is_there: impl Fn() -> bool) -> io::Result<
 struct Peer<'a> {
     from: Reader<'a>,
     to: Writer<'a>,
+    /// Its place among the members.
+    place: usize,
+    /// A frame was written since it was last looked whether it sleeps.
+    has_news: bool,
     /// It made no room in time: frames do not wait for it until it does.
     stalled: bool,
 }
@@ -116,6 +136,7 @@ struct Held {
 /// The device, the other members, and who is behind whom.
 struct Switch<'a> {
     tap: File,
+    bell: Option<&'a dyn Bell>,
     peers: Vec<Peer<'a>>,
     behind: BTreeMap<Address, usize>,
     frame: Vec<u8>,
@@ -125,18 +146,26 @@ struct Switch<'a> {
 }
 
 impl<'a> Switch<'a> {
-    fn new(tap: File, window: &'a Window, member: Member) -> Option<Self> {
+    fn new(
+        tap: File,
+        window: &'a Window,
+        bell: Option<&'a dyn Bell>,
+        member: Member,
+    ) -> Option<Self> {
         let Member { place, of } = member;
         let others = (0..of).filter(|other| *other != place);
         let peer = |other| {
             Some(Peer {
                 from: Reader::new(between(window.words(), of, other, place)?),
                 to: Writer::new(between(window.words(), of, place, other)?),
+                place: other,
+                has_news: false,
                 stalled: false,
             })
         };
         Some(Self {
             tap,
+            bell,
             peers: others.map(peer).collect::<Option<_>>()?,
             behind: BTreeMap::new(),
             frame: Vec::with_capacity(MOST),
@@ -153,7 +182,7 @@ impl<'a> Switch<'a> {
             return true;
         };
         match peer.to.push(frame) {
-            Ok(true) => peer.stalled = false,
+            Ok(true) => (peer.stalled, peer.has_news) = (false, true),
             Ok(false) => return peer.stalled,
             Err(_) => {}
         }
@@ -181,20 +210,9 @@ impl<'a> Switch<'a> {
         self.held = None;
         true
     }
-}
 
-impl Carrier for Switch<'_> {
-    fn device(&self) -> &File {
-        &self.tap
-    }
-
-    fn waits(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// What has no room waits, and the device's queue behind it, so that the senders of the
-    /// kernel wait as well.
-    fn outwards(&mut self) -> io::Result<usize> {
+    /// Takes frames from the device; how many.
+    fn take(&mut self) -> io::Result<usize> {
         if !self.retry() {
             return Ok(0);
         }
@@ -211,7 +229,7 @@ impl Carrier for Switch<'_> {
             else {
                 // What is for all waits for nobody.
                 for peer in &mut self.peers {
-                    let _lost = peer.to.push(frame);
+                    peer.has_news |= peer.to.push(frame) == Ok(true);
                 }
                 continue;
             };
@@ -226,6 +244,50 @@ impl Carrier for Switch<'_> {
             }
         }
         Ok(BURST)
+    }
+
+    /// Rings those that sleep over frames, once for all of them.
+    fn ring(&mut self) {
+        let Some(bell) = self.bell else { return };
+        for peer in &mut self.peers {
+            if std::mem::take(&mut peer.has_news) && peer.to.is_to_ring() {
+                bell.ring(peer.place);
+            }
+        }
+    }
+}
+
+impl Carrier for Switch<'_> {
+    fn device(&self) -> &File {
+        &self.tap
+    }
+
+    fn waits(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What has no room waits, and the device's queue behind it, so that the senders of the
+    /// kernel wait as well.
+    fn outwards(&mut self) -> io::Result<usize> {
+        let taken = self.take();
+        self.ring();
+        taken
+    }
+
+    fn sleep(&self) -> io::Result<()> {
+        let device = PollFd::new(&self.tap, PollFlags::IN);
+        let Some(bell) = self.bell else {
+            poll(&mut [device], Some(&NAP))?;
+            return Ok(());
+        };
+        let mut sleeps = self.peers.iter().map(|peer| peer.from.fall_asleep());
+        if sleeps.all(|sleeps| sleeps) {
+            let rung = PollFd::from_borrowed_fd(bell.rung(), PollFlags::IN);
+            poll(&mut [device, rung], Some(&SLEEP))?;
+            bell.clear();
+        }
+        self.peers.iter().for_each(|peer| peer.from.wake_up());
+        Ok(())
     }
 
     fn inwards(&mut self) -> io::Result<usize> {
@@ -308,8 +370,10 @@ fn exchange(link: &Link) -> Result<(), String> {
     let name = &link.name;
     let window = link.map().map_err(|e| e.to_string())?;
     let member = link.member.ok_or("no member")?;
+    let bell = Doorbell::open(link).map_err(|e| e.to_string())?;
+    let bell = bell.as_ref().map(|bell| bell as &dyn Bell);
     let tap = tap::create(name).map_err(|e| no_device(name, &e))?;
-    let switch = Switch::new(tap, &window, member);
+    let switch = Switch::new(tap, &window, bell, member);
     let switch = switch.ok_or_else(|| {
         let (of, least) = (member.of, least_bytes(member.of) >> 20);
         format!("link {name} is too small for rings between {of} members: give it {least} MiB")
