@@ -98,6 +98,16 @@ cell_says actor 60 "cell: ready"
 send actor reboot
 within "the cell is up again" 90 twice_ready
 becomes actor running
+
+step cut
+# Its kernel hears the button, and nobody in it listens.
+cellctl stop actor > /run/stop 2>&1 &
+stop=$!
+within "the actor is being stopped" 20 grep -q '"stopping": *true' /run/cellvisor/cells/actor.json
+run cellctl kill actor
+wait "$stop" || fail "stop: $(cat /run/stop)"
+cat /run/stop
+becomes actor stopped
 run cellctl destroy actor
 
 step link

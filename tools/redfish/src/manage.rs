@@ -1,9 +1,10 @@
 //! The server's end of the socket behind which root is: see [`crate::power`].
 
 use crate::error::{Error, Result};
-use crate::power::{Answer, Failure, Request};
+use crate::power::{Answer, Failure, Request, Verb};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -20,11 +21,16 @@ pub(crate) struct Manage {
     socket: PathBuf,
     gate: Arc<Semaphore>,
     /// Of systems whose power is being changed.
-    turns: Mutex<HashMap<String, Turn>>,
+    turns: Mutex<HashMap<String, Arc<Turns>>>,
 }
 
-/// Held by who changes a system.
-type Turn = Arc<tokio::sync::Mutex<()>>;
+/// Those who change a system, one after the other.
+#[derive(Default)]
+struct Turns {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// The one whose turn it is waits for the system to power off.
+    patient: AtomicBool,
+}
 
 /// What became of a change.
 #[derive(Debug)]
@@ -51,13 +57,25 @@ impl Manage {
 
     /// Waits until no other change of this system is under way: what is to be done depends
     /// on what came of it.
-    pub(crate) async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(name.to_owned()).or_default())
-        };
-        turn.lock_owned().await
+    pub(crate) async fn turn(&self, name: &str, verb: Verb) -> OwnedMutexGuard<()> {
+        let turns = self.turns(name);
+        let turn = Arc::clone(&turns.turn).lock_owned().await;
+        let patient = matches!(verb, Verb::Shutdown | Verb::Restart);
+        turns.patient.store(patient, Ordering::Relaxed);
+        turn
+    }
+
+    /// True if a change of this system waits for it to power off.
+    pub(crate) fn is_patient(&self, name: &str) -> bool {
+        let turns = self.turns(name);
+        turns.turn.try_lock().is_err() && turns.patient.load(Ordering::Relaxed)
+    }
+
+    fn turns(&self, name: &str) -> Arc<Turns> {
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whose turn it is holds the inner one.
+        all.retain(|_, turns| Arc::strong_count(turns) + Arc::strong_count(&turns.turn) > 2);
+        Arc::clone(all.entry(name.to_owned()).or_default())
     }
 
     /// Has it done, and waits for it. What is under way goes on if nobody waits.

@@ -3,6 +3,7 @@
 use super::cells::say_unless_json;
 use super::{Context, Held, start};
 use crate::cli;
+use crate::create;
 use crate::error::Result;
 use crate::hypercalls::Monitor;
 use crate::messages;
@@ -33,6 +34,9 @@ impl End {
     fn complaint(self, name: &str) -> Option<String> {
         match self {
             Self::Cut | Self::Itself(State::Stopped(StopReason::PowerOff)) => None,
+            Self::Itself(State::Stopped(StopReason::Root)) => {
+                Some(format!("the power of cell \"{name}\" was cut meanwhile"))
+            }
             Self::Itself(state) => {
                 let state = messages::state(state);
                 Some(format!(
@@ -61,10 +65,28 @@ pub(super) fn stop(context: &Context<'_>, options: &cli::Stop) -> Result<()> {
 
 /// `kill`.
 pub(super) fn kill(context: &Context<'_>, name: &str) -> Result<()> {
+    let cut = overtake(context, name)?;
     let held = context.hold(name)?;
-    Monitor(&held.driver).stop(name, held.status.cell)?;
+    // A `restart` that was overtaken has started it again.
+    if !cut || held.status.state == State::Running {
+        Monitor(&held.driver).stop(name, held.status.cell)?;
+    }
     say_unless_json(context, format!("cell \"{name}\" is stopped"));
     Ok(())
+}
+
+/// Cuts the power of a cell that is being stopped: whoever waits for it to power off holds
+/// its lock, and has what it waits for. True if it was so.
+fn overtake(context: &Context<'_>, name: &str) -> Result<bool> {
+    let record = context.state.cell(name)?;
+    if !record.stopping {
+        return Ok(false);
+    }
+    let driver = context.driver()?;
+    let status = create::status(Monitor(&driver), &record)?;
+    let cut = status.state == State::Running;
+    // If it refuses, the cell has ended by itself in between, which is seen with the lock.
+    Ok(cut && Monitor(&driver).stop(name, status.cell).is_ok())
 }
 
 /// `restart`.

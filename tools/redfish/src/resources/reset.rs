@@ -66,10 +66,16 @@ pub(crate) async fn reset(
 
 /// Does to a system what its state leaves to do, when those who came before are done.
 async fn change(service: &Service, who: &str, name: String, verb: Verb, uri: &Uri) -> Reply {
+    if verb == Verb::Off && service.manage.is_patient(&name) {
+        // Nobody who wants it off at once waits for that. What it comes to, the turn shows.
+        let name = name.clone();
+        let boots = Boots::Slice;
+        let _ = ask(service, who, &power::Request { verb, name, boots }).await;
+    }
     let _turn = match verb {
         // Why another change takes so long may be the question.
         Verb::Nmi => None,
-        _ => Some(service.manage.turn(&name).await),
+        _ => Some(service.manage.turn(&name, verb).await),
     };
     match needed(verb, &systems::find(service, &name, uri).await?) {
         Needed::Yes => {}
@@ -80,9 +86,7 @@ async fn change(service: &Service, who: &str, name: String, verb: Verb, uri: &Ur
         Verb::On | Verb::Restart | Verb::Reset => service.media.boots(&name),
         Verb::Off | Verb::Shutdown | Verb::Nmi => Boots::Slice,
     };
-    let request = power::Request { verb, name, boots };
-    eprintln!("{who}: {request}");
-    run(service, &request).await
+    ask(service, who, &power::Request { verb, name, boots }).await
 }
 
 fn verb(object: &Map<String, Value>) -> Result<Verb, Refusal> {
@@ -124,8 +128,9 @@ fn over(service: &Service, request: &power::Request) {
     }
 }
 
-/// Has it done.
-async fn run(service: &Service, request: &power::Request) -> Reply {
+/// Has it done, for this user.
+async fn ask(service: &Service, who: &str, request: &power::Request) -> Reply {
+    eprintln!("{who}: {request}");
     let done = service.manage.run(request).await;
     service.look.forget().await;
     match done {
