@@ -44,7 +44,16 @@ struct Context<'a> {
     linux: Sysfs,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What this command line works with.
+    fn new(cli: &'a Cli) -> Self {
+        Self {
+            cli,
+            state: StateDir::new(&cli.state_dir),
+            linux: Sysfs::new("/"),
+        }
+    }
+
     /// Opens the driver to change something.
     fn driver(&self) -> Result<Device> {
         Device::open(&self.cli.device, Access::Manage)
@@ -100,12 +109,7 @@ struct Held {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
-    let context = Context {
-        cli,
-        state: StateDir::new(&cli.state_dir),
-        linux: Sysfs::new("/"),
-    };
-    let context = &context;
+    let context = &Context::new(cli);
     if cli.verb.manages() {
         driver::may_manage(&cli.device)?;
     }

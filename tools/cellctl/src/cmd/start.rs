@@ -8,12 +8,16 @@ use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::hypercalls::Monitor;
 use crate::loader::{self, Ram, layout};
+use crate::output::warn;
 use crate::power;
 use crate::state::{CellRecord, Payload};
 use crate::syscalls;
 use crate::tables;
 use cellvisor_abi::call::{Start, State, StopReason};
 use cellvisor_abi::plan::{Boot, Memory, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Initial RAM disks up to this size are certain to go below 4 GiB, so that
@@ -41,16 +45,18 @@ pub(super) fn start_as(context: &Context<'_>, options: &cli::Start) -> Result<()
     power::require_on(&driver, "cannot start a cell")?;
     let names = options.names.iter().map(String::as_str);
     let _cells = context.state.lock_cells(names)?;
-    for name in &options.names {
-        let record = context.state.cell(name)?;
+    let records = records(context, &options.names)?;
+    let cli = context.cli;
+    side_by_side(&records, |record| {
+        let context = &Context::new(cli);
         let record = CellRecord {
             instead: options.again.then(|| boots.clone()),
-            ..record
+            ..record.clone()
         };
         boot_cell(context, &driver, &record, &boots)?;
-        say_unless_json(context, format!("cell \"{name}\" is started"));
-    }
-    Ok(())
+        say_unless_json(context, format!("cell \"{}\" is started", record.name));
+        Ok(())
+    })
 }
 
 /// Starts cells that boot what their slices say.
@@ -62,12 +68,51 @@ pub(super) fn start(context: &Context<'_>, names: &[String]) -> Result<()> {
         names => names.to_vec(),
     };
     let _cells = context.state.lock_cells(names.iter().map(String::as_str))?;
-    let records = names.iter().map(|name| context.state.cell(name));
-    for record in records.collect::<Result<Vec<_>>>()? {
-        start_cell(context, &driver, &record)?;
+    let records = records(context, &names)?;
+    let cli = context.cli;
+    side_by_side(&records, |record| {
+        let context = &Context::new(cli);
+        start_cell(context, &driver, record)?;
         say_unless_json(context, format!("cell \"{}\" is started", record.name));
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+fn records(context: &Context<'_>, names: &[String]) -> Result<Vec<CellRecord>> {
+    names.iter().map(|name| context.state.cell(name)).collect()
+}
+
+/// Does this with each, as many at a time as this Linux has CPUs: a start is copying for
+/// the most part. After a failure none begins. The failure of the first in order is the
+/// whole's; those of others who were at it are noted.
+fn side_by_side<T: Sync>(all: &[T], act: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(n) else {
+                return;
+            };
+            if let Err(error) = act(one) {
+                next.store(all.len(), Ordering::Relaxed);
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.push((n, error));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..cpus.min(all.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_by_key(|(n, _)| *n);
+    let mut failed = failed.into_iter().map(|(_, error)| error);
+    let first = failed.next();
+    failed.for_each(|other| warn(other.to_string()));
+    first.map_or(Ok(()), Err)
 }
 
 /// Looks whether a cell's files could be loaded, before it is stopped for that.
@@ -248,6 +293,28 @@ fn wall_clock() -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_are_done_once_and_the_first_failure_is_told() {
+        let done = Mutex::new(Vec::new());
+        let act = |n: &usize| {
+            done.lock().expect("a lock").push(*n);
+            match *n {
+                3 | 4 => Err(Error::new(format!("{n}"), "why", "help")),
+                _ => Ok(()),
+            }
+        };
+        side_by_side(&[0, 1, 2], act).expect("none fails");
+        let mut all = std::mem::take(&mut *done.lock().expect("a lock"));
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
+        side_by_side(&[], act).expect("none is there");
+
+        let many: Vec<_> = (3..1000).collect();
+        let error = side_by_side(&many, act).expect_err("one fails");
+        assert!(error.to_string().starts_with("3"), "{error}");
+        assert!(done.lock().expect("a lock").len() < many.len());
+    }
 
     #[test]
     fn clock_and_tsc_go_on_together() {
