@@ -11,8 +11,8 @@
 #include <linux/init.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/reboot.h>
+#include <linux/semaphore.h>
 #include <linux/slab.h>
 #include <linux/suspend.h>
 #include <linux/uaccess.h>
@@ -21,9 +21,10 @@
 /*
  * One change of state or hypercall at a time. Pins have a lock of their own:
  * clearing a cell's huge pages takes seconds, and calls need not wait for it.
- * Taken before mmap_lock.
+ * Taken before mmap_lock. A mutex would let who waits spin while its owner runs: a
+ * call scrubs megabytes, and each cell may have somebody who looks at it.
  */
-static DEFINE_MUTEX(lock);
+static struct semaphore lock = __SEMAPHORE_INITIALIZER(lock, 1);
 
 /* Requests and responses: the monitor wants one run of physical memory. */
 static void *call_buffer;
@@ -184,7 +185,7 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 		return cv_pins_drop(arg);
 	}
 	/* A stop by Ctrl-Z takes effect afterwards. */
-	if (mutex_lock_killable(&lock))
+	if (down_killable(&lock))
 		return -EINTR;
 	switch (request) {
 	case CV_IOC_ENABLE:
@@ -199,7 +200,7 @@ static long cv_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	default:
 		result = -ENOTTY;
 	}
-	mutex_unlock(&lock);
+	up(&lock);
 	return result;
 }
 
@@ -246,13 +247,13 @@ static int on_reboot(struct notifier_block *block, unsigned long event, void *da
 {
 	struct cv_enable request = {};
 
-	mutex_lock(&lock);
+	down(&lock);
 	if (cv_switch_on()) {
 		cv_switch_end(call_buffer);
 		if (cv_switch_disable(&request) || cv_switch_on())
 			pr_warn("the monitor stays on while this machine goes down\n");
 	}
-	mutex_unlock(&lock);
+	up(&lock);
 	return NOTIFY_DONE;
 }
 
@@ -265,7 +266,7 @@ static int on_suspend(struct notifier_block *block, unsigned long event, void *d
 {
 	int result = NOTIFY_DONE;
 
-	mutex_lock(&lock);
+	down(&lock);
 	switch (event) {
 	case PM_SUSPEND_PREPARE:
 	case PM_HIBERNATION_PREPARE:
@@ -283,7 +284,7 @@ static int on_suspend(struct notifier_block *block, unsigned long event, void *d
 		falling_asleep = false;
 		break;
 	}
-	mutex_unlock(&lock);
+	up(&lock);
 	return result;
 }
 
