@@ -22,6 +22,7 @@ use cellvisor_core::ids::VirtualId;
 use cellvisor_core::kvmclock::Clock;
 use cellvisor_core::life::{self, Destroy};
 use cellvisor_core::text::Label;
+use core::ops::Range;
 use log::log;
 
 /// Bytes that one call scrubs: less than a millisecond of the root's CPU.
@@ -207,9 +208,14 @@ fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     // DMA ends before the memory is zeroed.
     let quiet = quiet(caller, cell);
     let step = life::scrub(cell.life.lock().scrubbed, total, SCRUB_STEP);
-    for at in (step.start..step.end).step_by(PAGE_SIZE as usize) {
-        let page = nth_page(cell, at).ok_or(CallStatus::BadResource)?;
-        caller.window.zero(page);
+    let mut left = step.end - step.start;
+    while left > 0 {
+        let run = rest_of_run(cell, step.end - left).ok_or(CallStatus::BadResource)?;
+        let size = left.min(run.end - run.start);
+        for at in (run.start..run.start + size).step_by(PAGE_SIZE as usize) {
+            caller.window.zero(Hpa(at));
+        }
+        left -= size;
     }
     cell.life.lock().scrubbed = step.end;
     let status = if step.last && quiet {
@@ -221,14 +227,15 @@ fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
     Ok((status, Progress { done, total }))
 }
 
-/// Page at byte `offset` of all that the cell owns, in host order.
-fn nth_page(cell: &Cell, offset: u64) -> Option<Hpa> {
+/// Where byte `offset` of all that the cell owns is, in host order, up to the end of what
+/// lies there in one piece.
+fn rest_of_run(cell: &Cell, offset: u64) -> Option<Range<u64>> {
     let mut left = offset / PAGE_SIZE;
     owners::with(|owners| {
         owners.pages.owned(cell.owner()).find_map(|run| {
             let size = run.end - run.start;
             if left < size {
-                return Some(Hpa((run.start + left) * PAGE_SIZE));
+                return Some((run.start + left) * PAGE_SIZE..run.end * PAGE_SIZE);
             }
             left -= size;
             None
