@@ -17,8 +17,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the state is looked at.
+/// How often the state is looked at,
 const PERIOD: Duration = Duration::from_millis(200);
+/// but on a busy machine no longer than this part of the time is spent on looking,
+const SHARE: u32 = 20;
+/// as long as it is at least this often.
+const LONGEST_PERIOD: Duration = Duration::from_secs(2);
 /// First pause before a restart after a failure; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
@@ -125,8 +129,10 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
         return Ok(());
     };
     let mut history = History::default();
+    let mut period = PERIOD;
     loop {
-        thread::sleep(PERIOD);
+        thread::sleep(period);
+        let began = Instant::now();
         // Whoever holds this lock may be about to stop, start or destroy the
         // cell; what its state means is known afterwards. The device is open
         // only while the lock is held, so that the driver can be unloaded right
@@ -140,6 +146,7 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
         let driver = context.driver()?;
         let state = create::status(Monitor(&driver), &record)?.state;
         drop(driver);
+        period = next_period(began.elapsed());
         match history.next(wishes(&record), state, Instant::now()) {
             Next::Wait => {}
             Next::End => {
@@ -159,6 +166,11 @@ fn watch(context: &Context<'_>, name: &str) -> Result<()> {
             }
         }
     }
+}
+
+/// How long not to look after a look that took this time.
+fn next_period(took: Duration) -> Duration {
+    (took * SHARE).clamp(PERIOD, LONGEST_PERIOD)
 }
 
 /// The policy, which is to leave the cell alone once somebody stops it: a kernel
@@ -194,6 +206,17 @@ fn note(name: &str, what: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_that_take_long_are_rare() {
+        assert_eq!(next_period(Duration::ZERO), PERIOD);
+        assert_eq!(next_period(Duration::from_millis(10)), PERIOD);
+        assert_eq!(
+            next_period(Duration::from_millis(50)),
+            Duration::from_secs(1)
+        );
+        assert_eq!(next_period(Duration::from_secs(9)), LONGEST_PERIOD);
+    }
 
     const BOTH: Policy = Policy {
         restart_on_failure: true,
