@@ -80,9 +80,13 @@ wait $waits
 took "computed"
 
 step off
+waits=
 for cell in $cells; do
-    shows "$cell" "cell: done" 20 --new --send 'complaints\n'
+    shows "$cell" "cell: done" 500 --new --send 'complaints\n' &
+    waits="$waits $!"
 done
+# shellcheck disable=SC2086
+wait $waits
 began=$(date +%s)
 # shellcheck disable=SC2086
 run cellctl destroy $cells
