@@ -62,6 +62,7 @@ for round in $(seq "$rounds"); do
     measure leave cellctl disable
     echo "root: round $round of $rounds"
 done
+echo "root: all $rounds rounds"
 
 step off
 unload
