@@ -38,7 +38,7 @@ impl Devices {
         Some(Self {
             uart: Uart::new(),
             ioapic: IoApic::new(IOAPIC_ID, wired),
-            output: Ring::new(PageVec::filled(CONSOLE_SIZE, || 0)?),
+            output: Ring::new(PageVec::zeros(CONSOLE_SIZE)?),
             input: Fifo::new(),
             uart_pin,
             events: Events::new(),

@@ -89,9 +89,9 @@ impl Bitmaps {
     /// MSRs by the policy; every port is direct.
     pub(crate) fn new(vendor: &Vendor, msrs: Policy) -> Option<Self> {
         let bytes = |pages: u64| (pages * PAGE_SIZE) as usize;
-        let mut msr = PageVec::filled(bytes(vendor.bitmaps.msr_pages), || 0)?;
+        let mut msr = PageVec::zeros(bytes(vendor.bitmaps.msr_pages))?;
         (vendor.fill_msr_bitmap)(msrs, &mut msr);
-        let io = PageVec::filled(bytes(vendor.bitmaps.io_pages), AtomicU8::default)?;
+        let io = PageVec::zeros(bytes(vendor.bitmaps.io_pages))?;
         Some(Self { msr, io })
     }
 

@@ -7,6 +7,7 @@ use cellvisor_core::addr::{Hpa, Hva};
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 /// Elements in pages of the pool, as many as there was room for from the start.
 /// Dropped, it drops them and gives the pages back.
@@ -22,35 +23,76 @@ unsafe impl<T: Send> Send for PageVec<T> {}
 // SAFETY: a shared reference gives shared references to elements, no more.
 unsafe impl<T: Sync> Sync for PageVec<T> {}
 
+/// Types of which zeros are a value.
+///
+/// # Safety
+///
+/// Bytes that are all zero are one.
+pub(crate) unsafe trait Zero {}
+
+// SAFETY: zeros are the number 0.
+unsafe impl Zero for u8 {}
+// SAFETY: as above.
+unsafe impl Zero for u64 {}
+// SAFETY: as above: it has the form of a `u8`.
+unsafe impl Zero for AtomicU8 {}
+// SAFETY: as above: it has the form of a `u32`.
+unsafe impl Zero for AtomicU32 {}
+
+/// Zeroed pages for so many bytes: where they begin, and how many. No bytes lie at an
+/// address that is as good.
+#[inline(never)] // It stood in each maker of a list.
+fn room(bytes: usize) -> Option<(NonNull<u8>, u64)> {
+    #[repr(align(4096))]
+    struct Page;
+    let pages = (bytes as u64).div_ceil(PAGE_SIZE);
+    let first = match pages {
+        0 => NonNull::<Page>::dangling().cast(),
+        _ => NonNull::new(pool::alloc_run(Pages(pages))?.ptr())?,
+    };
+    Some((first, pages))
+}
+
 impl<T> PageVec<T> {
     /// None, with room for at least `most`. `None` if the pool is empty.
     pub(crate) fn with_room(most: usize) -> Option<Self> {
         const { assert!(align_of::<T>() <= PAGE_SIZE as usize) };
-        let pages = ((most * size_of::<T>()) as u64).div_ceil(PAGE_SIZE);
-        let first = match pages {
-            0 => NonNull::dangling(),
-            _ => NonNull::new(pool::alloc_run(Pages(pages))?.ptr())?,
-        };
+        let (first, pages) = room(most * size_of::<T>())?;
         Some(Self {
-            first,
+            first: first.cast(),
             len: 0,
             pages,
         })
     }
 
+    /// So many zeros. `None` if the pool is empty.
+    pub(crate) fn zeros(len: usize) -> Option<Self>
+    where
+        T: Zero,
+    {
+        let mut vec = Self::with_room(len)?;
+        // The pool's pages are zeroed.
+        vec.len = len;
+        Some(vec)
+    }
+
     /// So many elements that `make` gives. `None` if the pool is empty.
     pub(crate) fn filled(len: usize, make: impl Fn() -> T) -> Option<Self> {
         let mut vec = Self::with_room(len)?;
-        for _ in 0..len {
-            vec.push(make()).ok()?;
+        for place in 0..len {
+            // SAFETY: there is room for `len` elements, and the pages are aligned.
+            unsafe { vec.first.add(place).write(make()) };
         }
+        vec.len = len;
         Some(vec)
     }
 
     /// Just `value`. `None` if the pool is empty.
     pub(crate) fn of(value: T) -> Option<Self> {
         let mut vec = Self::with_room(1)?;
-        vec.push(value).ok()?;
+        // SAFETY: there is room for one element, and the page is aligned.
+        unsafe { vec.first.write(value) };
+        vec.len = 1;
         Some(vec)
     }
 

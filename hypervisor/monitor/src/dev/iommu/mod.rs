@@ -106,7 +106,7 @@ pub(crate) fn init(plan: &SystemPlan<'_>) -> Option<()> {
         return Some(());
     }
     let cells = (entries - Unit::first_of_cells(entries)) as usize;
-    let words = PageVec::filled(FreeMap::words(cells), || 0)?.leak();
+    let words = PageVec::zeros(FreeMap::words(cells))?.leak();
     let iommu = Iommu {
         contexts: Contexts::new(&units, plan)?,
         entries: FreeMap::new(words, cells)?,

@@ -64,7 +64,7 @@ impl Msix {
         let mirror = match shared {
             true => None,
             false => {
-                let words = PageVec::filled(words, AtomicU32::default);
+                let words = PageVec::zeros(words);
                 Some(words.ok_or(CallStatus::NoMemory)?)
             }
         };
