@@ -52,15 +52,12 @@ host_interrupt:
 # three checked accesses become their result 1; all others end in `fatal`, which
 # does not return.
     .macro exception vector
-    .align 16
-    test spl, 8
-    jz 1f
-    push 0
-1:  push \vector
+    .align 8
+    push \vector
     jmp exception_common
     .endm
 
-    .align 16
+    .align 8
     .globl exception_stubs
 exception_stubs:
     exception 0
@@ -97,7 +94,11 @@ exception_stubs:
     exception 31
 
 exception_common:
-    cmp dword ptr [rsp], 13
+    test spl, 8
+    jnz 1f
+    push qword ptr [rsp]    # the vector, and an error code of 0 behind it
+    mov qword ptr [rsp + 8], 0
+1:  cmp dword ptr [rsp], 13
     jne 2f
     push rax
     lea rax, [rip + rdmsr_may_fault]

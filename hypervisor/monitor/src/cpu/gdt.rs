@@ -115,7 +115,7 @@ pub(crate) fn init(faults: FaultStack) {
     };
     let mut idt = [Gate(0, 0); VECTORS];
     for (vector, entry) in idt.iter_mut().enumerate().take(EXCEPTIONS) {
-        *entry = gate(boot::exception_stubs_address() + 16 * vector as u64);
+        *entry = gate(boot::exception_stubs_address() + 8 * vector as u64);
     }
     if faults == FaultStack::Emergency {
         idt[DOUBLE_FAULT].0 |= IST1;
