@@ -118,11 +118,13 @@ impl Refusal {
 }
 
 /// Names the resource that stands in the way.
+#[inline(always)] // Of a kind that is known two numbers are left.
 pub(crate) fn bad(status: CallStatus, resource: Resource) -> Refusal {
     refusal(status, resource, 0, CellId::ROOT)
 }
 
 /// Names the resource that stands in the way, and who has it.
+#[inline(never)] // For all who name one.
 pub(crate) fn taken(resource: Resource, owner: Owner) -> Refusal {
     let (holder, cell) = match owner {
         Owner::Root => (ROOT, CellId::ROOT),
@@ -133,7 +135,7 @@ pub(crate) fn taken(resource: Resource, owner: Owner) -> Refusal {
     refusal(CallStatus::NotOwned, resource, holder, cell)
 }
 
-#[inline(never)] // For all who name one.
+#[inline(always)] // As `bad`.
 fn refusal(status: CallStatus, resource: Resource, holder: u8, cell: CellId) -> Refusal {
     let (kind, number) = match resource {
         Resource::Page(address) => (PAGE, address),

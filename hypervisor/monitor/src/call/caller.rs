@@ -1,12 +1,10 @@
 //! Who makes a call.
 
-use crate::cell::{self, Cell};
+use crate::cell::{self, Cell, Guest};
 use crate::cpu::percpu::CpuShared;
 use crate::mem::map::Window;
-use crate::refusal::Refusal;
 use crate::vcpu::Vendor;
 use cellvisor_abi::call::CellId;
-use cellvisor_abi::status::CallStatus;
 use cellvisor_core::cpuid::Lacks;
 
 /// What a call needs of the CPU that makes it. Calls are no hot path: one copy
@@ -21,9 +19,9 @@ pub(super) struct Caller<'a> {
     pub(super) lacks: Lacks,
 }
 
-/// A cell other than the root.
-pub(super) fn find(id: CellId) -> Result<&'static Cell, Refusal> {
-    cell::get(id)
-        .filter(|cell| cell.guest.is_some())
-        .ok_or(CallStatus::NoSuchCell.into())
+/// A cell other than the root, and what only such a cell has.
+#[inline(never)] // Many calls begin like this.
+pub(super) fn find(id: CellId) -> Option<(&'static Cell, &'static Guest)> {
+    let cell = cell::get(id)?;
+    Some((cell, cell.guest.as_ref()?))
 }

@@ -28,24 +28,27 @@ use log::log;
 ///
 /// After an error everything is as it was.
 pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Refusal> {
-    let plan: CellPlan<'_> = wire::open(frame)
-        .and_then(wire::decode)
-        .map_err(|_| Refusal::from(CallStatus::Malformed))?;
+    // By reference: the plan stays where it is decoded.
+    let decoded = wire::open(frame).and_then(wire::decode::<CellPlan<'_>>);
+    let Ok(plan) = &decoded else {
+        return Err(CallStatus::Malformed.into());
+    };
     let name = Name::new(plan.name).ok_or(CallStatus::BadName)?;
     if cell::all().any(|cell| cell.name == name) {
         return Err(CallStatus::BadName.into());
     }
     let id = cell::free_id().ok_or(CallStatus::TooManyCells)?;
-    if !link::is_whole(&plan) {
+    if !link::is_whole(plan) {
         return Err(CallStatus::BadResource.into());
     }
-    let cpus = cpus(&plan, caller.shared)?;
-    let functions = claim::claim(caller.window, &plan)?;
+    let cpus = cpus(plan, caller.shared)?;
+    let functions = claim::claim(caller.window, plan)?;
     let owner = Owner::Cell(id);
-    let result = take_pages(&plan, owner)
-        .and_then(|links| take_ports(&plan, owner).map(|()| links))
-        .and_then(|links| build(caller, id, name, &plan, &cpus, functions, links))
-        .and_then(|cell| assign(caller, cell, &cpus));
+    let mut links = Links::new();
+    let result = take_pages(plan, owner, &mut links)
+        .and_then(|()| take_ports(plan, owner))
+        .and_then(|()| build(caller, id, name, plan, &cpus, functions, links))
+        .and_then(|cell| assign(caller, cell));
     if let Err(refusal) = result {
         release(caller.window, owner);
         return Err(refusal);
@@ -84,13 +87,12 @@ fn cpus(plan: &CellPlan<'_>, own: &CpuShared) -> Result<Cpus, Refusal> {
     Ok(cpus)
 }
 
-/// Makes the cell the owner of its pages, which must be the root's RAM; the links
-/// that it shares.
-fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<Links, Refusal> {
+/// Makes the cell the owner of its pages, which must be the root's RAM, and notes the
+/// links that it shares.
+fn take_pages(plan: &CellPlan<'_>, owner: Owner, links: &mut Links) -> Result<(), Refusal> {
     if plan.memory.is_empty() {
         return Err(CallStatus::BadResource.into());
     }
-    let mut links = Links::new();
     for memory in plan.memory.iter() {
         check_memory(&memory)?;
         if memory.share == Share::Own {
@@ -99,11 +101,11 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner) -> Result<Links, Refusal> {
         }
         let run = owners::with(|o| o.pages.run(memory.hpa / PAGE_SIZE));
         let run = run.unwrap_or((Owner::Monitor, 0));
-        if !link::share(&mut links, &memory, run, cell::is_open) {
+        if !link::share(links, &memory, run, cell::is_open) {
             return Err(taken(Resource::Page(memory.hpa), run.0));
         }
     }
-    Ok(links)
+    Ok(())
 }
 
 fn take(memory: &Memory, owner: Owner) -> Result<(), Refusal> {
@@ -162,14 +164,12 @@ fn take_ports(plan: &CellPlan<'_>, owner: Owner) -> Result<(), Refusal> {
 }
 
 /// Takes the CPUs from the root. A CPU that does not answer makes all go back.
-fn assign(caller: &mut Caller<'_>, cell: &'static Cell, cpus: &Cpus) -> Result<(), Refusal> {
-    let members = || cpus.iter().filter_map(|index| percpu::cpu(*index));
-    let done = stop_all(members()) && assign_all(members(), cell.id);
-    if done {
+fn assign(caller: &mut Caller<'_>, cell: &'static Cell) -> Result<(), Refusal> {
+    if stop_all(cell) && assign_all(cell, cell.id) {
         recheck_interrupts(caller);
         return Ok(());
     }
-    give_back(members());
+    give_back(cell);
     // SAFETY: the CPUs are the root's again, nobody else has seen the cell, and
     // it is not used below.
     unsafe { cell::remove(cell.id) };

@@ -31,8 +31,7 @@ const SCRUB_STEP: u64 = 2 << 20;
 /// Starts a loadable cell. The root's view of its memory ends first; after an error it has
 /// it again, and can start the cell once more.
 pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusal> {
-    let cell = find(start.cell)?;
-    let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+    let (cell, guest) = find(start.cell).ok_or(CallStatus::NoSuchCell)?;
     if !life::may_start(cell.state()) {
         return Err(CallStatus::WrongState.into());
     }
@@ -49,7 +48,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         devices.clock = clock.map(|clock| (clock, start.wall_ns, start.wall_tsc));
     }
     *guest.boot.lock() = Some(start.boot);
-    if !assign_all(cell.cpus(), cell.id) {
+    if !assign_all(cell, cell.id) {
         show(cell)?;
         return Err(CallStatus::CpuStuck.into());
     }
@@ -75,7 +74,7 @@ pub(super) fn stop(cell: &Cell) -> Result<(), Refusal> {
     if cell::is_shared(cell.id) || !cell.halt(StopReason::Root) {
         return Err(CallStatus::WrongState.into());
     }
-    if stop_all(cell.cpus()) {
+    if stop_all(cell) {
         Ok(())
     } else {
         Err(CallStatus::CpuStuck.into())
@@ -106,7 +105,8 @@ pub(super) fn nmi(cell: &Cell) -> Result<(), Refusal> {
     Ok(())
 }
 
-type Step = Result<(CallStatus, Progress), Refusal>;
+/// A part of a long work: `Again` until all is done.
+pub(super) type Step = Result<(CallStatus, Progress), Refusal>;
 
 /// Scrubs a step; the cell is loadable when all is done.
 pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
@@ -126,7 +126,7 @@ pub(super) fn reload(caller: &mut Caller<'_>, cell: &Cell) -> Step {
 pub(super) fn reveal(caller: &mut Caller<'_>, cell: &Cell) -> Result<CallStatus, Refusal> {
     let allowed = cell.guest.as_ref().is_some_and(|guest| guest.dump);
     life::may_show(cell.state(), allowed)?;
-    if !stop_all(cell.cpus()) {
+    if !stop_all(cell) {
         return Err(CallStatus::CpuStuck.into());
     }
     if !quiet(caller, cell) {
@@ -151,7 +151,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, cell: &'static Cell) -> Step {
         return Ok((CallStatus::Again, progress));
     }
     show(cell)?;
-    if !stop_all(cell.cpus()) || !give_back(cell.cpus()) {
+    if !stop_all(cell) || !give_back(cell) {
         return Err(CallStatus::CpuStuck.into());
     }
     let (id, name, owner) = (cell.id, cell.name, cell.owner());
@@ -201,7 +201,7 @@ fn quiet(caller: &mut Caller<'_>, cell: &Cell) -> bool {
 
 /// Zeroes the next part of a cell's memory. `Again` until all is done.
 fn scrub(caller: &mut Caller<'_>, cell: &Cell) -> Step {
-    if cell.cpus().any(|cpu| cpu.activity() == Activity::Running) && !stop_all(cell.cpus()) {
+    if cell.cpus().any(|cpu| cpu.activity() == Activity::Running) && !stop_all(cell) {
         return Err(CallStatus::CpuStuck.into());
     }
     let total = cell.guest.as_ref().map_or(0, |guest| guest.memory);

@@ -13,7 +13,7 @@ mod view;
 
 use crate::call::caller::{Caller, find};
 use crate::cell::cpu::Cpu;
-use crate::cell::{self, functions, net, watch};
+use crate::cell::{self, Cell, functions, net, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::lock::{self, Mutex};
@@ -151,23 +151,23 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             done(buffer, &())
         }
         Code::CellStop => {
-            life::stop(find(request(buffer, len)?)?)?;
+            life::stop(named(buffer, len)?)?;
             done(buffer, &())
         }
         Code::CellPress => {
-            let heard = life::press(find(request(buffer, len)?)?)?;
+            let heard = life::press(named(buffer, len)?)?;
             done(buffer, &heard)
         }
         Code::CellNmi => {
-            life::nmi(find(request(buffer, len)?)?)?;
+            life::nmi(named(buffer, len)?)?;
             done(buffer, &())
         }
         Code::CellReload => {
-            let (status, progress) = life::reload(caller, find(request(buffer, len)?)?)?;
-            Ok((status, reply(buffer, &progress)?))
+            let step = life::reload(caller, named(buffer, len)?);
+            progress(buffer, step)
         }
         Code::CellShow => {
-            let status = life::reveal(caller, find(request(buffer, len)?)?)?;
+            let status = life::reveal(caller, named(buffer, len)?)?;
             Ok((status, 0))
         }
         Code::LinkWrite => {
@@ -175,13 +175,10 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
             Ok((status, 0))
         }
         Code::CellDestroy => {
-            let (status, progress) = life::destroy(caller, find(request(buffer, len)?)?)?;
-            Ok((status, reply(buffer, &progress)?))
+            let step = life::destroy(caller, named(buffer, len)?);
+            progress(buffer, step)
         }
-        Code::CellsEnd => {
-            let (status, progress) = life::end_next(caller)?;
-            Ok((status, reply(buffer, &progress)?))
-        }
+        Code::CellsEnd => progress(buffer, life::end_next(caller)),
         Code::ConsoleWrite => {
             let taken = console_write(request_bytes(buffer, len)?)?;
             done(buffer, &taken)
@@ -219,8 +216,8 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
         }
         Code::CellFunction => {
             let request: FunctionRequest = request(buffer, len)?;
-            let guest = find(request.cell)?.guest.as_ref();
-            let functions = guest.ok_or(CallStatus::NoSuchCell)?.functions.lock();
+            let (_, guest) = find(request.cell).ok_or(CallStatus::NoSuchCell)?;
+            let functions = guest.functions.lock();
             let status = functions.status(caller.window, request.index as usize);
             done(buffer, &status.ok_or(CallStatus::BadResource)?)
         }
@@ -233,8 +230,7 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
         }
         Code::ConsoleRead => {
             let request: ReadRequest = request(buffer, len)?;
-            let cell = find(request.cell)?;
-            let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+            let (_, guest) = find(request.cell).ok_or(CallStatus::NoSuchCell)?;
             read_reply(buffer, |out| {
                 guest.devices.lock().console_read(request.from, out)
             })
@@ -250,7 +246,7 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
 /// The root writes to the adapter that a link has for it. The link stays until the next
 /// call at least, and with it the memory that its queues are in.
 fn link_write(caller: &mut Caller<'_>, write: &LinkWrite) -> Result<CallStatus, Refusal> {
-    let cell = find(write.link)?;
+    let (cell, _) = find(write.link).ok_or(CallStatus::NoSuchCell)?;
     if !cell::is_open(write.link) {
         return Err(CallStatus::WrongState.into());
     }
@@ -271,6 +267,13 @@ fn request<'a, T: Take<'a>>(buffer: &'a [u8; SIZE], len: usize) -> Result<T, Ref
     wire::decode(request_bytes(buffer, len)?).map_err(|_| CallStatus::Malformed.into())
 }
 
+/// The cell that is all of the request.
+#[inline(never)] // Many calls begin like this.
+fn named(buffer: &[u8; SIZE], len: usize) -> Result<&'static Cell, Refusal> {
+    let (cell, _) = find(request(buffer, len)?).ok_or(CallStatus::NoSuchCell)?;
+    Ok(cell)
+}
+
 #[inline(never)] // Once for all values, like `done`.
 fn reply(buffer: &mut [u8], value: &dyn Put) -> Result<usize, Refusal> {
     wire::encode(value, buffer)
@@ -281,6 +284,12 @@ fn reply(buffer: &mut [u8], value: &dyn Put) -> Result<usize, Refusal> {
 #[inline(never)]
 fn done(buffer: &mut [u8], value: &dyn Put) -> Reply {
     Ok((CallStatus::Ok, reply(buffer, value)?))
+}
+
+#[inline(never)]
+fn progress(buffer: &mut [u8], step: life::Step) -> Reply {
+    let (status, progress) = step?;
+    Ok((status, reply(buffer, &progress)?))
 }
 
 /// Little-endian words as one byte string.
@@ -347,8 +356,7 @@ fn stats(index: PlanIndex) -> Option<Stats> {
 fn console_write(request: &[u8]) -> Result<u32, Refusal> {
     let request: ConsoleWrite<'_> =
         wire::decode(request).map_err(|_| Refusal::from(CallStatus::Malformed))?;
-    let cell = find(request.cell)?;
-    let guest = cell.guest.as_ref().ok_or(CallStatus::NoSuchCell)?;
+    let (cell, guest) = find(request.cell).ok_or(CallStatus::NoSuchCell)?;
     let (taken, message) = guest.devices.lock().console_write(request.bytes);
     crate::cell::ipi::deliver_message(cell, message);
     Ok(taken)

@@ -1,25 +1,27 @@
 //! Changing the owner of CPUs.
 
+use crate::cell::Cell;
 use crate::cpu::kick;
-use crate::cpu::percpu::{Activity, CpuShared, request};
+use crate::cpu::percpu::{Activity, request};
 use cellvisor_abi::call::CellId;
 use core::sync::atomic::Ordering;
 
-/// Makes CPUs leave their guest; false if one does not answer.
-pub(crate) fn stop_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>) -> bool {
+/// Makes the CPUs of a cell leave their guest; false if one does not answer.
+pub(crate) fn stop_all(cell: &Cell) -> bool {
     let mut all = true;
-    for cpu in cpus {
+    for cpu in cell.cpus() {
         kick::send(cpu, request::STOP);
         all &= kick::wait(cpu, request::STOP) && cpu.activity() == Activity::Stopped;
     }
     all
 }
 
-/// Makes stopped CPUs those of `owner`, with virtual ids in their order; false
-/// if one does not answer.
-pub(crate) fn assign_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>, owner: CellId) -> bool {
+/// Makes the stopped CPUs of a cell those of `owner`, with virtual ids in their order;
+/// false if one does not answer.
+#[inline(never)] // It stood in who gives back and in who does not.
+pub(crate) fn assign_all(cell: &Cell, owner: CellId) -> bool {
     let mut all = true;
-    for (virtual_id, cpu) in (0..).zip(cpus) {
+    for (virtual_id, cpu) in (0..).zip(cell.cpus()) {
         let id = if owner == CellId::ROOT {
             cpu.apic_id().0
         } else {
@@ -33,7 +35,7 @@ pub(crate) fn assign_all<'a>(cpus: impl Iterator<Item = &'a CpuShared>, owner: C
     all
 }
 
-/// Gives CPUs to the root, which starts them when it wants.
-pub(crate) fn give_back<'a>(cpus: impl Iterator<Item = &'a CpuShared>) -> bool {
-    assign_all(cpus, CellId::ROOT)
+/// Gives the CPUs of a cell to the root, which starts them when it wants.
+pub(crate) fn give_back(cell: &Cell) -> bool {
+    assign_all(cell, CellId::ROOT)
 }
