@@ -165,6 +165,7 @@ fn bars_are_true(window: &mut Window, device: &Device, cell: CellId) -> bool {
 
 /// Gives the functions their interrupts, their domain, and a reset. Their DMA is
 /// off until the cell switches it on.
+#[inline(never)] // Its own frame: what lies far in one is reached by four bytes.
 pub(crate) fn protect(
     window: &mut Window,
     functions: &mut Functions,
@@ -244,6 +245,7 @@ fn put(space: &mut Space, at: Range<Hpa>, hpa: Hpa, attr: Attr) -> Result<(), Re
 }
 
 /// Makes the domain of a cell whose functions are confined.
+#[inline(never)] // Its own frame: what lies far in one is reached by four bytes.
 pub(crate) fn domain(
     plan: &CellPlan<'_>,
     functions: &Functions,

@@ -105,6 +105,7 @@ impl Adapters {
     }
 
     /// Those of a plan. The caller holds the lock of the hypercalls.
+    #[inline(never)] // Its own frame, as of `claim::protect`.
     pub(crate) fn take(&mut self, plan: &CellPlan<'_>) -> Result<(), Refused> {
         for wanted in plan.adapters.iter() {
             let network = network(&wanted)?;
@@ -334,6 +335,7 @@ fn pass_on(ram: &mut Between<'_>, sender: &Slot, network: u16, frame: &Frame) {
     }
 }
 
+#[inline(never)] // Its own frame, as of `claim::protect`.
 fn receive(ram: &mut Between<'_>, slot: &'static Slot, key: u64, frame: &Frame) {
     let mut guard = slot.receiver.lock();
     let receiver = &mut *guard;

@@ -151,9 +151,9 @@ fn give(owners: &mut Owners, base: Hpa, from: Owner, to: Owner) -> bool {
 
 /// Reserves the pins of a cell's functions, and makes the monitor the owner of
 /// their chips' registers. Whatever comes of it, [`release`] undoes it.
-pub(crate) fn claim(
+pub(crate) fn claim<'a>(
     cell: CellId,
-    functions: impl Iterator<Item = plan::Function>,
+    functions: impl Iterator<Item = &'a plan::Function>,
 ) -> Result<(), Refusal> {
     let mut chips = CHIPS.lock();
     for function in functions {
@@ -172,6 +172,7 @@ pub(crate) fn pages(cell: CellId) -> Vec<Hpa, MAX_WIRES> {
 
 /// Takes the pins of a cell, after the root's view of their chips has ended on
 /// all its CPUs.
+#[inline(never)] // Its own frame: what lies far in one is reached by four bytes.
 pub(crate) fn take(window: &mut Window, cell: CellId) -> Result<(), Refusal> {
     let mut guard = CHIPS.lock();
     let chips = &mut *guard;

@@ -48,8 +48,8 @@ impl Functions {
     }
 
     /// As they were planned.
-    pub(crate) fn plans(&self) -> impl Iterator<Item = plan::Function> + '_ {
-        self.all().iter().map(|device| device.plan)
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &plan::Function> {
+        self.all().iter().map(|device| &device.plan)
     }
 
     /// At least one has no domain of the cell's.
