@@ -66,6 +66,13 @@ tell c 20 "ping -c 3 -i 0.2 -s 60000 10.1.2.1"
 sleep 2
 idle b /tmp/nets network-looks
 
+step transfer
+tell b 20 "nc -ll -p 9000 -e sha256sum < /dev/null > /dev/null 2>&1 & until grep -q ':2328 .* 0A ' /proc/net/tcp*; do sleep 0.1; done"
+before b c
+tell c 120 "yes by-tcp-from-c | head -c 4194304 | nc 10.1.2.1 9000"
+since c "that sent 4 MiB by TCP" 4
+since b "that received them" 4
+
 step storm
 heard before
 tell a 60 "attack-bell eth0 5 $(cellctl status c | sed -n 's/.* net: .* doorbell //p')"
