@@ -13,6 +13,7 @@ use crate::scenario::Scenario;
 use anyhow::{Result, ensure};
 use chart::Panel;
 use serde::Serialize;
+use std::iter;
 
 /// What is measured, in the order of a table: what the monitor does, then CPUs that Linux
 /// takes offline and back by hand, as it does when cells come and go; boots come last.
@@ -29,6 +30,8 @@ const WORKS: [&str; 9] = [
 ];
 /// How many of them are the monitor's.
 const OWN: usize = 5;
+/// How many are boots, which stand at the end.
+const BOOTS: usize = 2;
 
 /// On larger machines each round takes minutes.
 const SMALL: u32 = 8;
@@ -76,7 +79,9 @@ pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
             save(dir, "scale", &samples, &chart::draw(&panels(&samples)))?;
         }
     }
-    println!("{}", report::table(&table(&samples)));
+    for table in &TABLES {
+        println!("{}", report::table(&table.rows(&samples)));
+    }
     Ok(())
 }
 
@@ -119,39 +124,57 @@ fn machines(samples: &[Sample]) -> Vec<u32> {
     all
 }
 
-fn table(samples: &[Sample]) -> Vec<Vec<String>> {
-    let head = [
-        "work",
-        "CPUs",
-        "monitor's instructions",
-        "for each CPU",
-        "most on one",
-        "the cell's, in millions",
-        "seconds",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for work in WORKS {
-        for cpus in machines(samples) {
-            let figure = |figure| middle(samples, cpus, work, figure);
-            let Some(monitor) = figure(|s| s.monitor as f64) else {
-                continue;
+/// A table of one figure: works down, machines across.
+struct Table {
+    title: &'static str,
+    works: &'static [&'static str],
+    figure: fn(&Sample) -> f64,
+    decimals: usize,
+}
+
+/// What is printed. Until a kernel runs, a cell's CPUs do what the root has for them.
+const TABLES: [Table; 4] = [
+    Table {
+        title: "thousands of instructions of the monitor, on all CPUs",
+        works: &WORKS,
+        figure: |s| s.monitor as f64 / 1e3,
+        decimals: 0,
+    },
+    Table {
+        title: "the same, on the CPU that had most",
+        works: &WORKS,
+        figure: |s| s.most as f64 / 1e3,
+        decimals: 0,
+    },
+    Table {
+        title: "millions of instructions of the cell, on all its CPUs",
+        works: WORKS.split_at(WORKS.len() - BOOTS).1,
+        figure: |s| s.cell as f64 / 1e6,
+        decimals: 0,
+    },
+    Table {
+        title: "seconds",
+        works: &WORKS,
+        figure: |s| s.ms as f64 / 1e3,
+        decimals: 2,
+    },
+];
+
+impl Table {
+    fn rows(&self, samples: &[Sample]) -> Vec<Vec<String>> {
+        let machines = machines(samples);
+        let head = machines.iter().map(|cpus| format!("{cpus} CPUs"));
+        let head = iter::once(self.title.to_owned()).chain(head).collect();
+        let row = |work: &&str| {
+            let told = |cpus: &u32| {
+                let figure = middle(samples, *cpus, work, self.figure);
+                figure.map_or_else(|| "-".to_owned(), |n| format!("{n:.*}", self.decimals))
             };
-            let most = figure(|s| s.most as f64).unwrap_or_default();
-            // Until a kernel runs, those CPUs do what the root has for them.
-            let cell = figure(|s| s.cell as f64).filter(|_| work.starts_with("boot"));
-            let ms = figure(|s| s.ms as f64).unwrap_or_default();
-            rows.push(vec![
-                work.to_owned(),
-                cpus.to_string(),
-                format!("{monitor:.0}"),
-                format!("{:.0}", monitor / f64::from(cpus)),
-                format!("{most:.0}"),
-                cell.map_or_else(|| "-".to_owned(), |cell| format!("{:.0}", cell / 1e6)),
-                format!("{:.2}", ms / 1e3),
-            ]);
-        }
+            let told = machines.iter().map(told);
+            iter::once((*work).to_owned()).chain(told).collect()
+        };
+        iter::once(head).chain(self.works.iter().map(row)).collect()
     }
-    rows
 }
 
 /// What is drawn: the monitor's instructions, and the seconds.
@@ -210,15 +233,20 @@ mod tests {
 
     #[test]
     fn the_middle_round_of_each_machine_is_shown() {
-        let rounds = [10, 90, 20].map(|n| sample(4, &phase("enter", [n, n], 100)));
-        let other = sample(2, &phase("enter", [1, 1], 50));
+        let rounds = [10, 90, 20].map(|n| sample(4, &phase("enter", [n * 1000; 2], 100)));
+        let other = sample(2, &phase("enter", [1000; 2], 50));
         let samples = [&rounds[..], &[other]].concat();
-        let rows = table(&samples);
-        assert_eq!(rows[1][..4], ["enter", "2", "2", "1"].map(str::to_owned));
-        assert_eq!(rows[2][..4], ["enter", "4", "40", "10"].map(str::to_owned));
-        assert_eq!(rows.len(), 3, "{rows:?}");
+        let [instructions, .., seconds] = &TABLES;
+        let rows = instructions.rows(&samples);
+        assert_eq!(rows[0][1..], ["2 CPUs", "4 CPUs"].map(str::to_owned));
+        assert_eq!(rows[1], ["enter", "2", "40"].map(str::to_owned));
+        assert_eq!(rows[2][1..], ["-", "-"].map(str::to_owned));
+        assert_eq!(
+            seconds.rows(&samples)[1],
+            ["enter", "0.05", "0.10"].map(str::to_owned)
+        );
         let [instructions, seconds] = panels(&samples);
-        assert_eq!(instructions.lines[0].1, [(2.0, 2.0), (4.0, 40.0)]);
+        assert_eq!(instructions.lines[0].1, [(2.0, 2000.0), (4.0, 40_000.0)]);
         assert_eq!(seconds.lines[0].1, [(2.0, 0.05), (4.0, 0.1)]);
     }
 }
