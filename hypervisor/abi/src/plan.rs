@@ -148,6 +148,8 @@ wire! {
         pub dump: bool,
         /// Its CPUs are on more than one NUMA node: no cache is shared by all of them.
         pub many_nodes: bool,
+        /// Its share of the L3 cache and of memory bandwidth.
+        pub class: Class,
         /// This is a link: memory that cells share, without CPUs, functions and ports. It
         /// takes a cell's name and number, and is made, started, stopped and destroyed as
         /// one; only while it runs may cells be made that share it, and it runs as long as
@@ -162,6 +164,44 @@ impl<'a> CellPlan<'a> {
         self.memory
             .iter()
             .filter(|memory| memory.share == Share::Own)
+    }
+}
+
+wire! {
+    /// A class of service that is a cell's own: no other cell, and nothing of the root,
+    /// is in it where the cell's CPUs are. In one word: its ways of the L3 cache, above
+    /// them its delay, then its number.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Class(pub u64);
+}
+
+impl Class {
+    /// That of the root, and of cells without one of their own.
+    pub const ROOT: Self = Self(0);
+
+    /// Class `number` with `l3_ways`, a bit for each, or with the root's for 0, and
+    /// `delay` of requests to memory (MBA), 0 for none.
+    #[must_use]
+    pub const fn new(number: u8, l3_ways: u32, delay: u8) -> Self {
+        Self(l3_ways as u64 | (delay as u64) << 32 | (number as u64) << 40)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        (self.0 >> 40) as u8
+    }
+
+    /// Ways of the L3 cache that are its own.
+    #[must_use]
+    pub const fn l3_ways(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Delay of its requests to memory.
+    #[must_use]
+    pub const fn delay(self) -> u8 {
+        (self.0 >> 32) as u8
     }
 }
 

@@ -191,5 +191,8 @@ codes! {
         /// it: what it knows of owners may be half changed, and it gives nothing to
         /// anybody any more. Cells that run go on.
         Damaged = 17,
+        /// The plan's class of service, or something in it, is another cell's or not
+        /// there.
+        NoClass = 18,
     }
 }

@@ -11,6 +11,7 @@ extern crate std;
 pub mod addr;
 pub mod agreement;
 pub mod cell_state;
+pub mod classes;
 pub mod cpuid;
 pub mod events;
 pub mod exit;

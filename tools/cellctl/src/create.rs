@@ -13,7 +13,7 @@ use crate::state::{CellJournal, CellRecord, StateDir};
 use crate::tables;
 use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
-use cellvisor_abi::plan::{CellPlan, Function, Ports};
+use cellvisor_abi::plan::{CellPlan, Class, Function, Ports};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::plan::AssignedCpu;
 
@@ -106,6 +106,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
     let ports = ListBuf::new(&ports);
     let functions = ListBuf::new(&functions);
     let adapters = ListBuf::new(&links::adapters(&record.assignment));
+    let class = record.assignment.class;
     let frame = seal(&CellPlan {
         name: record.name.as_bytes(),
         cpus: cpus.list(),
@@ -116,6 +117,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         many_nodes: many_nodes(&record.assignment.cpus),
+        class: class.map_or(Class::ROOT, |class| class.class()),
         link: None,
     });
     if frame.len() <= CALL_BUFFER as usize {

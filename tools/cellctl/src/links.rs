@@ -12,7 +12,7 @@ use crate::loader::layout;
 use crate::memory::take_memory;
 use crate::state::{CellRecord, LinkRecord, StateDir, Window};
 use cellvisor_abi::call::{Name, Start};
-use cellvisor_abi::plan::{self, Adapter, CellPlan, Devices, Memory, Share};
+use cellvisor_abi::plan::{self, Adapter, CellPlan, Class, Devices, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::{Link, ROOT};
 use cellvisor_planner::plan::{CellAssignment, NewLink};
@@ -108,6 +108,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,
+        class: Class::ROOT,
         link: Some(plan::Link {
             root: link.has_root(),
         }),

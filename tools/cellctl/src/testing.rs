@@ -108,6 +108,7 @@ pub(crate) fn record(name: &str) -> CellRecord {
         }],
         functions: Vec::new(),
         ports: Vec::new(),
+        class: None,
         console: Console::Virtual,
         links: Vec::new(),
         why: Vec::new(),

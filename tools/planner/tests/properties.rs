@@ -49,10 +49,36 @@ fn owned_once(host: &Host, cells: &[CellAssignment]) {
             }
         }
     }
+    classes_are_apart(host, cells);
     for (node, bytes) in memory {
         let node = host.node(node).expect("the node exists");
         let pages: u64 = node.pages.iter().map(|p| p.size * p.free).sum();
         assert!(bytes <= node.free + pages, "node {} has less", node.id);
+    }
+}
+
+/// Behind each L3 cache no two cells have a class or a way in common, and one way at
+/// least is the root's.
+fn classes_are_apart(host: &Host, cells: &[CellAssignment]) {
+    let Some(machine) = host.classes else {
+        assert!(cells.iter().all(|cell| cell.class.is_none()));
+        return;
+    };
+    let mut behind: BTreeMap<u32, (BTreeSet<u8>, u32)> = BTreeMap::new();
+    for cell in cells {
+        let Some(class) = cell.class else { continue };
+        let ways = class.l3_ways;
+        assert!(class.number > 0 && class.number <= machine.last);
+        let row = ways.checked_shr(ways.trailing_zeros()).unwrap_or(0);
+        assert_eq!(row & (row + 1), 0, "{ways:#x}");
+        let caches = cell.cpus.iter().map(|cpu| cpu.apic_id >> machine.l3_shift);
+        for cache in caches.collect::<BTreeSet<_>>() {
+            let (numbers, taken) = behind.entry(cache).or_default();
+            assert!(numbers.insert(class.number), "class {} twice", class.number);
+            assert_eq!(*taken & ways, 0, "ways of two cells");
+            *taken |= ways;
+            assert!(*taken < (1 << machine.l3_ways) - 1, "{taken:#x}");
+        }
     }
 }
 
@@ -79,6 +105,10 @@ fn met(slices: &[Slice], plan: &Plan) {
         assert_eq!(slice.cpus.count, cell.cpus.len());
         assert_eq!(slice.memory.size, cell.memory_bytes());
         assert_eq!(slice.pci.len(), cell.functions.len());
+        let ways = cell.class.map_or(0, |class| class.l3_ways.count_ones());
+        assert_eq!(slice.l3_ways.unwrap_or(0), ways);
+        let left = cell.class.map_or(100, |class| 100 - u32::from(class.delay));
+        assert_eq!(slice.bandwidth.unwrap_or(100), left);
         let node = slice.cpus.numa_node;
         assert!(cell.cpus.iter().all(|c| node.is_none_or(|n| n == c.node)));
     }

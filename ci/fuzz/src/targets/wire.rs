@@ -5,7 +5,7 @@ use cellvisor_abi::call::{
     CellId, Code, ConsoleWrite, FunctionRequest, ReadRequest, Start, StatsRequest,
 };
 use cellvisor_abi::plan::{
-    Adapter, CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
+    Adapter, CellPlan, Class, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
     Memory, Ports, Range, Share, SystemPlan, Wire,
 };
 use cellvisor_abi::wire::{self, ListBuf, Put, Take};
@@ -58,6 +58,7 @@ fn cell() -> Vec<Vec<u8>> {
         devices: Devices::STANDARD,
         dump: true,
         many_nodes: false,
+        class: Class::ROOT,
         link: Some(Link { root: true }),
     })
 }

@@ -3,7 +3,7 @@
 
 use cellvisor_abi::Bdf;
 use cellvisor_abi::call::{CellId, Code, LinkWrite, Start};
-use cellvisor_abi::plan::{CellPlan, Devices, Function, Memory, Share};
+use cellvisor_abi::plan::{CellPlan, Class, Devices, Function, Memory, Share};
 use cellvisor_abi::wire::{ListBuf, seal, to_vec};
 
 /// A page of device registers on every machine here, and one of RAM.
@@ -86,6 +86,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,
+        class: Class::ROOT,
         link: None,
     })
 }

@@ -9,8 +9,8 @@ use crate::call::{
     Registers, Resource, Start, State, Stats, StatsRequest, StopReason,
 };
 use crate::plan::{
-    Adapter, Boot, CellPlan, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
-    Memory, Ports, Range, Share, SystemPlan, Wire,
+    Adapter, Boot, CellPlan, Class, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind,
+    Link, Memory, Ports, Range, Share, SystemPlan, Wire,
 };
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -63,7 +63,7 @@ macro_rules! for_each_type {
         for_each_type!($check($argument):
             u8 u16 u32 u64 bool Bdf
             Cpu Range Ecam Iommu IommuKind IoApic Inject Link Memory Share Ports Function Wire
-            Devices Boot CellId Info Backend Start Progress State StopReason CellStatus Name
+            Devices Class Boot CellId Info Backend Start Progress State StopReason CellStatus Name
             Denied Failure FailReason Registers Conflict Resource Owner FunctionRequest
             FunctionStatus ReadRequest Stats StatsRequest)
     };
@@ -94,6 +94,7 @@ proptest! {
             devices: Any::any(seed),
             dump: Any::any(seed),
             many_nodes: Any::any(seed),
+            class: Any::any(seed),
             link: Any::any(seed),
         };
         let frame = seal(&plan);
@@ -108,6 +109,7 @@ proptest! {
         prop_assert_eq!(items(read.adapters), adapters);
         prop_assert_eq!(read.devices, plan.devices);
         prop_assert_eq!((read.dump, read.link), (plan.dump, plan.link));
+        prop_assert_eq!(read.class, plan.class);
     }
 
     #[test]
@@ -177,6 +179,7 @@ proptest! {
             devices: Devices::STANDARD,
             dump: true,
             many_nodes: true,
+            class: Class::ROOT,
             link: None,
         });
         let at = usize::from(at) % bytes.len();

@@ -5,7 +5,7 @@ use super::*;
 use crate::cell_state::{Event, next};
 use crate::ownership::{OwnerMap, Span};
 use cellvisor_abi::call::{Owner, StopReason};
-use cellvisor_abi::plan::{Adapter, Devices, Link, MAX_NAME, Ports};
+use cellvisor_abi::plan::{Adapter, Class, Devices, Link, MAX_NAME, Ports};
 use cellvisor_abi::wire::ListBuf;
 use core::ops::Range;
 use proptest::prelude::*;
@@ -247,6 +247,7 @@ fn a_link_has_memory_and_nothing_else() {
             devices: Devices::STANDARD,
             dump: false,
             many_nodes: false,
+            class: Class::ROOT,
             link,
         };
         let what = format!("{has_cpus} {has_ports} {adapter_count} {link:?}");

@@ -124,10 +124,10 @@ const ROOT: &str = "
     800-82f     x2APIC                          hw              hw
     830         X2APIC_ICR                      hw              icr
     831-8ff     x2APIC                          hw              hw
-    c81-c84     L3 and L2 QOS_CFG               hw              hw
-    c8d-c8f     QM_EVTSEL, QM_CTR, PQR_ASSOC    hw              hw
-    c90-cff     L3_QOS_MASK                     hw              hw
-    d10-d5f     L2_QOS_MASK, MBA                hw              hw
+    c81-c84     L3 and L2 QOS_CFG               hw              classes
+    c8d-c8e     QM_EVTSEL, QM_CTR               hw              hw
+    c8f-cff     PQR_ASSOC, L3_QOS_MASK          hw              classes
+    d10-d5f     L2_QOS_MASK, MBA                hw              classes
     da0         XSS                             hw              xss
     4b564d00-4b564d04 KVM's shared areas        hw              outer
     4b564d05-4b564d08 KVM's other MSRs          hw              hw
@@ -196,6 +196,7 @@ const ROOT_AMD: &str = "
     c00000e7-c00000e9 MPERF, APERF, IRPERF read only hw         hw
     c0000104    TSC_RATIO                       hw              gp
     c000010e-c000010f LBR_SELECT, LBR_V2        hw              hw
+    c0000200-c000020f L3QOS_BW_CONTROL          hw              classes
     c0000300-c0000303 PERF_CNTR_GLOBAL          hw              hw
     c0000400-c0000410 old banks, MCA_INTR_CFG   hw              hw
     c0002000-c00023ff MCA banks                 hw              hw
@@ -264,6 +265,7 @@ fn action(word: &str) -> Action {
         "misc-enable" => Which::MiscEnable,
         "lvt" => Which::Lvt,
         "outer" => Which::OuterArea,
+        "classes" => Which::Classes,
         constant => {
             let hex = constant.strip_prefix('=').expect("a word of the list");
             let value = u64::from_str_radix(hex, 16).expect("a number");

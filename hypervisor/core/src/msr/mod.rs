@@ -58,6 +58,9 @@ pub enum Which {
     /// An area that the root shares with an outer hypervisor: the hardware's
     /// MSR, once the address in it is seen to be the root's.
     OuterArea,
+    /// Classes of service: the hardware's MSR, as long as no cell has a class, see
+    /// [`crate::classes::filtered`].
+    Classes,
 }
 
 /// What is read where nothing is behind it: few values, so that a byte names one.

@@ -8,7 +8,7 @@
 //! CPUs under running cells.
 
 use super::Action::{Deny, Direct, Emulate};
-use super::Which::{ApicBase, Constant, Efer, Icr, Ignore, MiscEnable, OuterArea, Xss};
+use super::Which::{ApicBase, Classes, Constant, Efer, Icr, Ignore, MiscEnable, OuterArea, Xss};
 use super::{Rule, Value, constant, direct, emulate, read_only, rule};
 
 /// For the root on all CPUs.
@@ -52,11 +52,11 @@ pub(super) const COMMON: &[Rule] = &[
     direct(0x800, 0x82f),
     rule(0x830, 0x830, Direct, Emulate(Icr)),
     direct(0x831, 0x8ff),
-    // Resource directors (cache and bandwidth).
-    direct(0xc81, 0xc84),
-    direct(0xc8d, 0xc8f),
-    direct(0xc90, 0xcff),
-    direct(0xd10, 0xd5f),
+    // Cache and bandwidth: classes, which cells may have; monitoring.
+    rule(0xc81, 0xc84, Direct, Emulate(Classes)),
+    direct(0xc8d, 0xc8e),
+    rule(0xc8f, 0xcff, Direct, Emulate(Classes)),
+    rule(0xd10, 0xd5f, Direct, Emulate(Classes)),
     rule(0xda0, 0xda0, Direct, Emulate(Xss)),
     // Areas shared with an outer KVM, to which it writes on its own.
     rule(0x4b56_4d00, 0x4b56_4d04, Direct, Emulate(OuterArea)),
@@ -146,6 +146,8 @@ pub(super) const AMD: &[Rule] = &[
     direct(0xc000_00e7, 0xc000_00e9),
     read_only(0xc000_0104, 0xc000_0104),
     direct(0xc000_010e, 0xc000_010f),
+    // Limits of the bandwidth by class
+    rule(0xc000_0200, 0xc000_020f, Direct, Emulate(Classes)),
     // Performance counters, version 2
     direct(0xc000_0300, 0xc000_0303),
     // Old machine-check banks, MCA_INTR_CFG: vectors of the CPU's own APIC

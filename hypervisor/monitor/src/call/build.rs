@@ -6,7 +6,9 @@ use crate::call::caller::Caller;
 use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
 use crate::cell::net::{Adapters, Refused};
-use crate::cell::{self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, functions};
+use crate::cell::{
+    self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, classes, functions,
+};
 use crate::cpu::leaf;
 use crate::dev::ioapic;
 use crate::dev::iommu::{self, Domain};
@@ -39,6 +41,9 @@ pub(super) fn build(
 ) -> Result<&'static Cell, Refusal> {
     let no_memory = || Refusal::from(CallStatus::NoMemory);
     let (_, free_before) = crate::mem::pool::usage();
+    if !classes::allows(plan.class, cpus) {
+        return Err(CallStatus::NoClass.into());
+    }
     let mut parts = Parts::new(functions);
     parts.make(caller, id, plan)?;
     let (Some(space), Some(bitmaps), Some(devices)) = (parts.space, parts.bitmaps, parts.devices)
@@ -54,6 +59,7 @@ pub(super) fn build(
         memory,
         cpuid: Table::build(leaf::raw, cpus.len().max(1) as u32).without(lacks),
         layout: plan.devices,
+        class: plan.class,
         dump: plan.dump,
         devices: Mutex::new(devices),
         has_functions: parts.functions.len() != 0,

@@ -4,7 +4,7 @@ use crate::call::caller::{Caller, find};
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::call::view::{change_root, for_each_run, hide, show};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, ipi, watch};
+use crate::cell::{self, Cell, classes, ipi, watch};
 use crate::cpu::kick;
 use crate::cpu::percpu::{Activity, request};
 use crate::dev::ioapic;
@@ -40,6 +40,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
     }
     if guest.link.is_none_or(|link| !link.root) {
         hide(caller, cell)?;
+        classes::confine(None);
     }
     let clock = Clock::new(machine::get().tsc_khz, tsc(), 0);
     {

@@ -1,6 +1,7 @@
 //! Cells as the monitor keeps them, the root among them.
 
 pub(crate) mod claim;
+pub(crate) mod classes;
 pub(crate) mod code;
 pub(crate) mod cpu;
 pub(crate) mod cpus;
@@ -141,6 +142,8 @@ pub(crate) struct Guest {
     pub(crate) link: Option<plan::Link>,
     /// What was written to the configuration address port.
     pub(crate) config_address: AtomicU32,
+    /// Its class of service.
+    pub(crate) class: plan::Class,
     /// Pages of the pool that belong to it besides tables.
     pub(crate) pages: u32,
     /// Bytes of RAM.
@@ -266,6 +269,7 @@ pub(crate) fn free_id() -> Option<CellId> {
 pub(crate) fn put(cell: Cell) -> Option<&'static Cell> {
     let slot = CELLS.get(cell.id.0 as usize)?;
     let cell = PageVec::of(cell)?.leak().first_mut()?;
+    classes::hold(cell);
     slot.store(cell, Ordering::Release);
     Some(cell)
 }
@@ -284,7 +288,10 @@ pub(crate) unsafe fn remove(id: CellId) {
     if let Some(cell) = NonNull::new(place) {
         // SAFETY: `put` leaked a cell here, and by the caller's promise nobody uses
         // it any more.
-        drop(unsafe { PageVec::reclaim(cell) });
+        unsafe {
+            classes::release(cell.as_ref());
+            drop(PageVec::reclaim(cell));
+        }
     }
 }
 

@@ -15,15 +15,20 @@ pub(crate) fn raw(leaf: u32, subleaf: u32) -> [u32; 4] {
     [found.eax, found.ebx, found.ecx, found.edx]
 }
 
-/// The first subleaf; zeros for a leaf that there is not. Each half of their range
-/// tells its last one.
+/// A subleaf; zeros for a leaf that there is not. Each half of their range tells its
+/// last one.
 #[inline(never)] // Nobody who asks is in a hurry.
-pub(crate) fn leaf(leaf: u32) -> [u32; 4] {
+pub(crate) fn subleaf(leaf: u32, subleaf: u32) -> [u32; 4] {
     let [last, ..] = raw(leaf & 0xffff_0000, 0);
     match last < leaf {
         true => [0; 4],
-        false => raw(leaf, 0),
+        false => raw(leaf, subleaf),
     }
+}
+
+/// The first subleaf, as [`subleaf`] gives it.
+pub(crate) fn leaf(leaf: u32) -> [u32; 4] {
+    subleaf(leaf, 0)
 }
 
 /// [EAX, EBX, ECX, EDX] of [`FEATURES`].

@@ -50,6 +50,7 @@ const CLEARED: &[(u32, u32)] = &[
     (0xd90, 0),       // BNDCFGS
     (0xd93, 0),       // PASID
     (0xda0, 0),       // XSS
+    (0xc8f, 0),       // PQR_ASSOC
 ];
 
 /// Counters and what selects their events: first MSR and how many.

@@ -2,7 +2,7 @@
 //! requests of other CPUs, handle exits.
 
 use crate::cell::cpu::Cpu;
-use crate::cell::{self, watch};
+use crate::cell::{self, classes, watch};
 use crate::cpu::percpu::Activity;
 use crate::cpu::{apic, exceptions, outer, reset, stack};
 use crate::machine;
@@ -119,7 +119,10 @@ impl Cpu<'_> {
                 self.start(&CpuState::start_up(vector), Regs::default());
             }
             Step::Boot => self.boot(),
-            Step::Flush => self.vcpu.flush(),
+            Step::Flush => {
+                self.vcpu.flush();
+                classes::confine(self.guest);
+            }
             Step::Nmi => {
                 self.shared.count(ExitKind::Nmi);
                 self.nmi_pending = true;
@@ -131,6 +134,7 @@ impl Cpu<'_> {
     fn assign(&mut self) {
         let owner = CellId(self.shared.next_owner.load(Ordering::Acquire));
         let Some(cell) = cell::get(owner) else { return };
+        let left = self.guest;
         self.belong_to(cell);
         self.shared.owner.store(owner.0, Ordering::Release);
         watch::settle();
@@ -148,6 +152,7 @@ impl Cpu<'_> {
         apic::hand_over(mode, |work| self.vcpu.interruptible(work));
         outer::clear(self.shared);
         reset::clear_cpu();
+        classes::settle(self, left);
         if let Some(machine) = &self.machine {
             machine.restore();
         }

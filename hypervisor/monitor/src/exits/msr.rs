@@ -4,7 +4,7 @@
 //! Address Space".
 
 use crate::cell::cpu::Cpu;
-use crate::cell::{ipi, memory};
+use crate::cell::{classes, ipi, memory};
 use crate::cpu::{apic, msr, outer};
 use cellvisor_abi::call::ExitKind;
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
@@ -86,7 +86,9 @@ fn emulated_read(cpu: &mut Cpu<'_>, which: Which, index: Msr) -> Option<u64> {
         Which::MicrocodeRevision => msr::try_rdmsr(MICROCODE)?,
         Which::Efer => efer(cpu),
         Which::Lvt if !apic::has_entry(index) => return None,
-        Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt => msr::try_rdmsr(index)?,
+        Which::OuterArea | Which::Xss | Which::MiscEnable | Which::Lvt | Which::Classes => {
+            msr::try_rdmsr(index)?
+        }
         Which::KvmWallClock | Which::KvmSystemTime => return None,
         Which::Constant(_) | Which::ApicBase => fixed(which, cpu.virtual_id())?,
     })
@@ -119,6 +121,7 @@ fn emulated_write(cpu: &mut Cpu<'_>, which: Which, index: Msr, value: u64) -> bo
         Which::KvmSystemTime => system_time(cpu, value),
         Which::Efer => cpu.vcpu.write_efer(value),
         Which::OuterArea => outer_area(cpu, index, value),
+        Which::Classes => classes::write(index, value),
         Which::Xss => value & !policy::ROOT_XSS == 0 && write_direct(index, value),
         Which::MiscEnable => msr::try_rdmsr(index)
             .is_some_and(|now| write_direct(index, policy::misc_enable(now, value))),

@@ -156,7 +156,7 @@ fn step(slice: &Slice, record: Option<&CellRecord>, known: &[CellStatus]) -> Res
         .find(|cell| Some(cell.cell) == record.id() && cell.name.as_str() == record.name);
     let wish = cells::wish(slice);
     let has_another = |table: &&str| wish.get(table) != record.wish.get(table);
-    let mut differs: Vec<_> = ["cpus", "memory", "console", "pci"]
+    let mut differs: Vec<_> = ["cpus", "memory", "console", "pci", "cache", "bandwidth"]
         .into_iter()
         .filter(has_another)
         .collect();
@@ -273,6 +273,8 @@ mod tests {
         let calm = add("policy.on-reboot = \"stop\"\n");
         let large = other("64MiB", "128MiB");
         let vf = add("pci = [{ address = \"0000:02:00.0\" }]\n");
+        let ways = add("cache.l3-ways = 4\n");
+        let half = add("bandwidth.percent = 50\n");
         for (text, state, action, differs) in [
             (WEB, State::Running, Action::None, vec![]),
             (WEB, State::Loadable, Action::Start, vec![]),
@@ -285,6 +287,8 @@ mod tests {
             (&large, State::Running, Action::Recreate, vec!["memory"]),
             (&large, stopped, Action::Recreate, vec!["memory"]),
             (&vf, State::Running, Action::Recreate, vec!["pci"]),
+            (&ways, State::Running, Action::Recreate, vec!["cache"]),
+            (&half, stopped, Action::Recreate, vec!["bandwidth"]),
         ] {
             assert_eq!(decided(text, Some(state)), (action, differs), "{text}");
         }

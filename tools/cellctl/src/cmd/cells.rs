@@ -239,14 +239,22 @@ pub(super) fn wish(slice: &Slice) -> serde_json::Value {
         memory,
         console,
         pci,
+        l3_ways,
+        bandwidth,
         ..
     } = slice;
-    serde_json::json!({
+    let mut wish = serde_json::json!({
         "cpus": cpus,
         "memory": memory,
         "console": console,
         "pci": pci,
-    })
+    });
+    for (table, share) in [("cache", l3_ways), ("bandwidth", bandwidth)] {
+        if let Some(share) = share {
+            wish[table] = (*share).into();
+        }
+    }
+    wish
 }
 
 /// A path that other folders can use as well.

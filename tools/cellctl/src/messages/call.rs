@@ -52,6 +52,12 @@ pub(crate) fn call(what: &str, status: u32, response: &[u8]) -> Error {
             "install cellctl, driver and monitor of the same version",
         ),
         S::TooManyCells => ("all cell numbers are taken".into(), "destroy a cell first"),
+        S::NoClass => (
+            "its part of the cache or its class of service is another cell's, or not there on \
+             these CPUs"
+                .into(),
+            "ask for other ways or another limit: `cellctl plan` shows what each cell has",
+        ),
         S::CellsExist => (
             "cells exist".into(),
             "destroy them first: cellctl destroy NAME, or cellctl disable --force",

@@ -49,6 +49,10 @@ pub struct Slice {
     pub pci: Vec<PciWish>,
     /// What happens when it ends.
     pub policy: Policy,
+    /// Ways of the L3 cache that it wants for itself.
+    pub l3_ways: Option<u32>,
+    /// Percent of the memory bandwidth that it takes at most.
+    pub bandwidth: Option<u32>,
     /// What its file says it shares with others.
     pub links: Vec<LinkWish>,
     /// Keys that are not what their writer wished: there are findings about

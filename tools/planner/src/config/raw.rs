@@ -32,6 +32,10 @@ pub struct File {
     pub pci: Option<Vec<Pci>>,
     /// What happens when the slice ends.
     pub policy: Option<Policy>,
+    /// Its share of caches; that of the root if nothing is said.
+    pub cache: Option<Cache>,
+    /// Its share of memory bandwidth; no limit if nothing is said.
+    pub bandwidth: Option<Bandwidth>,
     /// What slices of this file share with others, one entry for each.
     pub link: Option<Vec<Link>>,
 }
@@ -57,6 +61,10 @@ pub struct Slice {
     /// What happens when the slice ends.
     #[serde(default)]
     pub policy: Policy,
+    /// Its share of caches; that of the root if nothing is said.
+    pub cache: Option<Cache>,
+    /// Its share of memory bandwidth; no limit if nothing is said.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// Who the slice is.
@@ -273,6 +281,26 @@ pub enum OnReboot {
     Restart,
     /// The slice stops.
     Stop,
+}
+
+/// A part of the caches for the slice alone. CPUs can share them out from some servers
+/// on (Intel's cache allocation technology, AMD's quality of service).
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cache {
+    /// Ways of the L3 cache behind its CPUs that no other slice and nothing of the root
+    /// fills. The rest is for the root and the slices that say nothing, who keep at
+    /// least one way.
+    pub l3_ways: u32,
+}
+
+/// A limit of the memory bandwidth that the slice takes.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Bandwidth {
+    /// Of what each of its CPUs could take: 1 to 99, in steps that the CPU knows, mostly
+    /// of ten. Intel's CPUs alone (memory bandwidth allocation); the limit is a rough one.
+    pub percent: u32,
 }
 
 /// Something that cells share. Each of them says so: the same entry stands in the

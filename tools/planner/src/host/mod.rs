@@ -6,6 +6,7 @@
 //! root bridge) are methods, so that a hand-written file cannot contradict
 //! itself.
 
+mod classes;
 mod cpu;
 mod file;
 pub mod live;
@@ -13,6 +14,7 @@ mod memory;
 mod pci;
 mod platform;
 
+pub use classes::Classes;
 pub use cpu::{Cache, Cpu};
 pub use memory::{Node, Pages, Range};
 pub use pci::{Bar, Bridge, Function, RootBus, Space, Sriov, Window};
@@ -54,6 +56,9 @@ pub struct Host {
     /// Caches that CPUs share.
     #[serde(default)]
     pub caches: Vec<Cache>,
+    /// How caches and memory bandwidth can be shared out, if they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
     /// NUMA nodes; a machine without NUMA has node 0.
     #[serde(default)]
     pub nodes: Vec<Node>,
@@ -85,7 +90,7 @@ pub struct Host {
 
 /// For fields that are left out if they are false.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-const fn is_false(value: &bool) -> bool {
+pub(crate) const fn is_false(value: &bool) -> bool {
     !*value
 }
 

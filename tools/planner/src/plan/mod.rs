@@ -7,6 +7,7 @@
 //! nothing for those before it, unless it names what they would have got.
 //! Running cells keep what they have.
 
+mod classes;
 mod cpus;
 mod free;
 mod functions;
@@ -122,6 +123,19 @@ pub struct AssignedFunction {
     pub node: Option<u32>,
 }
 
+/// A class of service of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AssignedClass {
+    /// Its number.
+    pub number: u8,
+    /// Ways of the L3 cache that are the cell's own, a bit for each; 0 if it shares those
+    /// of the root.
+    pub l3_ways: u32,
+    /// Percent of the memory bandwidth that are taken away.
+    pub delay: u8,
+}
+
 /// I/O ports of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -148,6 +162,9 @@ pub struct CellAssignment {
     pub ports: Vec<PortRange>,
     /// Its console.
     pub console: Console,
+    /// Its class of service, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<AssignedClass>,
     /// What it shares with others.
     #[serde(default)]
     pub links: Vec<Link>,
@@ -318,6 +335,7 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         None if slice.memory.base.is_some() || slice.doubts("memory") => return None,
         None => memory::wish(pool, slice, &cpus, &mut why)?,
     };
+    let class = classes::wish(pool, slice, &cpus, &mut why);
     let got = memory
         .iter()
         .filter_map(|s| Some((slice.name.clone(), s.node()?, s.bytes())));
@@ -335,6 +353,7 @@ fn complete(pool: &mut Pool<'_>, slice: &Slice, claim: Claim) -> Option<CellAssi
         functions,
         ports: claim.ports,
         console: slice.console,
+        class,
         links,
         why,
     })

@@ -1,5 +1,6 @@
 //! What is there and who has it, while a plan grows.
 
+use super::classes::Holder;
 use super::{AssignedCpu, CellAssignment, LeftNode, MemoryShare, Taken};
 use crate::config::Slice;
 use crate::host::{Cpu, Function, Host, Node, Range};
@@ -104,6 +105,8 @@ pub(super) struct Pool<'a> {
     pub(super) function_owners: BTreeMap<Bdf, Owner>,
     pub(super) port_owners: BTreeMap<u16, Owner>,
     pub(super) ranges: Vec<(Range, Owner)>,
+    /// Classes of service, and where they are taken.
+    pub(super) classes: Vec<Holder>,
     /// Slices that got memory: name, node and bytes.
     pub(super) memory_owners: Vec<(String, u32, u64)>,
     cpus: BTreeMap<u32, &'a Cpu>,
@@ -124,6 +127,7 @@ impl<'a> Pool<'a> {
             port_owners: BTreeMap::new(),
             ranges: Vec::new(),
             memory_owners: Vec::new(),
+            classes: taken.cells.iter().filter_map(Holder::of).collect(),
             cpus: host.cpus.iter().map(|c| (c.linux, c)).collect(),
             functions: host.functions.iter().map(|f| (f.address, f)).collect(),
         };

@@ -2,8 +2,8 @@
 
 use cellvisor_abi::Bdf;
 use cellvisor_planner::host::{
-    Bar, Bridge, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space, Sriov,
-    VERSION, Window,
+    Bar, Bridge, Classes, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space,
+    Sriov, VERSION, Window,
 };
 use cellvisor_planner::size::{GIB, MIB};
 use proptest::prelude::*;
@@ -21,13 +21,15 @@ struct Shape {
     vfs: u16,
     iommu: bool,
     offline: Option<u32>,
+    classes: Option<Classes>,
 }
 
 /// Machines with 1 to 4 nodes.
 pub(crate) fn hosts() -> impl Strategy<Value = Host> {
     let first = (1..=4u32, 1..=6u32, 1..=2u32, 1..=32u64);
     let second = (any::<bool>(), 0..=3u8, 0..=4u16, prop::bool::weighted(0.8));
-    let shape = (first, second, prop::option::of(1..8u32)).prop_map(|(first, second, offline)| {
+    let third = (prop::option::of(1..8u32), prop::option::of(classes()));
+    let shape = (first, second, third).prop_map(|(first, second, (offline, classes))| {
         let (nodes, cores, threads, gib) = first;
         let (giant, cards, vfs, iommu) = second;
         Shape {
@@ -40,14 +42,32 @@ pub(crate) fn hosts() -> impl Strategy<Value = Host> {
             vfs,
             iommu,
             offline,
+            classes,
         }
     });
     shape.prop_map(|shape| host(&shape))
 }
 
+/// An L3 cache for 4 CPUs or more, and perhaps limits of the bandwidth.
+fn classes() -> impl Strategy<Value = Classes> {
+    let delays = prop_oneof![Just((0, 0)), Just((90, 7)), Just((75, 2))];
+    (1..=20u8, any::<bool>(), 1..=15u8, 2..=6u8, delays).prop_map(
+        |(l3_ways, sparse, last, l3_shift, (most_delay, last_delayed))| Classes {
+            l3_ways,
+            sparse,
+            last,
+            l3_shift,
+            most_delay,
+            last_delayed,
+            resctrl: false,
+        },
+    )
+}
+
 fn host(shape: &Shape) -> Host {
     let mut host = Host {
         version: VERSION,
+        classes: shape.classes,
         name: "random".to_owned(),
         ..Host::default()
     };
@@ -183,6 +203,10 @@ pub(crate) struct Wish {
     pub(crate) mib: u64,
     /// Card, and the number of its VF or any.
     pub(crate) vf: Option<(usize, Option<u16>)>,
+    /// Ways of the L3 cache.
+    pub(crate) ways: Option<u32>,
+    /// Percent of the memory bandwidth.
+    pub(crate) percent: Option<u32>,
 }
 
 /// Up to 8 wishes for this machine.
@@ -199,16 +223,22 @@ pub(crate) fn wishes(host: &Host) -> impl Strategy<Value = Vec<Wish>> + use<> {
         any::<bool>(),
         0..memory.div_ceil(3),
         vf,
+        prop::option::weighted(0.3, 1..=6u32),
+        prop::option::weighted(0.1, prop_oneof![Just(50u32), Just(25), Just(33)]),
     );
     let pfs: Vec<Bdf> = pfs(host);
-    let wish = wish.prop_map(move |(cpus, list, node, split, mib, vf)| Wish {
-        cpus,
-        node: node.filter(|_| list.is_none()),
-        list,
-        split,
-        mib,
-        vf: vf.filter(|(card, _)| *card < pfs.len()),
-    });
+    let wish = wish.prop_map(
+        move |(cpus, list, node, split, mib, vf, ways, percent)| Wish {
+            cpus,
+            node: node.filter(|_| list.is_none()),
+            list,
+            split,
+            mib,
+            vf: vf.filter(|(card, _)| *card < pfs.len()),
+            ways,
+            percent,
+        },
+    );
     prop::collection::vec(wish, 0..8)
 }
 
@@ -237,12 +267,18 @@ pub(crate) fn text(wishes: &[Wish]) -> String {
                 card + 1
             )
         });
+        let ways = wish
+            .ways
+            .map_or(String::new(), |ways| format!("cache.l3-ways = {ways}\n"));
+        let percent = wish
+            .percent
+            .map_or(String::new(), |n| format!("bandwidth.percent = {n}\n"));
         let size = 64 + wish.mib / 2 * 2;
         let split = wish.split;
         write!(
             text,
             "\n[[slice]]\ncell.name = \"s{i}\"\ncpus = {{ {cpus}{node}, split-siblings = {split} }}\n\
-             memory.size = \"{size}MiB\"\nkernel.image = \"vmlinuz\"\n{pci}"
+             memory.size = \"{size}MiB\"\nkernel.image = \"vmlinuz\"\n{pci}{ways}{percent}"
         )
         .expect("writing to a string");
     }

@@ -61,7 +61,14 @@ fn single(
         ("memory", raw.memory.is_some()),
         ("kernel", raw.kernel.is_some()),
     ];
-    let optional = raw.console.is_some() || raw.pci.is_some() || raw.policy.is_some();
+    let optional = [
+        raw.console.is_some(),
+        raw.pci.is_some(),
+        raw.policy.is_some(),
+        raw.cache.is_some(),
+        raw.bandwidth.is_some(),
+    ];
+    let optional = optional.contains(&true);
     let any = optional || there.iter().any(|(_, there)| *there);
     if any && raw.slice.is_some() {
         return Err(both_forms(source).into());
@@ -88,6 +95,8 @@ fn single(
         console: raw.console.clone().unwrap_or_default(),
         pci: raw.pci.clone().unwrap_or_default(),
         policy: raw.policy.unwrap_or_default(),
+        cache: raw.cache,
+        bandwidth: raw.bandwidth,
     }))
 }
 
@@ -147,6 +156,8 @@ impl Read {
             console,
             pci,
             policy: raw.policy,
+            l3_ways: raw.cache.and_then(|cache| self.l3_ways(cache.l3_ways)),
+            bandwidth: raw.bandwidth.and_then(|limit| self.percent(limit.percent)),
             links: Vec::new(),
             doubtful: std::mem::take(&mut self.doubtful),
         }

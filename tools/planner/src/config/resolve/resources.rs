@@ -96,6 +96,26 @@ impl Read {
         })
     }
 
+    pub(super) fn l3_ways(&mut self, ways: u32) -> Option<u32> {
+        if ways == 0 {
+            let message = "a slice cannot do with no way of the cache at all";
+            let help = "write `l3-ways = 1` or more, or leave `[cache]` out to share the root's";
+            self.wrong("cache.l3-ways", message, help);
+            return None;
+        }
+        Some(ways)
+    }
+
+    pub(super) fn percent(&mut self, percent: u32) -> Option<u32> {
+        if !(1..100).contains(&percent) {
+            let message = format!("{percent} percent is no limit of the memory bandwidth");
+            let help = "write 1 to 99, or leave `[bandwidth]` out for no limit";
+            self.wrong("bandwidth.percent", message, help);
+            return None;
+        }
+        Some(percent)
+    }
+
     fn memory_size(&mut self, text: &str) -> Option<u64> {
         let size = self.size("memory.size", text, "16GiB")?;
         if size < LEAST_MEMORY {

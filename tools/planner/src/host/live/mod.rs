@@ -16,7 +16,7 @@ mod tree;
 pub use pci::{bars_of, capability, extended_capability};
 pub use topology::Shifts;
 
-use super::{Host, VERSION};
+use super::{Classes, Host, VERSION};
 use crate::report::{Finding, Report};
 use std::path::Path;
 use tree::Tree;
@@ -29,7 +29,10 @@ impl Host {
     ///
     /// sysfs or procfs are not mounted, or hide what is needed.
     pub fn live() -> Result<Self, Report> {
-        read(Path::new("/"), Shifts::of_this_cpu())
+        let root = Path::new("/");
+        let mut host = read(root, Shifts::of_this_cpu())?;
+        host.classes = Classes::of_this_cpu(root);
+        Ok(host)
     }
 }
 
