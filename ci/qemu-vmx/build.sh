@@ -32,7 +32,7 @@ mkdir -p "$work"
 exec 9> "$work/lock"
 flock 9
 
-stamp=$(cd "$here" && find build.sh meson.txt vmx.patch vtd.patch ignne.patch svm.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
+stamp=$(cd "$here" && find build.sh meson.txt vmx.patch vtd.patch ignne.patch svm.patch rdt.patch source -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
 if [ -x "$dest" ] && [ "$(cat "$dest.stamp" 2>/dev/null)" = "$stamp" ]; then
     echo "$dest is up to date"
     exit 0
@@ -120,7 +120,7 @@ fi
 git checkout -q -f .
 git clean -q -f -d -e build
 git apply --whitespace=nowarn "$here/vmx.patch" "$here/vtd.patch" "$here/ignne.patch" \
-    "$here/svm.patch"
+    "$here/svm.patch" "$here/rdt.patch"
 cp -r "$here/source/." .
 
 # meson and pycotap in the versions that QEMU 10.0 wants, pinned as well

@@ -39,7 +39,7 @@ pub(crate) fn stock() -> Result<PathBuf> {
 
 /// Where the patched QEMU is kept once it is built.
 pub(crate) fn patched_path(paths: &Paths) -> PathBuf {
-    paths.cache.join("qemu-vmx/built").join(STOCK)
+    paths.cache.join("qemu-vmx/bin").join(STOCK)
 }
 
 /// The patched QEMU, or what `CELLVISOR_QEMU` names.
