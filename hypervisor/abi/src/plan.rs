@@ -141,6 +141,9 @@ wire! {
         /// Network adapters, at most [`MAX_ADAPTERS`]: its way to cells that have one of
         /// the same name.
         pub adapters: List<'a, Adapter>,
+        /// Besides the virtual 16550 there is a console that takes lines (virtio-console), as
+        /// one more adapter behind those.
+        pub console: bool,
         /// Virtual devices.
         pub devices: Devices,
         /// The root may look at its memory when it has ended
@@ -228,8 +231,8 @@ wire! {
     }
 }
 
-/// Most network adapters of a cell.
-pub const MAX_ADAPTERS: usize = MAX_LINKS;
+/// Most network adapters of a cell, its console among them.
+pub const MAX_ADAPTERS: usize = MAX_LINKS + 1;
 
 /// PCI segment group of the network adapters: each is a device of its only bus, 0, in
 /// the order of the plan.

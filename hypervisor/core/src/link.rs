@@ -20,7 +20,7 @@ pub fn is_whole(plan: &CellPlan<'_>) -> bool {
     let bare = plan.cpus.is_empty() && plan.functions.is_empty() && plan.ports.is_empty();
     match plan.link {
         None => !plan.cpus.is_empty(),
-        Some(link) => bare && plan.adapters.len() <= usize::from(link.root),
+        Some(link) => bare && !plan.console && plan.adapters.len() <= usize::from(link.root),
     }
 }
 

@@ -35,8 +35,6 @@ ranks! {
     Given = "functions of all cells",
     /// State of a cell.
     Life = "life of a cell",
-    /// Virtual devices of a cell.
-    Devices = "devices of a cell",
     /// How a cell boots.
     Boot = "start of a cell",
     /// The vector by which the root is told of changes.
@@ -45,6 +43,8 @@ ranks! {
     Adapter = "adapter",
     /// What a network adapter receives.
     Receiver = "receiver of frames",
+    /// Virtual devices of a cell.
+    Devices = "devices of a cell",
     /// The machine's I/O APICs.
     IoApics = "I/O APICs",
     /// IOMMU units.

@@ -15,6 +15,7 @@ use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
 use cellvisor_abi::plan::{CellPlan, Class, Function, Ports};
 use cellvisor_abi::wire::{ListBuf, seal};
+use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::AssignedCpu;
 
 /// Creates the cell of `record` as its assignment says, with as many VFs of each
@@ -114,6 +115,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         ports: ports.list(),
         functions: functions.list(),
         adapters: adapters.list(),
+        console: record.assignment.console == Console::Virtio,
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         many_nodes: many_nodes(&record.assignment.cpus),

@@ -105,6 +105,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         ports: none.list(),
         functions: none.list(),
         adapters: adapters.list(),
+        console: false,
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,

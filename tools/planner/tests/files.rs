@@ -299,6 +299,7 @@ fn command_lines_are_as_long_as_the_kernel_takes() {
 #[test]
 fn a_virtual_console_is_named_unless_another_is() {
     let virtual_one = "console = { kind = \"virtual\" }";
+    let lines = "console.kind = \"virtio\"";
     let uart = "console = { kind = \"uart\", port = 0x3e8 }";
     for (console, written, passed) in [
         (virtual_one, "", "console=ttyS0"),
@@ -309,6 +310,8 @@ fn a_virtual_console_is_named_unless_another_is() {
             "ro console=ttyS0,9600",
         ),
         (virtual_one, "noconsole=1", "console=ttyS0 noconsole=1"),
+        (lines, "ro", "console=hvc0 ro"),
+        (lines, "console=ttyS0", "console=ttyS0"),
         (uart, "ro", "ro"),
     ] {
         let text = format!(

@@ -288,17 +288,23 @@ fn windows_of_a_root_bus_leave_the_adapters_of_networks_their_place() {
         check::check(&host, &wish, &Taken::default(), Files::Skip).to_string()
     };
     let both = format!("{pci}{lan}");
-    for over in [(0xfe00_0000, 0xff00_0000), (0xff10_7fff, 0xffff_ffff)] {
+    for over in [(0xfe00_0000, 0xff00_0000), (0xff10_8fff, 0xffff_ffff)] {
         let told = told(&both, over);
         assert!(
-            told.contains("the adapter of link `lan` is in 0xff000000..0xff108000"),
+            told.contains("the adapter of link `lan` is in 0xff000000..0xff109000"),
             "{told}"
         );
     }
-    for beside in [(0xfe00_0000, 0xfeff_ffff), (0xff10_8000, 0xffff_ffff)] {
+    for beside in [(0xfe00_0000, 0xfeff_ffff), (0xff10_9000, 0xffff_ffff)] {
         let told = told(&both, beside);
         assert!(!told.contains("the adapter of link"), "{told}");
     }
-    let told = told(pci, (0xfe00_0000, 0xffff_ffff));
-    assert!(!told.contains("the adapter of link"), "{told}");
+    let over = (0xfe00_0000, 0xffff_ffff);
+    let neither = told(pci, over);
+    assert!(!neither.contains("is in 0xff000000.."), "{neither}");
+    let console = told(&format!("console.kind = \"virtio\"\n{pci}"), over);
+    assert!(
+        console.contains("its virtio console is in 0xff000000.."),
+        "{console}"
+    );
 }

@@ -2,7 +2,7 @@
 
 use crate::input::Numbers;
 use cellvisor_core::addr::{Gpa, PAGE_SIZE};
-use cellvisor_core::net::{Adapter, Effect, Line, Queue, Queues, Ram, Side, Value, frame};
+use cellvisor_core::net::{Adapter, Effect, Line, Queue, Queues, Ram, Side, Value, frame, typing};
 use cellvisor_core::pci::Access;
 
 /// Bytes of each cell's RAM.
@@ -66,7 +66,7 @@ impl Device {
             lines: [Line::NONE; 2],
             ram: vec![0; SIZE],
         };
-        device.with(|adapter, queues| adapter.reset(0, [2, 0, 0, 0, 0, 1], queues));
+        device.with(|adapter, queues| adapter.reset(0, Some([2, 0, 0, 0, 0, 1]), queues));
         device
     }
 
@@ -200,6 +200,11 @@ fn send(sender: &mut Device, receiver: &mut Device) {
         accesses: 0,
         bytes: 0,
     };
+    // The same rings as those of a console.
+    let mut text = 0;
+    let _written = typing::next(&sent, &mut both, |part| text += part.len());
+    assert!(text <= 3 * PAGE_SIZE as usize, "a line has no end");
+    let _typed = typing::deliver(&[b'x'; 40], &mut both, &mut receiver.queues[0]);
     for _ in 0..AT_ONCE {
         (both.accesses, both.bytes) = (0, 0);
         let number = match frame::next(&sender.queues[1], &mut both) {

@@ -55,6 +55,7 @@ fn cell() -> Vec<Vec<u8>> {
         ports: ports.list(),
         functions: functions.list(),
         adapters: adapters.list(),
+        console: true,
         devices: Devices::STANDARD,
         dump: true,
         many_nodes: false,

@@ -83,6 +83,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         ports: none.list(),
         functions: functions.list(),
         adapters: none.list(),
+        console: false,
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,

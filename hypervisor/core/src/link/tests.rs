@@ -244,6 +244,7 @@ fn a_link_has_memory_and_nothing_else() {
             ports: if has_ports { ports.list() } else { none.list() },
             functions: none.list(),
             adapters: adapters[adapter_count].list(),
+            console: false,
             devices: Devices::STANDARD,
             dump: false,
             many_nodes: false,
@@ -252,6 +253,9 @@ fn a_link_has_memory_and_nothing_else() {
         };
         let what = format!("{has_cpus} {has_ports} {adapter_count} {link:?}");
         assert_eq!(is_whole(&plan), whole, "{what}");
+        let console = true;
+        let with_console = CellPlan { console, ..plan };
+        assert_eq!(is_whole(&with_console), whole && link.is_none(), "{what}");
     }
 }
 

@@ -20,6 +20,9 @@ const NO_VECTOR: u16 = 0xffff;
 /// page, and wait; sent ones are gone when the driver has told of them.
 const SIZES: [u16; 2] = [1024, 256];
 
+/// Those of a console, whose driver fills all that it is offered with pages.
+const CONSOLE_SIZES: [u16; 2] = [8, 8];
+
 /// Offsets in the page of registers: of the adapter itself, of what interrupted (nothing
 /// ever: vectors do), of what is said of the network, of the queues' bells, of the
 /// vectors, and of which of them are pending.
@@ -65,6 +68,11 @@ const CONFIG: [u32; 37] = {
     words[36] = 12;
     words
 };
+
+/// The words of it in which a console differs: a communication controller that is neither
+/// a serial port nor any other known kind.
+const CONSOLE_ID: u32 = 0x1043_1af4;
+const CONSOLE_CLASS: u32 = 0x0780_0001;
 
 /// Bits of the device status: the driver is ready, it has said what it takes.
 const DRIVER_OK: u8 = 4;
@@ -156,8 +164,8 @@ pub struct Queues<'a> {
 }
 
 impl Queues<'_> {
-    fn reset(&mut self) {
-        let [receive, send] = SIZES;
+    fn reset(&mut self, sizes: [u16; 2]) {
+        let [receive, send] = sizes;
         *self.receive = Queue::new(receive, NO_VECTOR);
         *self.send = Queue::new(send, NO_VECTOR);
         (*self.received, *self.sent) = (Line::NONE, Line::NONE);
@@ -186,7 +194,8 @@ pub enum Effect {
 /// An adapter but for its queues. All zeros is one that nobody has.
 #[derive(Clone, Copy, Debug)]
 pub struct Adapter {
-    mac: Mac,
+    /// `None`: it is a console.
+    mac: Option<Mac>,
     command: u32,
     bar: u32,
     msix: u32,
@@ -205,7 +214,7 @@ pub struct Adapter {
 impl Adapter {
     /// Nobody's.
     pub const NONE: Self = Self {
-        mac: [0; 6],
+        mac: None,
         command: 0,
         bar: 0,
         msix: 0,
@@ -224,8 +233,9 @@ impl Adapter {
         is_up: false,
     };
 
-    /// The adapter with this number of its cell, as after a reset of the machine.
-    pub fn reset(&mut self, number: u8, mac: Mac, queues: &mut Queues<'_>) {
+    /// The adapter with this number of its cell, as after a reset of the machine; a console
+    /// has no address.
+    pub fn reset(&mut self, number: u8, mac: Option<Mac>, queues: &mut Queues<'_>) {
         *self = Self {
             mac,
             bar: self::bar(number),
@@ -249,7 +259,18 @@ impl Adapter {
         self.status = 0;
         self.config_vector = NO_VECTOR;
         self.changed = Line::NONE;
-        queues.reset();
+        queues.reset(match self.mac {
+            Some(_) => SIZES,
+            None => CONSOLE_SIZES,
+        });
+    }
+
+    /// The features of its kind.
+    const fn offered(&self) -> u64 {
+        match self.mac {
+            Some(_) => OFFERED,
+            None => VERSION_1,
+        }
     }
 
     /// Whether the link is up, as the driver finds it when it looks next.
@@ -269,7 +290,11 @@ impl Adapter {
     }
 
     fn config(&self, at: u16) -> u32 {
-        let fixed = CONFIG.get(usize::from(at / 4)).copied().unwrap_or(0);
+        let fixed = match (at, self.mac) {
+            (0, None) => CONSOLE_ID,
+            (8, None) => CONSOLE_CLASS,
+            _ => CONFIG.get(usize::from(at / 4)).copied().unwrap_or(0),
+        };
         fixed
             | match at {
                 COMMAND => self.command,
@@ -310,7 +335,10 @@ impl Adapter {
         let queue = queues.find(self.selected).map(|queue| *queue);
         let queue = queue.unwrap_or(Queue::NONE);
         match at {
-            0x00 => long(self.offered_select, select(OFFERED, self.offered_select)),
+            0x00 => long(
+                self.offered_select,
+                select(self.offered(), self.offered_select),
+            ),
             0x08 => long(self.taken_select, select(self.taken, self.taken_select)),
             0x10 => long(
                 pair(self.config_vector, SIZES.len() as u16),
@@ -321,7 +349,8 @@ impl Adapter {
             0x28 => queue.available,
             0x30 => queue.used,
             DEVICE => {
-                let [a, b, c, d, e, f] = self.mac;
+                // What a console has there it does not offer.
+                let [a, b, c, d, e, f] = self.mac.unwrap_or_default();
                 u64::from_le_bytes([a, b, c, d, e, f, u8::from(self.is_up), 0])
             }
             TABLE..TABLE_END => self.vector(at),
@@ -386,7 +415,7 @@ impl Adapter {
             self.reset_device(queues);
             return Effect::None;
         }
-        let agreed = self.taken & !OFFERED == 0 && self.taken & VERSION_1 != 0;
+        let agreed = self.taken & !self.offered() == 0 && self.taken & VERSION_1 != 0;
         let kept = if agreed {
             value
         } else {

@@ -19,7 +19,7 @@ const START: usize = HEADER + ETHERNET;
 const MOST: u64 = 65_536 + ETHERNET as u64 + 4;
 
 /// Most descriptors of a frame that is sent: drivers use one for each fragment.
-const MOST_SENT: u16 = 32;
+pub(super) const MOST_SENT: u16 = 32;
 /// Most descriptors that a frame takes where it arrives.
 const MOST_TAKEN: u16 = 128;
 
@@ -193,7 +193,7 @@ impl Frame {
 
 /// Buffers of a receiver, as they are filled.
 #[derive(Clone, Copy)]
-struct Sink {
+pub(super) struct Sink {
     queue: Queue,
     /// Chains that the driver has given.
     waiting: u16,
@@ -207,7 +207,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(queue: &Queue, ram: &mut impl Ram, features: u64) -> Result<Self, Lost> {
+    pub(super) fn new(queue: &Queue, ram: &mut impl Ram, features: u64) -> Result<Self, Lost> {
         let waiting = queue.waiting(ram, Side::Receiver);
         let waiting = waiting.map_err(|Broken| Lost::Receiver)?;
         let merges = features & MERGE != 0;
@@ -255,7 +255,7 @@ impl Sink {
         self.queue.note(ram, Side::Receiver, number, held)
     }
 
-    fn write(&mut self, ram: &mut impl Ram, bytes: &[u8]) -> Result<(), Lost> {
+    pub(super) fn write(&mut self, ram: &mut impl Ram, bytes: &[u8]) -> Result<(), Lost> {
         let mut left = bytes;
         while !left.is_empty() {
             let (at, room) = self.piece(ram)?;
@@ -269,7 +269,7 @@ impl Sink {
     }
 
     /// All is in them; how many there are.
-    fn finish(mut self, ram: &mut impl Ram) -> Result<u16, Lost> {
+    pub(super) fn finish(mut self, ram: &mut impl Ram) -> Result<u16, Lost> {
         self.note(ram).ok_or(Lost::Receiver)?;
         Ok(self.begun)
     }

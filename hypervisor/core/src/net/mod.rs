@@ -1,16 +1,19 @@
-//! Network adapters between cells: virtio-net, as stock kernels drive it.
+//! Network adapters between cells: virtio-net, as stock kernels drive it. And consoles that
+//! take lines at once, virtio-console, which are adapters without a network.
 //!
 //! A cell sends by a queue of descriptors in its RAM, and the frame is copied straight
 //! into buffers that other cells have put up in theirs. What guests write there is read
 //! once, believed in nothing, and ends at limits: [`Queue`] walks it, [`frame`] passes
-//! frames on, [`Adapter`] is what the guest sees of the device.
+//! frames on, [`typing`] has what is written and typed, [`Adapter`] is what the guest sees
+//! of the device.
 //!
 //! Spec: Virtual I/O Device (VIRTIO) Version 1.2, "Split Virtqueues", "Virtio Over PCI
-//! Bus", "Network Device".
+//! Bus", "Network Device", "Console Device".
 
 mod adapter;
 pub mod frame;
 mod queue;
+pub mod typing;
 
 pub use adapter::{Adapter, Effect, Line, Place, Queues};
 pub use frame::Mac;

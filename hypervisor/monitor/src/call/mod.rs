@@ -17,6 +17,7 @@ use crate::cell::{self, Cell, functions, net, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::lock::{self, Mutex};
+use crate::mem::map::Window;
 use crate::mem::{self, owners};
 use crate::provoke;
 use crate::refusal::Refusal;
@@ -180,7 +181,7 @@ fn serve(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usiz
         }
         Code::CellsEnd => progress(buffer, life::end_next(caller)),
         Code::ConsoleWrite => {
-            let taken = console_write(request_bytes(buffer, len)?)?;
+            let taken = console_write(caller.window, request_bytes(buffer, len)?)?;
             done(buffer, &taken)
         }
         Code::Watch => {
@@ -353,10 +354,13 @@ fn stats(index: PlanIndex) -> Option<Stats> {
     })
 }
 
-fn console_write(request: &[u8]) -> Result<u32, Refusal> {
+fn console_write(window: &mut Window, request: &[u8]) -> Result<u32, Refusal> {
     let request: ConsoleWrite<'_> =
         wire::decode(request).map_err(|_| Refusal::from(CallStatus::Malformed))?;
     let (cell, guest) = find(request.cell).ok_or(CallStatus::NoSuchCell)?;
+    if let Some(taken) = net::type_on(window, guest, request.bytes) {
+        return Ok(taken);
+    }
     let (taken, message) = guest.devices.lock().console_write(request.bytes);
     crate::cell::ipi::deliver_message(cell, message);
     Ok(taken)

@@ -76,6 +76,11 @@ impl Devices {
         }
     }
 
+    /// What the cell writes to its console by a buffer.
+    pub(crate) fn written(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.output.push(*byte));
+    }
+
     /// After an access to the 16550: it gets what was typed, and the interrupt that
     /// follows, if any, is the caller's.
     #[inline(always)] // On the way of each access to a console.

@@ -1,5 +1,5 @@
 //! Network adapters of cells: who has them, and frames on their way from one cell's RAM
-//! to another's.
+//! to another's. A console that takes lines is one that leads to no network.
 //!
 //! A CPU that sends copies the frames itself, while its guest waits. It reaches the cell
 //! that receives by the place of its adapter alone, which stays when the cell goes: who
@@ -7,7 +7,7 @@
 //! under that lock before it ends.
 
 use crate::cell::memory::Translations;
-use crate::cell::{Cell, ipi};
+use crate::cell::{Cell, Guest, ipi};
 use crate::lock::Mutex;
 use crate::mem::map::Window;
 use crate::mem::space::Space;
@@ -15,7 +15,7 @@ use cellvisor_abi::plan::{self, CellPlan, MAX_ADAPTERS, MAX_NAME};
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::locks::Rank;
 use cellvisor_core::net::frame::{self, Frame, Mac};
-use cellvisor_core::net::{self, Effect, Line, Place, Queue, Queues, Side, Value};
+use cellvisor_core::net::{self, Broken, Effect, Line, Place, Queue, Queues, Side, Value, typing};
 use cellvisor_core::pci::{ABSENT, Access};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +32,8 @@ struct Own {
     link: Option<[u8; MAX_NAME]>,
     /// Number of the network that the link is.
     network: u16,
-    mac: Mac,
+    /// `None` for a console.
+    mac: Option<Mac>,
     adapter: net::Adapter,
     queue: Queue,
     line: Line,
@@ -64,7 +65,7 @@ static SLOTS: [Slot; PLACES] = [const {
         own: Mutex::new(Own {
             link: None,
             network: 0,
-            mac: [0; 6],
+            mac: None,
             adapter: net::Adapter::NONE,
             queue: Queue::NONE,
             line: Line::NONE,
@@ -109,14 +110,24 @@ impl Adapters {
     pub(crate) fn take(&mut self, plan: &CellPlan<'_>) -> Result<(), Refused> {
         for wanted in plan.adapters.iter() {
             let network = network(&wanted)?;
-            let free = SLOTS.iter().find(|slot| slot.own.lock().link.is_none());
-            let free = free.ok_or(Refused::Full)?;
-            self.0.push(free).map_err(|_| Refused::Plan)?;
-            let mut own = free.own.lock();
+            let mut own = self.add()?.own.lock();
             (own.link, own.network) = (Some(wanted.link), network);
-            own.mac = wanted.mac;
+            own.mac = Some(wanted.mac);
+        }
+        if plan.console {
+            let mut own = self.add()?.own.lock();
+            (own.link, own.mac) = (Some([0; MAX_NAME]), None);
         }
         Ok(())
+    }
+
+    /// One more, which is nobody's yet.
+    #[inline(never)]
+    fn add(&mut self) -> Result<&'static Slot, Refused> {
+        let free = SLOTS.iter().find(|slot| slot.own.lock().link.is_none());
+        let free = free.ok_or(Refused::Full)?;
+        self.0.push(free).map_err(|_| Refused::Plan)?;
+        Ok(free)
     }
 
     /// How many there are.
@@ -145,7 +156,7 @@ impl Slot {
         with(&mut own, &mut receiver, |adapter, queues| {
             adapter.reset(number, mac, queues);
         });
-        let key = cell.map_or(0, |_| key(own.network, mac));
+        let key = cell.and(mac).map_or(0, |mac| key(own.network, mac));
         self.key.store(key, Ordering::SeqCst);
     }
 
@@ -161,7 +172,12 @@ impl Slot {
     /// This one has come, or gone. If there is one other, its link has come up by that, or
     /// gone down.
     fn tell(&self) {
-        let network = self.own.lock().network;
+        let own = self.own.lock();
+        let (network, mac) = (own.network, own.mac);
+        drop(own);
+        if mac.is_none() {
+            return;
+        }
         let mut others = self.others(network);
         let (Some(other), None) = (others.next(), others.next()) else {
             return;
@@ -188,13 +204,15 @@ fn network(wanted: &plan::Adapter) -> Result<u16, Refused> {
     let mut used = [false; PLACES];
     for slot in &SLOTS {
         let own = slot.own.lock();
-        let Some(link) = own.link else { continue };
+        let (Some(link), Some(mac)) = (own.link, own.mac) else {
+            continue;
+        };
         if let Some(used) = used.get_mut(usize::from(own.network)) {
             *used = true;
         }
         if link == wanted.link {
             known = Some(own.network);
-            if own.mac == wanted.mac {
+            if mac == wanted.mac {
                 return Err(Refused::Plan);
             }
         }
@@ -289,15 +307,12 @@ fn send(window: &mut Window, cell: &'static Cell, slot: &Slot, own: &mut Own) ->
     let mut all = false;
     for _ in 0..AT_ONCE {
         let mut ram = Between::of(window, cell, &mut own.translations);
-        let number = match frame::next(&own.queue, &mut ram) {
-            Ok(Some((number, None))) => number,
-            Ok(Some((number, Some(frame)))) => {
-                // Nobody says that he is another.
-                if frame.from() == own.mac {
-                    pass_on(&mut ram, slot, own.network, &frame);
-                }
-                number
-            }
+        let next = match own.mac {
+            Some(mac) => send_next(&mut ram, slot, &own.queue, key(own.network, mac)),
+            None => typing::next(&own.queue, &mut ram, |bytes| write_out(cell, bytes)),
+        };
+        let number = match next {
+            Ok(Some(number)) => number,
             Ok(None) if frame::rest(&own.queue, &mut ram, features) => {
                 all = true;
                 break;
@@ -320,6 +335,57 @@ fn send(window: &mut Window, cell: &'static Cell, slot: &Slot, own: &mut Own) ->
         ipi::deliver_msi(cell, message);
     }
     all
+}
+
+/// Sends the frame that is next; its number.
+fn send_next(
+    ram: &mut Between<'_>,
+    slot: &Slot,
+    queue: &Queue,
+    own: u64,
+) -> Result<Option<u16>, Broken> {
+    let Some((number, frame)) = frame::next(queue, ram)? else {
+        return Ok(None);
+    };
+    let network = (own >> 48) as u16;
+    // Nobody says that he is another.
+    if let Some(frame) = frame
+        && key(network, frame.from()) == own
+    {
+        pass_on(ram, slot, network, &frame);
+    }
+    Ok(Some(number))
+}
+
+/// The cell's console says this.
+fn write_out(cell: &Cell, bytes: &[u8]) {
+    if let Some(guest) = &cell.guest {
+        guest.devices.lock().written(bytes);
+    }
+}
+
+/// Types on a console that takes lines: how many bytes it takes; `None` if there is none, or
+/// no driver for it.
+pub(crate) fn type_on(window: &mut Window, guest: &Guest, bytes: &[u8]) -> Option<u32> {
+    let slot = *guest.adapters.0.last()?;
+    let (mut own, mut receiver) = (slot.own.lock(), slot.receiver.lock());
+    let (own, receiver) = (&mut *own, &mut *receiver);
+    if own.mac.is_some() {
+        return None;
+    }
+    let (cell, _) = (receiver.cell?, receiver.features?);
+    let mut ram = Between {
+        window,
+        sender: (cell, &mut own.translations),
+        receiver: Some((cell, &mut receiver.translations)),
+    };
+    let told = typing::deliver(bytes, &mut ram, &mut receiver.queue);
+    if told == Ok(true)
+        && let Some(message) = receiver.line.raise()
+    {
+        ipi::deliver_msi(cell, message);
+    }
+    Some(told.map_or(0, |_| bytes.len() as u32))
 }
 
 /// Copies a frame to whom it is meant for: one, or all others of the network.

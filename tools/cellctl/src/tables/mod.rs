@@ -44,7 +44,7 @@ fn shared<'a>((window, note): (&'a Window, &'a String)) -> Shared<'a> {
     }
 }
 
-/// Configuration space of the network adapters that the monitor plays.
+/// Configuration space of the network adapters, and of a console, that the monitor plays.
 const ADAPTERS: Ecam = Ecam {
     base: ADAPTER_CONFIG,
     segment: ADAPTER_SEGMENT,
@@ -84,14 +84,15 @@ pub(crate) fn build(
     let cpus = u32::try_from(cell.cpus.len()).map_err(|e| Error::internal(&what, e))?;
     let uart = match cell.console {
         Console::UartPort(port) => Some(port),
-        Console::Virtual | Console::UartPci(_) => None,
+        Console::Virtual | Console::Virtio | Console::UartPci(_) => None,
     };
     let notes: Vec<String> = windows.iter().map(|window| note(cell, window)).collect();
     let shared: Vec<Shared<'_>> = windows.iter().zip(&notes).map(shared).collect();
     let mut ecam = around.ecam.clone();
     let mut bridges = around.bridges();
     let links = cell.links.iter();
-    let adapters = links.filter_map(|link| link.adapter_of(&cell.name)).count();
+    let of_links = links.filter_map(|link| link.adapter_of(&cell.name)).count();
+    let adapters = of_links + usize::from(cell.console == Console::Virtio);
     let registers = [registers(adapters)];
     if adapters > 0 {
         ecam.push(ADAPTERS);

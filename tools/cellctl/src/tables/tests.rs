@@ -149,6 +149,23 @@ fn mcfg_names_the_buses_of_the_bridges_alone() {
 }
 
 #[test]
+fn a_console_that_takes_lines_has_a_bridge_and_one_bus_of_its_own() {
+    let mut cell = record("a").assignment;
+    cell.console = Console::Virtio;
+    let tables = build(&cell, &Surroundings::default(), &[]).expect("builds");
+    let dsdt = tables.table(b"DSDT").expect("a DSDT");
+    let expected = [(2, 0, 0, 1), (0, 0xff10_0000, 0xff10_0fff, 0x1000)];
+    assert_eq!(bridges(dsdt), [expected]);
+    let mcfg = tables.table(b"MCFG").expect("an MCFG");
+    assert_eq!(mcfg[44..56], [0, 0, 0, 0xff, 0, 0, 0, 0, 0xc1, 0, 0, 0]);
+    assert_eq!(
+        devices(&cell),
+        Devices::STANDARD,
+        "the 16550 is there as well"
+    );
+}
+
+#[test]
 fn cell_without_functions_on_one_node_needs_no_machine() {
     let cell = record("a").assignment;
     assert!(stands_alone(&cell));

@@ -85,23 +85,33 @@ pub(super) fn command_line(slice: &Slice) -> Report {
                 .help(help),
         );
     }
-    if slice.console == Console::Virtual && !slice.doubts("console") {
-        report.extend(console(slice));
+    if let Some(device) = slice.console.device()
+        && !slice.doubts("console")
+    {
+        report.extend(console(slice, device));
     }
     report
 }
 
 /// A console that the slice does not have.
-fn console(slice: &Slice) -> Report {
+fn console(slice: &Slice, device: &str) -> Report {
+    let numbered = |word: &str, kind: &str| {
+        let number = word.strip_prefix(kind)?.split(',').next()?;
+        Some(number != "0")
+    };
+    // The 16550 is there in any case.
     let other = |word: &&str| {
-        let device = word.strip_prefix("console=ttyS");
-        device.is_some_and(|d| d.split(',').next() != Some("0"))
+        let wrong = numbered(word, "console=ttyS").or_else(|| numbered(word, "console=hvc"));
+        let missing = word.starts_with("console=hvc") && slice.console != Console::Virtio;
+        missing || wrong == Some(true)
     };
     match slice.kernel.cmdline.split_whitespace().find(other) {
         Some(word) => Finding::warning(format!("`{word}` is not the slice's console"))
             .at(slice.place("kernel.cmdline"))
-            .because("the virtual console is ttyS0")
-            .help("write `console=ttyS0`, or leave it out: it is added by itself")
+            .because(format!("the virtual console is {device}"))
+            .help(format!(
+                "write `console={device}`, or leave it out: it is added by itself"
+            ))
             .into(),
         None => Report::default(),
     }

@@ -106,10 +106,24 @@ pub struct Kernel {
 pub enum Console {
     /// A virtual 16550 that the root reads and writes.
     Virtual,
+    /// The same with a virtio-console, which the kernel uses.
+    Virtio,
     /// A legacy UART: its first I/O port.
     UartPort(u16),
     /// A UART on PCI.
     UartPci(Bdf),
+}
+
+impl Console {
+    /// Linux's name of a virtual one.
+    #[must_use]
+    pub const fn device(self) -> Option<&'static str> {
+        match self {
+            Self::Virtual => Some("ttyS0"),
+            Self::Virtio => Some("hvc0"),
+            Self::UartPort(_) | Self::UartPci(_) => None,
+        }
+    }
 }
 
 /// A PCI function that a slice wants.
@@ -199,14 +213,14 @@ impl Slice {
     }
 
     /// The command line that its kernel gets. Linux does not find a virtual console of
-    /// itself: `console=ttyS0` stands before what is written, unless that names a console.
+    /// itself: it stands before what is written, unless that names a console.
     #[must_use]
     pub fn command_line(&self) -> String {
         let written = self.kernel.cmdline.as_str();
         let mut words = written.split_whitespace();
         let named = words.any(|word| word.starts_with("console="));
-        match self.console {
-            Console::Virtual if !named => format!("console=ttyS0 {written}").trim_end().to_owned(),
+        match self.console.device() {
+            Some(device) if !named => format!("console={device} {written}").trim_end().to_owned(),
             _ => written.to_owned(),
         }
     }

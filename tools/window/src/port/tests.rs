@@ -32,7 +32,7 @@ impl Device {
             queues: [Queue::NONE; 2],
             lines: [Line::NONE; 2],
         };
-        device.with(|adapter, queues| adapter.reset(0, [2, 0, 0, 0, 0, 1], queues));
+        device.with(|adapter, queues| adapter.reset(0, Some([2, 0, 0, 0, 0, 1]), queues));
         device
     }
 

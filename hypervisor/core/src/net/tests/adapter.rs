@@ -3,7 +3,7 @@
 use crate::addr::Gpa;
 use crate::net::{Adapter, Effect, Line, OFFERED, Place, Queue, Queues, VERSION_1};
 use crate::pci::Access;
-use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS};
+use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, MAX_ADAPTERS};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ impl Device {
             queues: [Queue::NONE; 2],
             lines: [Line::NONE; 2],
         };
-        device.with(|adapter, queues| adapter.reset(1, MAC, queues));
+        device.with(|adapter, queues| adapter.reset(1, Some(MAC), queues));
         device
     }
 
@@ -109,6 +109,27 @@ fn it_is_a_network_device_with_the_capabilities_of_the_specification() {
         (4, 0, 0x200, 12),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn without_an_address_it_is_a_console_that_offers_nothing_but_version_1() {
+    let mut device = Device::new();
+    device.with(|adapter, queues| adapter.reset(1, None, queues));
+    assert_eq!(device.config(0, 4), 0x1043_1af4);
+    assert_eq!(device.config(8, 4) >> 8, 0x07_8000);
+    let network = Device::new();
+    for same in (0x10..0x100).step_by(4) {
+        assert_eq!(device.config(same, 4), network.config(same, 4), "{same:#x}");
+    }
+    for queue in [0, 1] {
+        device.write(0x16, 2, queue);
+        assert_eq!(device.read(0x18, 2), 8);
+    }
+    assert_eq!(device.read(0x200, 8), 0);
+    assert_eq!(device.agree(OFFERED), 3);
+    assert_eq!(device.agree(VERSION_1), 11);
+    device.write(0x14, 1, 15);
+    assert_eq!(device.adapter.features(), Some(VERSION_1));
 }
 
 #[test]
@@ -253,7 +274,7 @@ fn addresses_lead_to_the_adapters_that_there_are() {
     assert_eq!(config(0x8004), Some(Place::Config(1, 4)));
     assert_eq!(
         config(0x1000),
-        Some(Place::Config(8, 0)),
+        Some(Place::Config(MAX_ADAPTERS, 0)),
         "another function: nobody"
     );
     assert_eq!(config(0x1_0000), Some(Place::Config(2, 0)));

@@ -3,6 +3,7 @@
 mod adapter;
 mod frames;
 mod nonsense;
+mod typing;
 
 use super::queue::{Queue, Ram, Side, Value};
 use crate::addr::{Gpa, PAGE_SIZE};

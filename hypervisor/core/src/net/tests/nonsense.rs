@@ -10,13 +10,13 @@ const EVERYTHING: u64 = u64::MAX;
 /// Most accesses to RAM for a frame: its own limits, some for each descriptor and page.
 const MOST: usize = 2000;
 
-fn chain(machine: &mut Machine, side: Side, entries: &[(u16, u64, u32, u16, u16)]) {
+pub(super) fn chain(machine: &mut Machine, side: Side, entries: &[(u16, u64, u32, u16, u16)]) {
     for (index, at, len, flags, next) in entries {
         machine.describe(side, index % 32, (*at, *len), *flags, *next);
     }
 }
 
-fn descriptor() -> impl Strategy<Value = (u16, u64, u32, u16, u16)> {
+pub(super) fn descriptor() -> impl Strategy<Value = (u16, u64, u32, u16, u16)> {
     let at = prop_oneof![0..(1u64 << 20) + 100, any::<u64>()];
     let len = prop_oneof![0u32..3000, any::<u32>()];
     let flags = prop_oneof![0u16..4, any::<u16>()];

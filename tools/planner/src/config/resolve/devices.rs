@@ -8,7 +8,8 @@ impl Read {
     pub(super) fn console(&mut self, raw: &raw::Console) -> Option<Console> {
         match (raw.kind, &raw.pci, raw.port) {
             (raw::ConsoleKind::Virtual, None, None) => Some(Console::Virtual),
-            (raw::ConsoleKind::Virtual, ..) => {
+            (raw::ConsoleKind::Virtio, None, None) => Some(Console::Virtio),
+            (raw::ConsoleKind::Virtual | raw::ConsoleKind::Virtio, ..) => {
                 let key = if raw.pci.is_some() {
                     "console.pci"
                 } else {

@@ -1,7 +1,7 @@
 //! Whether a function can work in a cell at all.
 
 use super::Wish;
-use crate::config::{Isolation, Reset, Which};
+use crate::config::{Console, Isolation, Reset, Which};
 use crate::host::{Bar, Function, RootBus, Space, Window};
 use crate::plan::pool::Pool;
 use cellvisor_abi::Bdf;
@@ -75,7 +75,12 @@ fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, k
 fn hides_adapters(wish: &Wish<'_>, root: &RootBus) -> Option<String> {
     const END: u64 = ADAPTER_REGISTERS + ((MAX_ADAPTERS as u64) << 12);
     let mut links = wish.slice.links.iter();
-    let carried = links.find(|l| l.link.adapter_of(&wish.slice.name).is_some())?;
+    let carried = links.find(|l| l.link.adapter_of(&wish.slice.name).is_some());
+    let what = match (carried, wish.slice.console) {
+        (Some(carried), _) => format!("the adapter of link `{}`", carried.link.name),
+        (None, Console::Virtio) => "its virtio console".to_owned(),
+        (None, _) => return None,
+    };
     let overlaps = |w: &&_| {
         let Window {
             space, start, end, ..
@@ -84,9 +89,8 @@ fn hides_adapters(wish: &Wish<'_>, root: &RootBus) -> Option<String> {
     };
     let window = root.windows.iter().find(overlaps)?;
     Some(format!(
-        "root bus {:02x} has {:#x}..={:#x}, and the adapter of link `{}` is in \
-         {ADAPTER_CONFIG:#x}..{END:#x}",
-        root.first_bus, window.start, window.end, carried.link.name
+        "root bus {:02x} has {:#x}..={:#x}, and {what} is in {ADAPTER_CONFIG:#x}..{END:#x}",
+        root.first_bus, window.start, window.end
     ))
 }
 
@@ -105,7 +109,7 @@ fn windows(
         return wish.wrong(pool, key, message.to_owned(), cause, help);
     };
     if let Some(cause) = hides_adapters(wish, root) {
-        let help = "name a function below another root bus, or leave the link out";
+        let help = "name a function below another root bus, or leave that out";
         return wish.wrong(pool, key, message.to_owned(), cause, help);
     }
     for bar in bars.iter().filter(|b| b.size > 0) {
