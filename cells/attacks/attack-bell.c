@@ -7,6 +7,8 @@
  *
  * Source: packet(7).
  */
+#include "nonsense.h"
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netpacket/packet.h>
@@ -26,23 +28,8 @@
 /* Linux's rings are of this type. */
 #define RING 0x88b5
 
-static uint64_t seed = 88172645463325252ULL;
 static unsigned char mine[ADDRESS];
 static unsigned char foreign[ADDRESS];
-
-static uint64_t any(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
-static void give_up(const char *what)
-{
-	perror(what);
-	exit(2);
-}
 
 /* Writes the head of a frame: mostly one that is a ring. */
 static void fill(unsigned char *frame)

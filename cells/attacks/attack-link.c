@@ -6,6 +6,8 @@
  *
  * Source: VIRTIO 1.2, "Virtio Over PCI Bus".
  */
+#include "nonsense.h"
+
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,22 +39,7 @@ struct call {
 
 static int driver;
 static uint32_t number;
-static uint64_t seed = 88172645463325252ULL;
 static unsigned long long writes;
-
-static uint64_t any(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
-static void give_up(const char *what)
-{
-	perror(what);
-	exit(2);
-}
 
 /* Appends a number: 7 bits in each byte, bit 7 says that more follow. */
 static uint8_t *put(uint8_t *at, uint64_t value)

@@ -8,6 +8,8 @@
  * Source: VIRTIO 1.2, "Virtio Over PCI Bus", "Split Virtqueues"; PCI Local Bus 3.0,
  * "MSI-X Capability and Table Structure".
  */
+#include "nonsense.h"
+
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -59,21 +61,6 @@ static volatile uint8_t *registers;
 static uint8_t *memory;
 static uint64_t place;
 static uint64_t behind;
-static uint64_t seed = 88172645463325252ULL;
-
-static uint64_t any(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
-static void give_up(const char *what)
-{
-	perror(what);
-	exit(2);
-}
 
 static void set8(unsigned at, uint8_t value)
 {
