@@ -41,6 +41,12 @@ pub enum Exit {
     Cache,
     /// An instruction that does not exist for guests.
     Undefined,
+    /// A locked access over a line of the cache or to uncached memory: it held up the memory
+    /// of all CPUs, or will when the guest goes on.
+    BusLock,
+    /// The guest kept the CPU from taking any event for longer than the hardware puts up
+    /// with.
+    Notify,
     /// INIT or SIPI from the hardware.
     Signal,
     /// Triple fault.
@@ -99,6 +105,8 @@ impl Exit {
             Self::Exception(_) => ExitKind::Exception,
             Self::Cache => ExitKind::Cache,
             Self::Undefined => ExitKind::Undefined,
+            Self::BusLock => ExitKind::BusLock,
+            Self::Notify => ExitKind::Notify,
             Self::Signal => ExitKind::Signal,
             Self::TripleFault => ExitKind::TripleFault,
             Self::EntryFailed(_) | Self::Unknown(_) => ExitKind::Other,
@@ -200,6 +208,8 @@ mod tests {
             (Exit::Exception(1), Some("exception")),
             (Exit::Cache, Some("cache")),
             (Exit::Undefined, Some("undefined")),
+            (Exit::BusLock, Some("bus-lock")),
+            (Exit::Notify, Some("notify")),
             (Exit::Signal, Some("signal")),
             (Exit::TripleFault, Some("triple-fault")),
             (Exit::EntryFailed(1), Some("other")),

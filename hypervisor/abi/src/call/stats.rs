@@ -91,6 +91,10 @@ exit_kinds! {
     Signal => "signal",
     /// Triple fault.
     TripleFault => "triple-fault",
+    /// A locked access that held up the memory of all CPUs.
+    BusLock => "bus-lock",
+    /// The guest kept the CPU in microcode too long.
+    Notify => "notify",
     /// Anything else.
     Other => "other",
 }

@@ -12,6 +12,7 @@ mod quick;
 use crate::cell::cpu::Cpu;
 use crate::cell::functions;
 use crate::cpu::msr::{try_rdmsr, try_wrmsr, try_xsetbv};
+use crate::sync::{Micros, wait_for};
 use cellvisor_abi::call::{ExitKind, FailReason};
 use cellvisor_core::exit::Exit;
 use cellvisor_core::mce;
@@ -28,6 +29,14 @@ fn machine_check_is_elsewhere() -> bool {
     elsewhere
 }
 
+/// After a bus lock, for which all CPUs had to wait, this one waits for as long as some ten
+/// of them take.
+#[inline(never)]
+fn hold_back() {
+    const PAUSE: Micros = Micros(10);
+    wait_for(PAUSE, || false);
+}
+
 impl Cpu<'_> {
     /// Counts an exit and carries out what it asks for. The handlers have frames of their own, so that
     /// this, which each exit comes through, needs none.
@@ -36,7 +45,7 @@ impl Cpu<'_> {
             self.shared.count(kind);
         }
         match exit {
-            Exit::Aborted | Exit::NmiWindow => {}
+            Exit::Aborted | Exit::NmiWindow | Exit::Notify => {}
             Exit::Nmi => self.nmi_arrived(),
             Exit::Cpuid => cpuid::handle(self),
             Exit::MsrRead => msr::read(self),
@@ -48,6 +57,7 @@ impl Cpu<'_> {
             Exit::Hypercall => hypercall::handle(self),
             Exit::Exception(vector) => self.exception(vector),
             Exit::Cache => self.write_back_caches(),
+            Exit::BusLock => hold_back(),
             Exit::Undefined => self.vcpu.inject(Event::InvalidOpcode),
             // INIT and SIPI are emulated where they are sent; what comes from
             // elsewhere is for no guest.

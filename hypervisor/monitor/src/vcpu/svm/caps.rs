@@ -55,6 +55,7 @@ const HAS_FLUSH_BY_ASID: u32 = 1 << 6;
 const HAS_DECODE_ASSISTS: u32 = 1 << 7;
 const HAS_SPEC_CTRL: u32 = 1 << 20;
 const HAS_INVLPGB: u32 = 1 << 24;
+const HAS_BUS_LOCK_THRESHOLD: u32 = 1 << 29;
 
 /// What the VMCB makes use of.
 pub(super) struct Caps {
@@ -72,6 +73,8 @@ pub(super) struct Caps {
     pub(super) spec_ctrl: bool,
     /// Guests may use INVLPGB and TLBSYNC, within their ASID.
     pub(super) invlpgb: bool,
+    /// Bus locks can exit.
+    pub(super) bus_locks: bool,
     /// Bits of EFER that guests may set.
     pub(super) efer: u64,
 }
@@ -120,6 +123,7 @@ pub(super) fn probe(linux: &CpuState) -> Result<Caps, EnterError> {
         decode_assists: has(HAS_DECODE_ASSISTS),
         spec_ctrl: has(HAS_SPEC_CTRL),
         invlpgb: has(HAS_INVLPGB),
+        bus_locks: has(HAS_BUS_LOCK_THRESHOLD),
         efer: efer_bits(),
     })
 }

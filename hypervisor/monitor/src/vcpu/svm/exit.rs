@@ -26,6 +26,7 @@ const VMLOAD: u64 = 0x82;
 const SKINIT: u64 = 0x86;
 const WBINVD: u64 = 0x89;
 const XSETBV: u64 = 0x8d;
+const BUS_LOCK: u64 = 0xa5;
 pub(super) const NESTED_FAULT: u64 = 0x400;
 /// Codes that say why VMRUN did not run: negative numbers, of which some CPUs
 /// write the low half only.
@@ -33,7 +34,7 @@ const FAILED: u32 = 0xffff_ff00;
 
 /// Decodes the exit that just happened, with its code; `delivering` says that it
 /// interrupted the delivery of an event. NMI, INIT, IRET and #DB are the caller's.
-pub(super) fn decode(vmcb: &Vmcb, code: u64, delivering: bool) -> Exit {
+pub(super) fn decode(vmcb: &mut Vmcb, code: u64, delivering: bool) -> Exit {
     if code as u32 >= FAILED {
         return Exit::EntryFailed(code);
     }
@@ -48,6 +49,12 @@ pub(super) fn decode(vmcb: &Vmcb, code: u64, delivering: bool) -> Exit {
         VMMCALL => Exit::Hypercall,
         INVLPGA | VMRUN | VMLOAD..=SKINIT => Exit::Undefined,
         XSETBV => Exit::Xsetbv,
+        BUS_LOCK => {
+            // It exits before the instruction, which is to get on.
+            // SAFETY: how many bus locks the guest may have.
+            unsafe { vmcb.control(BUS_LOCKS, 1) };
+            Exit::BusLock
+        }
         NESTED_FAULT => Exit::Memory(svm::memory(
             vmcb.read(EXIT_INFO_1),
             Gpa(vmcb.read(EXIT_INFO_2)),

@@ -68,6 +68,7 @@ pub(super) const ALL_CLEAN: Clean = Clean(0x1fff);
 pub(super) const EXCEPTION_INTERCEPTS: Field<u32, Control> = field(0x008, INTERCEPTS);
 pub(super) const INTERCEPTS_1: Field<u32, Control> = field(0x00c, INTERCEPTS);
 pub(super) const INTERCEPTS_2: Field<u32, Control> = field(0x010, INTERCEPTS);
+pub(super) const INTERCEPTS_3: Field<u32, Control> = field(0x014, INTERCEPTS);
 pub(super) const IO_MAP: Field<u64, Control> = field(0x040, MAPS);
 pub(super) const MSR_MAP: Field<u64, Control> = field(0x048, MAPS);
 pub(super) const ASID: Field<u32, Control> = field(0x058, ASIDS);
@@ -90,6 +91,8 @@ pub(super) const FETCHED: Field<u8, Info> = field(0x0d0, Clean::NONE);
 pub(super) const fn fetched_byte(n: u16) -> Field<u8, Info> {
     field(0x0d1 + n % 15, Clean::NONE)
 }
+/// How many bus locks there may be before the next one exits.
+pub(super) const BUS_LOCKS: Field<u16, Control> = field(0x120, Clean::NONE);
 
 pub(super) const GDTR: Segments = Segments(0x460);
 pub(super) const IDTR: Segments = Segments(0x480);

@@ -45,6 +45,8 @@ const ALWAYS_1: u64 = 1 << 1 | 1 << 3 | 1 << 18 | 1 << 22 | 1 << 26 | 1 << 27 | 
 const INTERCEPT_IRET: u64 = 1 << 20;
 /// VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, WBINVD, XSETBV.
 const ALWAYS_2: u64 = 0x7f | 1 << 9 | 1 << 13;
+/// Bus locks beyond the count.
+const INTERCEPT_BUS_LOCK: u64 = 1 << 5;
 /// Nested paging; INVLPGB and TLBSYNC.
 const NESTED_PAGING: u64 = 1 << 0;
 const ALLOW_INVLPGB: u64 = 1 << 7;
@@ -408,6 +410,9 @@ impl Svm {
             self.vmcb.control(EXCEPTION_INTERCEPTS, EXCEPTIONS);
             self.vmcb.control(INTERCEPTS_1, ALWAYS_1);
             self.vmcb.control(INTERCEPTS_2, ALWAYS_2);
+            if self.caps.bus_locks {
+                self.vmcb.control(INTERCEPTS_3, INTERCEPT_BUS_LOCK);
+            }
             self.vmcb.control(INTERRUPT_CONTROL, 0);
             self.vmcb.control(NESTED_CONTROL, NESTED_PAGING | invlpgb);
         }
@@ -481,6 +486,6 @@ impl Svm {
                 _ => {}
             }
         }
-        exit::decode(&self.vmcb, code, interrupted & EVENT_VALID != 0)
+        exit::decode(&mut self.vmcb, code, interrupted & EVENT_VALID != 0)
     }
 }

@@ -30,9 +30,14 @@ pub(crate) const XSAVES: u32 = 1 << 20;
 pub(crate) const USER_WAIT: u32 = 1 << 26;
 /// WBINVD and WBNOINVD exit.
 const WBINVD_EXITING: u32 = 1 << 6;
-/// Instructions that would fault for want of the control, and one that would empty the
-/// caches of others.
-const SECONDARY_OPTIONAL: u32 = RDTSCP | INVPCID | XSAVES | USER_WAIT | WBINVD_EXITING;
+/// Bus locks exit.
+const BUS_LOCK_DETECTION: u32 = 1 << 30;
+/// Instruction timeout: a guest that takes no event for too long exits.
+pub(crate) const NOTIFY: u32 = 1 << 31;
+/// Instructions that would fault for want of the control, one that would empty the
+/// caches of others, and what would hold them up.
+const SECONDARY_OPTIONAL: u32 =
+    RDTSCP | INVPCID | XSAVES | USER_WAIT | WBINVD_EXITING | BUS_LOCK_DETECTION | NOTIFY;
 /// Save debug controls, 64-bit host, save and load PAT and EFER.
 const EXIT_REQUIRED: u32 = 1 << 2 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
 /// Load debug controls, PAT and EFER.

@@ -22,7 +22,7 @@ const DEBUG_BITS: u64 = 0x600f;
 /// Event types that come from an instruction and carry its length: software
 /// interrupt, privileged software exception, software exception.
 const TYPE_SOFTWARE: [u32; 3] = [4, 5, 6];
-/// EPT violation: the access happened on the way of an IRET that ended the
+/// EPT violation, instruction timeout: it happened on the way of an IRET that ended the
 /// blocking of NMIs.
 const UNBLOCKED_BY_IRET: u64 = 1 << 12;
 
@@ -48,6 +48,8 @@ pub(super) fn decode(vmcs: &mut Vmcs, reason: u32) -> Exit {
         WRMSR => Exit::MsrWrite,
         48 => memory(vmcs, vectoring),
         55 => Exit::Xsetbv,
+        74 => Exit::BusLock,
+        75 => notify(vmcs, vectoring),
         other => Exit::Unknown(u64::from(other)),
     }
 }
@@ -163,12 +165,28 @@ pub(super) fn port(vmcs: &Vmcs) -> PortAccess {
     }
 }
 
-fn memory(vmcs: &mut Vmcs, vectoring: bool) -> Exit {
+/// The guest's state may be beyond help: then it cannot be entered.
+fn notify(vmcs: &mut Vmcs, vectoring: bool) -> Exit {
+    const CONTEXT_INVALID: u64 = 1 << 0;
+    let qualification = qualification(vmcs, vectoring);
+    if qualification & CONTEXT_INVALID != 0 {
+        return Exit::Unknown(75);
+    }
+    Exit::Notify
+}
+
+/// The exit's qualification, where it tells of an IRET as well: NMIs are blocked again.
+fn qualification(vmcs: &mut Vmcs, vectoring: bool) -> u64 {
     let qualification = vmcs.read(QUALIFICATION);
     if qualification & UNBLOCKED_BY_IRET != 0 && !vectoring {
         let blocked = vmcs.read(GUEST_INTERRUPTIBILITY);
         vmcs.write(GUEST_INTERRUPTIBILITY, blocked | BLOCKED_BY_NMI);
     }
+    qualification
+}
+
+fn memory(vmcs: &mut Vmcs, vectoring: bool) -> Exit {
+    let qualification = qualification(vmcs, vectoring);
     // Bit 7: the linear address is valid; bit 8: the access itself faulted and
     // not a walk on its way.
     let direct = qualification & 0x180 == 0x180 && !vectoring;

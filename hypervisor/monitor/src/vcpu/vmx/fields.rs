@@ -105,6 +105,7 @@ fields! {
         ENTRY_EVENT: W32 = vmcs::control::VMENTRY_INTERRUPTION_INFO_FIELD,
         ENTRY_ERROR_CODE: W32 = vmcs::control::VMENTRY_EXCEPTION_ERR_CODE,
         ENTRY_INSTRUCTION_LEN: W32 = vmcs::control::VMENTRY_INSTRUCTION_LEN,
+        NOTIFY_WINDOW: W32 = 0x4024,
         CR0_MASK: Natural = vmcs::control::CR0_GUEST_HOST_MASK,
         CR4_MASK: Natural = vmcs::control::CR4_GUEST_HOST_MASK,
         CR0_SHADOW: Natural = vmcs::control::CR0_READ_SHADOW,

@@ -47,6 +47,10 @@ impl Vmx {
             if caps.secondary & caps::XSAVES != 0 {
                 v.control(XSS_EXITING, 0);
             }
+            if caps.secondary & caps::NOTIFY != 0 {
+                // The CPU adds what its own longest instructions take.
+                v.control(NOTIFY_WINDOW, 0);
+            }
         }
     }
 
