@@ -1,4 +1,5 @@
 . /lib.sh
+. /net.sh
 
 # Says what state a cell is in, once it is this one.
 becomes() {
@@ -18,11 +19,6 @@ send() {
 # True when the actor has come up twice since it is followed.
 twice_ready() {
     [ "$(grep -c '^cell: ready' /run/cell-actor)" -ge 2 ]
-}
-
-# Waits until the kernel of the witness says $1, which is 0 or 1, of its link.
-link_is() {
-    tell cell1 20 "until [ \$(cat /sys/class/net/eth0/carrier) = $1 ]; do sleep 0.1; done; echo carrier=$1"
 }
 
 step on
@@ -111,19 +107,19 @@ becomes actor stopped
 run cellctl destroy actor
 
 step link
-link_is 0
+link_is cell1 0
 cell_up leaver leaver.toml
-link_is 1
+link_is cell1 1
 send leaver reboot
 becomes leaver failed
-link_is 0
+link_is cell1 0
 run cellctl start leaver
 follow leaver
 cell_says leaver 60 "cell: ready"
-link_is 1
+link_is cell1 1
 quiet leaver
 run cellctl destroy leaver
-link_is 0
+link_is cell1 0
 
 step nmi
 cell_up actor /scenario/actor.toml

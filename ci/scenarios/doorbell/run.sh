@@ -1,4 +1,5 @@
 . /lib.sh
+. /net.sh
 
 # A command: how often the process whose number is in the file $1 has slept.
 slept() {
@@ -36,10 +37,8 @@ run cellctl list
 run cellctl status b
 
 step up
-run cellctl start
+all_up a b c
 for cell in a b c; do
-    follow "$cell"
-    cell_says "$cell" 60 "cell: ready"
     tell "$cell" 20 "ls /sys/class/net; cat /sys/bus/acpi/devices/CLVS0001:*/description"
 done
 

@@ -1,4 +1,5 @@
 . /lib.sh
+. /net.sh
 
 # Gives the cell $1 the address $2, in the network without the root.
 join() {
@@ -26,39 +27,9 @@ reach_all() {
     done
 }
 
-# Where the root has the memory of the link $1, in hexadecimal.
-place() {
-    sed -n '/"memory"/,/]/p' "/run/cellvisor/links/$1.json" | sed -n 's/ *"start": \([0-9]*\),*/\1/p' |
-        head -n 1 | while read -r start; do printf '%x' "$start"; done
-}
-
 # The monitor's number of the link $1.
 number() {
     sed -n '/"step": "cell"/,/}/s/ *"id": \([0-9]*\),*/\1/p' "/run/cellvisor/links/$1.json"
-}
-
-# A command: whether somebody listens on the port $1.
-listens() {
-    printf "grep -q ':%04X .* 0A ' /proc/net/tcp*" "$1"
-}
-
-# Has the cell $1 answer by ssh, to whoever comes.
-answer() {
-    tell "$1" 60 "mkdir -p /etc /root; echo root::0:0::/root:/bin/sh > /etc/passwd; echo root:x:0: > /etc/group; dropbearkey -t ed25519 -f /tmp/key > /dev/null 2>&1; dropbear -B -r /tmp/key"
-}
-
-# Whether the root forwards, and how many tables of rules it has.
-forwarding() {
-    echo "root: forwards=$(cat /proc/sys/net/ipv4/ip_forward) tables=$(nft list tables | wc -l)"
-}
-
-# A command on the machine beyond the root's card.
-beyond() {
-    nsenter -t "$world" -n "$@"
-}
-
-is_beyond() {
-    [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]
 }
 
 # Serves a file of 64 MiB in the cell $1.
@@ -81,11 +52,6 @@ has_attacked() {
     [ "$(grep -c "attack-net: done" /run/cell-c)" -ge "$1" ]
 }
 
-# Waits until the kernel of the cell $1 says 1 or 0, which is $2, of its link.
-link_is() {
-    tell "$1" 20 "until [ \$(cat /sys/class/net/eth0/carrier) = $2 ]; do sleep 0.1; done; echo carrier=$2"
-}
-
 step on
 resources
 monitor_on
@@ -97,11 +63,7 @@ run cellctl list
 run cellctl status b
 
 step up
-run cellctl start
-for cell in a b c; do
-    follow "$cell"
-    cell_says "$cell" 60 "cell: ready"
-done
+all_up a b c
 join a 10.1.2.1
 join b 10.1.2.2
 join c 10.1.2.3
@@ -142,26 +104,15 @@ since b "that received 64 MiB by TCP from the root"
 since root "that sent them"
 
 step outside
-# A machine that only the root reaches, and that knows no way to the cells' network.
-unshare -n sleep 3600 &
-world=$!
-within "there is a network beyond" 10 is_beyond "$world"
-run /bin/ip link add near type veth peer name far
-run /bin/ip link set far netns "$world"
-run ip addr add 192.0.2.1/24 dev near
-run ip link set near up
-run beyond ip addr add 192.0.2.2/24 dev far
-run beyond ip link set far up
+world_up
 forwarding
 tell b 30 "ping -c 3 -i 0.2 192.0.2.2"
-run beyond ip route add 10.1.3.0/24 via 192.0.2.1
-beyond ping -c 2 -W 2 10.1.3.3 && fail "somebody from outside reaches a cell"
-echo "root: nobody comes in from outside"
+keeps_out 10.1.3.0/24 10.1.3.3
 kill "$world"
 
 step ssh
 for cell in a b c; do
-    answer "$cell"
+    lets_in "$cell"
 done
 for address in 2 3 4; do
     dbclient -y -y "root@10.1.3.$address" 'uname -r; ip -4 -o addr show dev eth1' < /dev/null ||

@@ -1,10 +1,5 @@
 . /lib.sh
-
-# Where the root has the memory of the link $1: an offset and a size, as in its record.
-place() {
-    sed -n '/"memory"/,/]/p' "/run/cellvisor/links/$1.json" | sed -n 's/ *"start": \([0-9]*\),*/\1/p' |
-        head -n 1 | while read -r start; do printf '%x' "$start"; done
-}
+. /net.sh
 
 # Sends 4 MiB from the cell $1 to the cell $2 through the ring, and what both left
 # their guests for meanwhile.
@@ -16,11 +11,6 @@ transfer() {
     wait $sender
     since "$1" "by a ring"
     since "$2" "by a ring"
-}
-
-# A command: whether somebody listens on the port $1.
-listens() {
-    printf "grep -q ':%04X .* 0A ' /proc/net/tcp*" "$1"
 }
 
 # Whether the cell a, 10.1.2.1, is connected with the port $1 here.
@@ -52,28 +42,9 @@ transfer_by_tcp() {
     tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got"
 }
 
-# Has the cell $1 answer by ssh, to whoever comes.
-serve() {
-    tell "$1" 60 "mkdir -p /etc /root; echo root::0:0::/root:/bin/sh > /etc/passwd; echo root:x:0: > /etc/group; dropbearkey -t ed25519 -f /tmp/key > /dev/null 2>&1; dropbear -B -r /tmp/key"
-}
-
 # A command on another machine.
 by_ssh() {
     echo "dbclient -y -y root@$1 'uname -r; ip -4 -o addr show dev net' < /dev/null"
-}
-
-# A command on the machine beyond the root's card.
-beyond() {
-    nsenter -t "$world" -n "$@"
-}
-
-is_beyond() {
-    [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]
-}
-
-# Whether the root forwards, and how many tables of rules it has.
-forwarding() {
-    echo "root: forwards=$(cat /proc/sys/net/ipv4/ip_forward) tables=$(nft list tables | wc -l)"
 }
 
 step on
@@ -87,10 +58,8 @@ run cellctl list
 run cellctl status c
 
 step up
-run cellctl start
+all_up a b c
 for cell in a b c; do
-    follow "$cell"
-    cell_says "$cell" 60 "cell: ready"
     tell "$cell" 20 "window list"
 done
 
@@ -145,32 +114,20 @@ step back
 transfer_by_tcp b a 10.1.2.1 bcdefgh
 
 step outside
-# A machine that only the root reaches, and that knows no way to the cells' network.
-unshare -n sleep 3600 &
-world=$!
-within "there is a network beyond" 10 is_beyond "$world"
-# By its path: busybox has one of its own, which makes no pairs.
-run /bin/ip link add near type veth peer name far
-run /bin/ip link set far netns "$world"
-run ip addr add 192.0.2.1/24 dev near
-run ip link set near up
-run beyond ip addr add 192.0.2.2/24 dev far
-run beyond ip link set far up
+world_up
 beyond nc -ll -p 9000 -e sha256sum < /dev/null &
 within "somebody listens beyond" 10 nsenter -t "$world" -n sh -c "$(listens 9000)"
 forwarding
 tell b 20 "ip route"
 tell b 60 "$(stream b 192.0.2.2)"
-run beyond ip route add 10.1.2.0/24 via 192.0.2.1
-beyond ping -c 2 -W 2 10.1.2.2 && fail "somebody from outside reaches a cell"
-echo "root: nobody comes in from outside"
+keeps_out 10.1.2.0/24 10.1.2.2
 
 step ssh
-serve a &
+lets_in a &
 serves=$!
-serve b &
+lets_in b &
 serves="$serves $!"
-serve c &
+lets_in c &
 # shellcheck disable=SC2086 # Several processes.
 wait $serves $!
 for address in 1 2 3; do
