@@ -102,18 +102,21 @@ pub(super) fn quick(cell: &Cell, guest: &Guest, regs: &mut Regs, access: PortAcc
     }
     denied.fetch_add(1, Ordering::Relaxed);
     if !access.write {
-        regs.0[RAX] = port_result(regs.0[RAX], size, nothing(port));
+        regs.0[RAX] = port_result(regs.0[RAX], size, u64::MAX);
     }
     true
 }
 
-/// False for ports for which [`device`] finds nothing; consoles apart.
+/// False for ports for which [`device`] finds nothing and whose reads give ones; consoles
+/// apart.
 #[inline(always)] // As above.
 fn may_be_known(layout: &Devices, port: Port, size: u8) -> bool {
+    // With the port where a kernel asks what an NMI was for.
+    let is_keyboard = port.0 & !7 == KEYBOARD_COMMAND.0 & !7;
     // The data ports follow the address port.
     let is_config = port.0 & !7 == pci::ADDRESS_PORT.0;
     port.0.wrapping_sub(layout.power_port) <= PANIC_PORT
-        || port == KEYBOARD_COMMAND
+        || is_keyboard
         || (is_config && (is_config_data(port) || size == 4))
 }
 
