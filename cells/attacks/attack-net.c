@@ -1,7 +1,8 @@
 /*
- * attack-net SECONDS [NUMBER]: drives one of the cell's network adapters from a program,
- * the first or the one with this number, without any sense: queues in its own memory and where there is none; descriptors, rings,
- * registers and messages that say anything at all. What must not be hurt is everybody
+ * attack-net SECONDS [NUMBER]: drives one of the cell's adapters (of a network, or of its
+ * console) from a program, the first or the one with this number, without any sense: queues
+ * in its own memory and where there is none; descriptors, rings, registers and messages
+ * that say anything at all. What must not be hurt is everybody
  * else, who is looked after elsewhere; its own kernel is spared, so that the attack lasts:
  * wherever the adapter writes in the cell's memory, this program has that piece for itself.
  *
@@ -40,6 +41,8 @@
 #define SYSFS "/sys/bus/pci/devices/00c1:00:%02x.0"
 
 /* Registers. */
+#define OFFER_SELECT 0x00
+#define OFFER 0x04
 #define FEATURE_SELECT 0x08
 #define FEATURE 0x0c
 #define STATUS 0x14
@@ -61,6 +64,9 @@ static volatile uint8_t *registers;
 static uint8_t *memory;
 static uint64_t place;
 static uint64_t behind;
+
+/* Features that the adapter has, without one that all drivers have to take. */
+static uint32_t offered;
 
 static void set8(unsigned at, uint8_t value)
 {
@@ -135,6 +141,8 @@ static void find_registers(int number)
 	if (file < 0 || registers == MAP_FAILED)
 		give_up("resource0");
 	close(file);
+	set32(OFFER_SELECT, 0);
+	offered = *(volatile uint32_t *)(registers + OFFER);
 	/* Messages are sent from now on. */
 	file = open("config", O_WRONLY);
 	if (file < 0 || pwrite(file, "\x80", 1, MSIX_CONTROL) != 1)
@@ -172,6 +180,9 @@ static void fill(uint8_t *page)
 		if (any() % 16 == 0) {
 			/* One of no bytes that leads to itself. */
 			high = 1ULL << 32 | (uint64_t)at / 16 << 48;
+		} else if (any() % 16 == 0) {
+			/* As long as all of the cell's memory. */
+			high |= 0x0fffffff;
 		} else if (any() % 2) {
 			low = (any() & 0x00ff00ff00ff00ffULL) | NOWHERE;
 			high = any() & 0x00ff00ff00ff00ffULL;
@@ -229,7 +240,7 @@ static void once(void)
 	set8(STATUS, 0);
 	set8(STATUS, 3);
 	set32(FEATURE_SELECT, 0);
-	set32(FEATURE, any() % 4 ? 0x2000bba3 & any() : any());
+	set32(FEATURE, any() % 4 ? offered & any() : any());
 	set32(FEATURE_SELECT, 1);
 	set32(FEATURE, 1);
 	set8(STATUS, 11);

@@ -71,10 +71,16 @@ failed() {
 
 # Turns the monitor on and makes both; the canary is started.
 canary_up() {
+    monitor_on
+    canary_of slices.toml
+}
+
+# Makes what the file $1 describes, and starts the canary; so has the root memory that it
+# looks after.
+canary_of() {
     dd if=/dev/urandom of=/run/canary bs=1M count=32 2> /dev/null
     canary=$(sha256sum < /run/canary)
-    monitor_on
-    run cellctl create slices.toml
+    run cellctl create "$1"
     run cellctl start canary
     follow canary
     cell_says canary 20 "beat 1"

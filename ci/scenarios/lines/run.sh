@@ -1,4 +1,5 @@
 . /lib.sh
+. /attacks.sh
 
 # Boots the cell from the file $1.toml, and prints what it left its guest for until it was
 # up: by kind, and in all.
@@ -51,6 +52,20 @@ run cellctl start cell
 follow cell
 cell_says cell 60 "cell: ready"
 tell cell 20 'echo cell: back'
+
+step attack
+canary_of canary.toml
+# Its driver lets go of the console, whose text is the attack's then.
+tell cell 20 "setsid sh -c 'sleep 1; echo 00c1:00:00.0 > /sys/bus/pci/drivers/virtio-pci/unbind; attack-net 5 0; echo' < /dev/ttyS0 > /dev/ttyS0 2>&1 &"
+cell_says cell 60 "attack-net: done"
+canary_lives "nonsense in a console's rings"
+root_lives "nonsense in a console's rings"
+run cellctl destroy canary
+run cellctl kill cell
+run cellctl start cell
+follow cell
+cell_says cell 60 "cell: ready"
+tell cell 20 'echo cell: back again'
 
 step off
 all_off cell
