@@ -170,7 +170,10 @@ fn play(
                 watch.line(&line);
                 tail.push(&line);
                 sort_out(&line, dir)?;
-                operate(&line, dir)?;
+                // It may be the scenario that has brought the machine to its end.
+                if let Err(why) = operate(&line, dir) {
+                    break Some(format!("the machine does not do as it is told: {why:#}"));
+                }
                 let steps = judge.records.len();
                 match judge.line(&line, time)? {
                     Verdict::Going if judge.records.len() > steps => {
