@@ -173,6 +173,37 @@ fn nodes(numa: &Numa<'_>, cpus: u32) -> Result<(), Error> {
             }
         }
     }
+    access(numa)
+}
+
+fn access(numa: &Numa<'_>) -> Result<(), Error> {
+    let mut has_cpu = alloc::vec![false; numa.nodes as usize];
+    for node in numa.cpus {
+        if let Some(seen) = has_cpu.get_mut(*node as usize) {
+            *seen = true;
+        }
+    }
+    let mut pairs = Vec::new();
+    for pair in numa.access {
+        let cpus = has_cpu.get(pair.initiator as usize);
+        let cpus = cpus.ok_or(Error::NoSuchNode(pair.initiator))?;
+        if pair.target >= numa.nodes {
+            return Err(Error::NoSuchNode(pair.target));
+        }
+        let has_memory = numa.memory.iter().any(|m| m.node == pair.target);
+        if !cpus || !has_memory {
+            return Err(Error::Access(pair.initiator, pair.target));
+        }
+        pairs.push((pair.initiator, pair.target));
+    }
+    pairs.sort_unstable();
+    for neighbours in pairs.windows(2) {
+        if let [a, b] = neighbours
+            && a == b
+        {
+            return Err(Error::Access(a.0, a.1));
+        }
+    }
     Ok(())
 }
 

@@ -56,6 +56,9 @@ pub enum Error {
     Shared(usize),
     /// The distance between these nodes is missing or impossible.
     Distance(u32, u32),
+    /// The access from the first of these nodes to the second is there twice, or
+    /// the first has no CPU, or the second no memory.
+    Access(u32, u32),
 }
 
 impl fmt::Display for Error {
@@ -143,6 +146,11 @@ impl fmt::Display for Error {
                 f,
                 "NUMA distance from node {a} to node {b}: give 10 for a node itself, else the \
                  same 11 to 254 both ways"
+            ),
+            Self::Access(a, b) => write!(
+                f,
+                "NUMA access from node {a} to node {b}: give it once, from a node with CPUs \
+                 to one with memory"
             ),
         }
     }

@@ -2,7 +2,7 @@
 //! of the machine, as one run of bytes.
 //!
 //! [`build`] lays out RSDP, XSDT, FADT, MADT, DSDT and, where the cell has use
-//! for them, MCFG, SRAT and SLIT. The machine that they describe is a
+//! for them, MCFG, SRAT, SLIT and HMAT. The machine that they describe is a
 //! hardware-reduced one (ACPI, "Hardware-Reduced ACPI"): no PIC, PIT, HPET, PM
 //! timer, RTC or SCI, but power-off, reset, a power button and panics by I/O ports.
 //!
@@ -19,6 +19,7 @@ mod dsdt;
 mod error;
 mod events;
 mod fixed;
+mod hmat;
 mod numa;
 mod parts;
 mod pci;
@@ -29,6 +30,7 @@ use alloc::vec::Vec;
 use cellvisor_abi::plan::{Devices, Ecam};
 
 pub use error::Error;
+pub use hmat::Access;
 pub use numa::{NodeMemory, Numa};
 pub use pci::{Intx, Pin, RootBridge, Window};
 pub use reset::{RESET_CODE_SIZE, RESET_VECTOR, reset_code};
@@ -173,6 +175,9 @@ pub fn build(cell: &CellAcpi<'_>) -> Result<Tables, Error> {
     if let Some(numa) = &cell.numa {
         bodies.push(numa::srat(numa));
         bodies.push(numa::slit(numa));
+        if !numa.access.is_empty() {
+            bodies.push(hmat::hmat(numa.access));
+        }
     }
     let layout = Layout::new(cell.base, &bodies);
     let dsdt = dsdt::dsdt(cell);

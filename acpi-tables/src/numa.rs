@@ -3,7 +3,7 @@
 //! Spec: ACPI 6.3, "System Resource Affinity Table (SRAT)" and "System Locality
 //! Information Table (SLIT)".
 
-use crate::{FIRST_X2APIC_ID, OEM, parts::bytes, table};
+use crate::{Access, FIRST_X2APIC_ID, OEM, parts::bytes, table};
 use acpi_tables::{Aml, AmlSink, slit::SLIT, srat::MemoryAffinity};
 use alloc::vec::Vec;
 
@@ -28,6 +28,9 @@ pub struct Numa<'a> {
     /// Distances, row by row: `nodes * nodes` values, 10 on the diagonal and
     /// 11 to 254 elsewhere, the same in both directions.
     pub distances: &'a [u8],
+    /// How fast memory is reached, as far as anybody knows: each pair of nodes
+    /// once at most, from one with CPUs to one with memory.
+    pub access: &'a [Access],
 }
 
 impl Numa<'_> {

@@ -79,7 +79,10 @@ fn tables_are_there_when_they_are_needed() {
         String::from_utf8(all.concat()).expect("letters")
     };
     assert_eq!(names(&CellAcpi::new(2)), "RSD XSDTFACPAPICDSDT");
-    assert_eq!(names(&cells::server()), "RSD XSDTFACPAPICMCFGSRATSLITDSDT");
+    assert_eq!(
+        names(&cells::server()),
+        "RSD XSDTFACPAPICMCFGSRATSLITHMATDSDT"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod cells;
 
 use cellvisor_abi::plan::Ecam;
 use cellvisor_acpi_tables::{
-    CellAcpi, Error, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window, build,
+    Access, CellAcpi, Error, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window, build,
 };
 
 #[test]
@@ -166,6 +166,7 @@ fn contradictions_in_nodes_are_refused() {
         cpus: &[0, 1],
         memory: &[],
         distances: &[10, 20, 20, 10],
+        access: &[],
     };
     fn fails(numa: Numa<'_>) -> Option<Error> {
         let cell = CellAcpi {
@@ -233,6 +234,10 @@ fn errors_say_what_is_wrong_and_what_helps() {
         "NUMA distance from node 0 to node 1: give 10 for a node itself, else the same 11 to 254 \
          both ways"
     );
+    assert_eq!(
+        text(Error::Access(0, 1)),
+        "NUMA access from node 0 to node 1: give it once, from a node with CPUs to one with memory"
+    );
 }
 
 #[test]
@@ -271,4 +276,57 @@ fn shared_memory_without_name_or_place_is_refused() {
         assert_eq!(fails(&[GOOD, wrong]), Some(Error::Shared(1)), "{wrong:?}");
     }
     assert_eq!(fails(&[GOOD; 257]), Some(Error::Shared(256)));
+}
+
+#[test]
+fn contradictions_in_access_are_refused() {
+    let fails = |cpus: &[u32], memory: &[u32], pairs: &[(u32, u32)]| {
+        let memory = memory.iter().map(|node| NodeMemory {
+            gpa: u64::from(*node) << 30,
+            size: 1 << 30,
+            node: *node,
+        });
+        let access = pairs.iter().map(|(initiator, target)| Access {
+            initiator: *initiator,
+            target: *target,
+            ..Access::default()
+        });
+        let (memory, access): (Vec<_>, Vec<_>) = (memory.collect(), access.collect());
+        let cell = CellAcpi {
+            numa: Some(Numa {
+                nodes: 2,
+                cpus,
+                memory: &memory,
+                distances: &[10, 20, 20, 10],
+                access: &access,
+            }),
+            ..CellAcpi::new(2)
+        };
+        build(&cell).err()
+    };
+    let all = [(0, 0), (0, 1), (1, 0), (1, 1)];
+    assert_eq!(fails(&[0, 1], &[0, 1], &all), None);
+    assert_eq!(
+        fails(&[0, 1], &[0, 1], &[(2, 0)]),
+        Some(Error::NoSuchNode(2))
+    );
+    assert_eq!(
+        fails(&[0, 1], &[0, 1], &[(0, 2)]),
+        Some(Error::NoSuchNode(2))
+    );
+    assert_eq!(
+        fails(&[0, 1], &[0, 1], &[(0, 1), (1, 1), (0, 1)]),
+        Some(Error::Access(0, 1)),
+        "twice"
+    );
+    assert_eq!(
+        fails(&[0, 0], &[0, 1], &[(1, 1)]),
+        Some(Error::Access(1, 1)),
+        "no CPU"
+    );
+    assert_eq!(
+        fails(&[0, 1], &[0], &[(0, 1)]),
+        Some(Error::Access(0, 1)),
+        "no memory: Linux takes the whole table for broken then"
+    );
 }

@@ -1,7 +1,9 @@
 //! Cells that the tests describe.
 
 use cellvisor_abi::plan::Ecam;
-use cellvisor_acpi_tables::{CellAcpi, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window};
+use cellvisor_acpi_tables::{
+    Access, CellAcpi, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window,
+};
 
 /// A server: two bridges of two segments on two nodes, one configuration space
 /// below 4 GiB and one above, 300 CPUs so that both kinds of entries are there.
@@ -110,6 +112,24 @@ pub(crate) fn server() -> CellAcpi<'static> {
                 },
             ],
             distances: &[10, 21, 21, 10],
+            access: &[
+                Access {
+                    initiator: 0,
+                    target: 0,
+                    read_latency_ns: 80,
+                    write_latency_ns: 85,
+                    read_bandwidth_mbs: 204_800,
+                    write_bandwidth_mbs: 102_400,
+                },
+                Access {
+                    initiator: 1,
+                    target: 1,
+                    read_latency_ns: 350,
+                    write_latency_ns: 0,
+                    read_bandwidth_mbs: 25_600,
+                    write_bandwidth_mbs: 12_800,
+                },
+            ],
         }),
         shared: &[
             Shared {

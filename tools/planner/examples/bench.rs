@@ -7,7 +7,8 @@
 use cellvisor_abi::Bdf;
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::host::{
-    Bar, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space, Sriov, VERSION, Window,
+    Access, Bar, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space, Sriov,
+    VERSION, Window,
 };
 use cellvisor_planner::report::Report;
 use cellvisor_planner::{check, draw, plan};
@@ -83,6 +84,13 @@ fn host(cpus: u32) -> Host {
             }],
             distances: (0..nodes).map(|n| 10 + 6 * n.abs_diff(node)).collect(),
             ranges: Vec::new(),
+            access: Some(Access {
+                initiators: vec![node],
+                read_latency_ns: 80,
+                write_latency_ns: 85,
+                read_bandwidth_mbs: 204_800,
+                write_bandwidth_mbs: 102_400,
+            }),
         });
         bus(&mut host, node);
     }

@@ -4,7 +4,7 @@
 //! The form has a version and a schema (`configs/inventory.schema.json`). Fields
 //! may be added in one version; readers pass over those that they do not know.
 
-use crate::host::{Cache, Function, Host, Node};
+use crate::host::{Access, Cache, Function, Host, Node};
 use crate::list::List;
 use crate::plan::{CellAssignment, Free, Taken};
 use schemars::JsonSchema;
@@ -69,6 +69,25 @@ pub struct InventoryNode {
     pub huge_pages: Vec<HugePages>,
     /// Distances to all nodes, in the order of `nodes`; 10 is the node itself.
     pub distances: Vec<u32>,
+    /// How fast its memory is, if the firmware says so.
+    pub access: Option<InventoryAccess>,
+}
+
+/// How a node's memory is reached from the nodes that reach it best. Values that
+/// the firmware does not tell are 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct InventoryAccess {
+    /// The nodes that reach it best.
+    pub initiators: Vec<u32>,
+    /// Nanoseconds that a read takes.
+    pub read_latency_ns: u32,
+    /// Nanoseconds that a write takes.
+    pub write_latency_ns: u32,
+    /// MB/s that can be read.
+    pub read_bandwidth_mbs: u32,
+    /// MB/s that can be written.
+    pub write_bandwidth_mbs: u32,
 }
 
 /// Huge pages of one size.
@@ -214,6 +233,17 @@ fn node(host: &Host, node: &Node, free: &Free) -> InventoryNode {
             .iter()
             .map(|other| host.distance(node.id, other.id))
             .collect(),
+        access: node.access.as_ref().map(access),
+    }
+}
+
+fn access(access: &Access) -> InventoryAccess {
+    InventoryAccess {
+        initiators: access.initiators.clone(),
+        read_latency_ns: access.read_latency_ns,
+        write_latency_ns: access.write_latency_ns,
+        read_bandwidth_mbs: access.read_bandwidth_mbs,
+        write_bandwidth_mbs: access.write_bandwidth_mbs,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What schedulers ask for: inventories, and which of several machines takes what.
 
 use cellvisor_planner::config::{self, Slice};
-use cellvisor_planner::host::Host;
+use cellvisor_planner::host::{Access, Host};
 use cellvisor_planner::inventory::Inventory;
 use cellvisor_planner::place::{self, Placement};
 use cellvisor_planner::plan::{self, Taken};
@@ -84,6 +84,23 @@ fn inventory_says_what_the_root_keeps_and_why() {
     assert_eq!(inventory.nodes[0].free_cpus.to_string(), "1-6");
     assert_eq!(inventory.head_room.cores, 2);
     assert_eq!(inventory.threads_per_core, 2);
+}
+
+#[test]
+fn inventory_says_how_fast_memory_is_where_the_firmware_does() {
+    let mut host = host("z8");
+    host.nodes[1].access = Some(Access {
+        initiators: vec![1],
+        read_latency_ns: 95,
+        ..Access::default()
+    });
+    let nodes = Inventory::of(&host, &Taken::default()).nodes;
+    let json = serde_json::to_value(&nodes).expect("JSON");
+    assert!(json[0]["access"].is_null());
+    let access = &json[1]["access"];
+    assert_eq!(access["initiators"], serde_json::json!([1]));
+    assert_eq!(access["read-latency-ns"], 95);
+    assert_eq!(access["write-bandwidth-mbs"], 0);
 }
 
 #[test]

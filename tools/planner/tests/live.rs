@@ -4,7 +4,7 @@
 mod tree;
 
 use cellvisor_planner::host::live::{self, Shifts};
-use cellvisor_planner::host::{Host, IommuKind, Range, Space};
+use cellvisor_planner::host::{Access, Host, IommuKind, Range, Space};
 use tree::{Tree, table};
 
 const SHIFTS: Shifts = Shifts {
@@ -61,6 +61,9 @@ fn memory(tree: &Tree) {
             &format!("{folder}/distance"),
             if node == 0 { "10 21" } else { "21 10" },
         );
+        if node == 1 {
+            access(tree, &folder);
+        }
         let pages = format!("{folder}/hugepages/hugepages-2048kB");
         tree.file(&format!("{pages}/nr_hugepages"), "8\n");
         tree.file(&format!("{pages}/free_hugepages"), "3\n");
@@ -75,6 +78,25 @@ fn memory(tree: &Tree) {
         "proc/ioports",
         "0000-0cf7 : PCI Bus 0000:00\n  03f8-03ff : serial\n0cf8-0cff : PCI conf1\n0d00-ffff : PCI Bus 0000:00\n",
     );
+}
+
+/// What Linux shows of an HMAT that tells no bandwidth for writes.
+fn access(tree: &Tree, folder: &str) {
+    let folder = format!("{folder}/access0/initiators");
+    for (name, value) in [
+        ("read_latency", "95\n"),
+        ("write_latency", "110\n"),
+        ("read_bandwidth", "204800\n"),
+        ("write_bandwidth", "0\n"),
+    ] {
+        tree.file(&format!("{folder}/{name}"), value);
+    }
+    for node in 0..2 {
+        tree.link(
+            &format!("{folder}/node{node}"),
+            &format!("sys/devices/system/node/node{node}"),
+        );
+    }
 }
 
 fn acpi(tree: &Tree) {
@@ -278,6 +300,23 @@ fn memory_has_its_nodes_ranges_and_pages() {
     };
     assert_eq!(node.ranges, [range]);
     assert_eq!(host.distance(0, 1), 21);
+}
+
+#[test]
+fn memory_is_as_fast_as_the_firmware_says() {
+    let (_tree, host) = machine("access");
+    assert_eq!(host.nodes[0].access, None, "it says nothing of node 0");
+    let access = host.nodes[1].access.clone().expect("access");
+    assert_eq!(
+        access,
+        Access {
+            initiators: vec![0, 1],
+            read_latency_ns: 95,
+            write_latency_ns: 110,
+            read_bandwidth_mbs: 204_800,
+            write_bandwidth_mbs: 0,
+        }
+    );
 }
 
 #[test]

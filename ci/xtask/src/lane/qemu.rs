@@ -84,7 +84,13 @@ pub(super) fn power(
     if image.system.is_none() {
         words.push(NO_REBOOT.to_owned());
     }
-    words.extend(["-machine".to_owned(), "q35,kernel-irqchip=split".to_owned()]);
+    let hmat = if machine.access.is_some() {
+        ",hmat=on"
+    } else {
+        ""
+    };
+    let board = format!("q35,kernel-irqchip=split{hmat}");
+    words.extend(["-machine".to_owned(), board]);
     words.extend(processor(cpu, machine));
     words.extend(topology::words(cpu, machine, memory(cpu, machine))?);
     words.extend(serial(dir));

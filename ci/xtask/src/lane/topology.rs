@@ -1,7 +1,7 @@
 //! CPUs, RAM and NUMA nodes in QEMU's words.
 
 use super::qemu::Cpu;
-use crate::scenario::{Distances, Machine};
+use crate::scenario::{Access, Distances, Machine};
 use anyhow::{Context, Result};
 
 /// All of it, with `memory_mib` of RAM.
@@ -19,6 +19,7 @@ pub(super) fn words(cpu: &Cpu, machine: &Machine, memory_mib: u32) -> Result<Vec
         if let Some(distances) = &machine.distances {
             words.extend(far(machine.nodes, distances)?);
         }
+        words.extend(machine.access.iter().flat_map(fast));
     }
     Ok(words)
 }
@@ -73,6 +74,32 @@ fn far(nodes: u32, distances: &Distances) -> Result<Vec<String>> {
     Ok(words)
 }
 
+/// How fast each node's memory is from each node with CPUs.
+fn fast(access: &Access) -> Vec<String> {
+    let mut words = Vec::new();
+    for (kind, unit, rows) in [
+        ("read-latency,latency", "", &access.read_latency_ns),
+        ("write-latency,latency", "", &access.write_latency_ns),
+        ("read-bandwidth,bandwidth", "M", &access.read_bandwidth_mbs),
+        (
+            "write-bandwidth,bandwidth",
+            "M",
+            &access.write_bandwidth_mbs,
+        ),
+    ] {
+        for (from, row) in rows.iter().enumerate() {
+            for (to, value) in row.iter().enumerate() {
+                let pair = format!("hmat-lb,initiator={from},target={to},hierarchy=memory");
+                words.extend([
+                    "-numa".to_owned(),
+                    format!("{pair},data-type={kind}={value}{unit}"),
+                ]);
+            }
+        }
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Cpu, Machine, words};
@@ -120,5 +147,27 @@ mod tests {
              -object memory-backend-ram,id=m0,size=128M -numa node,nodeid=0,cpus=0-0,memdev=m0 \
              -object memory-backend-ram,id=m1,size=128M -numa node,nodeid=1,cpus=1-2,memdev=m1"
         );
+    }
+
+    #[test]
+    fn memory_has_its_latency_and_its_bandwidth_from_each_node() {
+        let machine: Machine = toml::from_str(
+            "cpus = 2\nnodes = 2\nmemory-mib = 256\n[access]\n\
+             read-latency-ns = [[80, 140]]\nwrite-latency-ns = []\n\
+             read-bandwidth-mbs = []\nwrite-bandwidth-mbs = [[], [0, 9000]]",
+        )
+        .expect("a machine");
+        let line = line(&machine);
+        let (_, access) = line.split_once("memdev=m1 ").expect("nodes");
+        let pair =
+            |from, to| format!("-numa hmat-lb,initiator={from},target={to},hierarchy=memory");
+        let expected = [
+            (pair(0, 0), "read-latency,latency=80"),
+            (pair(0, 1), "read-latency,latency=140"),
+            (pair(1, 0), "write-bandwidth,bandwidth=0M"),
+            (pair(1, 1), "write-bandwidth,bandwidth=9000M"),
+        ];
+        let expected = expected.map(|(pair, value)| format!("{pair},data-type={value}"));
+        assert_eq!(access, expected.join(" "));
     }
 }

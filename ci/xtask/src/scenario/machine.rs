@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) nodes: u32,
     /// How far nodes are from each other; 20 if nothing is said.
     pub(crate) distances: Option<Distances>,
+    /// How fast CPUs reach the nodes' memory (HMAT), if the firmware says so.
+    pub(crate) access: Option<Access>,
     /// VT-d with interrupt remapping: the root's APICs are in x2APIC mode.
     pub(crate) iommu: bool,
     /// An igb NIC with SR-IOV.
@@ -66,6 +68,7 @@ impl Default for Machine {
             memory_mib: 3072,
             nodes: 1,
             distances: None,
+            access: None,
             iommu: true,
             igb: false,
             nvme: false,
@@ -91,6 +94,21 @@ pub(crate) struct Cable {
     pub(crate) far: PathBuf,
     /// The last byte of the card's address.
     pub(crate) number: u8,
+}
+
+/// How fast CPUs of each node reach the memory of each node: a row for each of the
+/// first. 0 is what the firmware does not say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Access {
+    /// Nanoseconds of a read.
+    pub(crate) read_latency_ns: Vec<Vec<u32>>,
+    /// Nanoseconds of a write.
+    pub(crate) write_latency_ns: Vec<Vec<u32>>,
+    /// MB/s that can be read.
+    pub(crate) read_bandwidth_mbs: Vec<Vec<u32>>,
+    /// MB/s that can be written.
+    pub(crate) write_bandwidth_mbs: Vec<Vec<u32>>,
 }
 
 /// Distances of nodes, in the units of ACPI's SLIT: 10 to themselves.

@@ -7,7 +7,7 @@ pub(crate) mod judge;
 mod machine;
 mod several;
 
-pub(crate) use machine::{Cable, Distances, Machine};
+pub(crate) use machine::{Access, Cable, Distances, Machine};
 
 use crate::build::monitor::ForTests;
 use crate::lane::Lane;

@@ -344,6 +344,12 @@ fn summary(host: &Host) {
                 size(node.free)
             ),
         ]);
+        if let Some(access) = &node.access {
+            rows.push(vec![
+                format!("memory of node {}", node.id),
+                access.to_string(),
+            ]);
+        }
     }
     rows.push(vec![
         "DMA remapping units".into(),

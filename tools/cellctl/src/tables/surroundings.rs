@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::loader::layout;
 use crate::state::CellFunction;
-use acpi_tables::{Intx, NodeMemory, Numa, Pin, RootBridge, Window};
+use acpi_tables::{Access, Intx, NodeMemory, Numa, Pin, RootBridge, Window};
 use cellvisor_abi::plan::{Ecam, Range};
 use cellvisor_planner::host::{Host, RootBus, Space};
 use cellvisor_planner::plan::{CellAssignment, MemoryShare};
@@ -17,6 +17,11 @@ const DISTANCES: (u32, u32) = (11, 254);
 
 /// Distance of a node to itself.
 const LOCAL: u8 = 10;
+
+/// Nodes up to which a cell is told how fast memory is: its tables have 128 KiB,
+/// and the four matrices take 34 KiB of them then, four times that with twice
+/// the nodes. It is a hint; a cell on more nodes goes by the distances.
+const MOST_ACCESS_NODES: usize = 64;
 
 /// The machine as far as one cell sees it; the default is none at all.
 #[derive(Debug, Default)]
@@ -48,6 +53,7 @@ struct Nodes {
     cpus: Vec<u32>,
     memory: Vec<NodeMemory>,
     distances: Vec<u8>,
+    access: Vec<Access>,
 }
 
 /// True if the tables of `cell` tell nothing of the machine, so that nobody
@@ -133,6 +139,7 @@ impl Surroundings {
             cpus: &n.cpus,
             memory: &n.memory,
             distances: &n.distances,
+            access: &n.access,
         })
     }
 }
@@ -298,7 +305,41 @@ fn nodes(cell: &CellAssignment, host: &Host, known: &[u32], memory: Vec<NodeMemo
             .iter()
             .map(|c| place(known, c.node).unwrap_or(0))
             .collect(),
+        access: access(cell, host, known, &memory),
         memory,
         distances: pairs.map(|(from, to)| distance(from, to)).collect(),
     }
+}
+
+/// How fast the memory of `known` nodes is from those that reach it best, as far
+/// as the cell has memory and CPUs there.
+fn access(cell: &CellAssignment, host: &Host, known: &[u32], memory: &[NodeMemory]) -> Vec<Access> {
+    let known = if known.len() > MOST_ACCESS_NODES {
+        &[]
+    } else {
+        known
+    };
+    let has_cpu = |node: &u32| cell.cpus.iter().any(|c| c.node == *node);
+    let mut found = Vec::new();
+    for (target, node) in (0..).zip(known) {
+        if !memory.iter().any(|m| m.node == target) {
+            continue;
+        }
+        let Some(access) = host.node(*node).and_then(|n| n.access.as_ref()) else {
+            continue;
+        };
+        let from = access.initiators.iter().filter(|n| has_cpu(n));
+        found.extend(
+            from.filter_map(|n| place(known, *n))
+                .map(|initiator| Access {
+                    initiator,
+                    target,
+                    read_latency_ns: access.read_latency_ns,
+                    write_latency_ns: access.write_latency_ns,
+                    read_bandwidth_mbs: access.read_bandwidth_mbs,
+                    write_bandwidth_mbs: access.write_bandwidth_mbs,
+                }),
+        );
+    }
+    found
 }

@@ -4,9 +4,10 @@
 use super::*;
 use crate::loader::layout;
 use crate::testing::record;
+use acpi_tables::Access;
 use cellvisor_abi::plan::{MAX_FUNCTIONS, Wire};
 use cellvisor_planner::config;
-use cellvisor_planner::host::Host;
+use cellvisor_planner::host::{self, Host};
 use cellvisor_planner::plan::{self, AssignedCpu, MemoryShare, Taken};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -170,7 +171,7 @@ fn cell_without_functions_on_one_node_needs_no_machine() {
     let cell = record("a").assignment;
     assert!(stands_alone(&cell));
     let tables = build(&cell, &Surroundings::default(), &[]).expect("builds");
-    for signature in [b"MCFG", b"SRAT", b"SLIT"] {
+    for signature in [b"MCFG", b"SRAT", b"SLIT", b"HMAT"] {
         assert!(tables.table(signature).is_none());
     }
 }
@@ -219,6 +220,101 @@ fn nodes_are_numbered_from_zero_and_memory_goes_around_the_hole() {
     assert_eq!(numa.distances, [10, far, far, 10]);
     let tables = build(&cell, &around, &[]).expect("builds");
     assert!(tables.table(b"SRAT").is_some() && tables.table(b"SLIT").is_some());
+    assert!(numa.access.is_empty() && tables.table(b"HMAT").is_none());
+}
+
+/// Access to the memory of a node from `initiators`.
+fn access(initiators: &[u32], read_latency_ns: u32) -> Option<host::Access> {
+    Some(host::Access {
+        initiators: initiators.to_vec(),
+        read_latency_ns,
+        write_latency_ns: 90,
+        read_bandwidth_mbs: 204_800,
+        write_bandwidth_mbs: 0,
+    })
+}
+
+#[test]
+fn a_cell_on_several_nodes_is_told_how_fast_their_memory_is() {
+    let mut host = host("popcorn.toml");
+    // Node 3 is not the cell's, and neither are its words on the others.
+    host.nodes[2].access = access(&[2, 3], 80);
+    host.nodes[3].access = access(&[2, 5], 70);
+    host.nodes[5].access = access(&[2, 5], 120);
+    let cell = across(&host);
+    let around = Surroundings::of(&cell, &host).expect("surroundings");
+    let told = |initiator, target, read_latency_ns| Access {
+        initiator,
+        target,
+        read_latency_ns,
+        write_latency_ns: 90,
+        read_bandwidth_mbs: 204_800,
+        write_bandwidth_mbs: 0,
+    };
+    let numa = around.numa().expect("nodes");
+    let expected = [told(0, 0, 80), told(0, 1, 120), told(1, 1, 120)];
+    assert_eq!(numa.access, expected);
+    let tables = build(&cell, &around, &[]).expect("builds");
+    assert!(tables.table(b"HMAT").is_some());
+    iasl_accepts("access", &tables);
+}
+
+#[test]
+fn access_that_a_cell_has_no_use_for_is_left_out() {
+    let mut host = host("popcorn.toml");
+    host.nodes[2].access = access(&[2], 80);
+    host.nodes[5].access = access(&[3], 120);
+    let told = |cell: &CellAssignment| {
+        let around = Surroundings::of(cell, &host).expect("surroundings");
+        around.numa().map(|numa| numa.access.len())
+    };
+    let mut cell = across(&host);
+    assert_eq!(told(&cell), Some(1), "its CPUs on node 5 are no initiators");
+    cell.cpus[1].node = 5;
+    assert_eq!(told(&cell), Some(0), "it has no CPU on node 2");
+    let mut cell = across(&host);
+    cell.memory.truncate(1);
+    assert_eq!(told(&cell), Some(0), "it has no memory of node 2");
+    cell.cpus.truncate(1);
+    assert_eq!(
+        told(&cell),
+        None,
+        "a cell on one node needs no tables of nodes"
+    );
+}
+
+#[test]
+fn a_cell_on_more_nodes_than_the_matrices_have_room_for_goes_by_distances() {
+    for (nodes, tables_of_access) in [(64, true), (65, false), (256, false)] {
+        let mut host = host("popcorn.toml");
+        let node = host.nodes[0].clone();
+        host.nodes = (0..nodes)
+            .map(|id| host::Node {
+                id,
+                distances: (0..nodes).map(|n| if n == id { 10 } else { 20 }).collect(),
+                access: access(&[id], 80 + id),
+                ..node.clone()
+            })
+            .collect();
+        let mut cell = record("wide").assignment;
+        let cpu = |node| AssignedCpu {
+            linux: node,
+            apic_id: node,
+            node,
+        };
+        let share = |node| MemoryShare::Pages {
+            node,
+            bytes: GIB,
+            page_size: GIB,
+            fixed: false,
+        };
+        cell.cpus = (0..nodes).map(cpu).collect();
+        cell.memory = (0..nodes).map(share).collect();
+        let around = Surroundings::of(&cell, &host).expect("surroundings");
+        let tables = build(&cell, &around, &[]).expect("builds");
+        assert_eq!(tables.table(b"HMAT").is_some(), tables_of_access, "{nodes}");
+        assert!(tables.table(b"SLIT").is_some(), "{nodes}");
+    }
 }
 
 #[test]

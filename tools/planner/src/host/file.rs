@@ -118,7 +118,38 @@ impl Host {
         for node in self.nodes.iter().filter(|n| !is_possible(n)) {
             wrong(format!("no machine has the amounts of node {}", node.id));
         }
+        for node in &self.nodes {
+            self.access(node, &mut wrong);
+        }
         report
+    }
+
+    /// What cannot be in the `access` of a node.
+    fn access(&self, node: &Node, wrong: &mut impl FnMut(String)) {
+        let Some(access) = &node.access else { return };
+        let id = node.id;
+        let from = &access.initiators;
+        if from.is_empty() {
+            wrong(format!(
+                "no node is an initiator for the memory of node {id}"
+            ));
+        }
+        twice(from.iter().copied(), |n| {
+            wrong(format!(
+                "node {n} is an initiator for the memory of node {id} twice"
+            ));
+        });
+        for n in from.iter().filter(|n| self.node(**n).is_none()) {
+            wrong(format!(
+                "node {n} is an initiator for the memory of node {id}, and not there"
+            ));
+        }
+        if access.values().iter().any(|value| *value > MOST_ACCESS) {
+            wrong(format!(
+                "no machine has the latencies or bandwidths of node {id}: \
+                 more than a second, or than a petabyte in one"
+            ));
+        }
     }
 }
 
@@ -128,6 +159,8 @@ const MOST_NODES: usize = 1024;
 const MOST_MEMORY: u64 = 1 << 52;
 /// Distances are bytes in the firmware's tables (SLIT).
 const MOST_DISTANCE: u32 = 255;
+/// Nanoseconds in a second, and MB/s in a PB/s.
+const MOST_ACCESS: u32 = 1_000_000_000;
 
 /// True if a machine can have such a node.
 fn is_possible(node: &Node) -> bool {
@@ -214,6 +247,44 @@ mod tests {
             text.contains("error: no machine has the amounts of node 0"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn access_that_cannot_be_is_refused() {
+        let nodes = "[[nodes]]\nid = 0\nmemory = 1\nfree = 1\naccess = ";
+        let of = |access: &str| told(&format!("version = 1\nname = \"x\"\n{nodes}{access}\n"));
+        assert_eq!(of("{ initiators = [0] }"), "", "no values are fine");
+        assert_eq!(
+            of("{ initiators = [0], write-latency-ns = 1000000000 }"),
+            ""
+        );
+        for (access, part) in [
+            (
+                "{ initiators = [] }",
+                "error: no node is an initiator for the memory of node 0",
+            ),
+            (
+                "{ initiators = [0, 0] }",
+                "error: node 0 is an initiator for the memory of node 0 twice",
+            ),
+            (
+                "{ initiators = [0, 7] }",
+                "error: node 7 is an initiator for the memory of node 0, and not there",
+            ),
+            (
+                "{ initiators = [0], read-bandwidth-mbs = 1000000001 }",
+                "error: no machine has the latencies or bandwidths of node 0",
+            ),
+            (
+                "{ initiators = [0], read-latency-ns = -1 }",
+                "error: this is no host file",
+            ),
+            ("{ read-latency-ns = 1 }", "missing field `initiators`"),
+        ] {
+            let text = of(access);
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+            assert!(text.contains("= help: "), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! NUMA nodes and their memory.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One NUMA node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,63 @@ pub struct Node {
     /// Where the firmware says its RAM is (SRAT); empty if it does not say.
     #[serde(default)]
     pub ranges: Vec<Range>,
+    /// How fast its memory is, if the firmware says so (HMAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+}
+
+/// How a node's memory is reached from the nodes that reach it best, which do so
+/// equally well; this much Linux tells of an HMAT. Values that the firmware does
+/// not tell are 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Access {
+    /// The nodes that reach it best.
+    pub initiators: Vec<u32>,
+    /// Time that a read takes, in nanoseconds.
+    #[serde(default)]
+    pub read_latency_ns: u32,
+    /// Time that a write takes, in nanoseconds.
+    #[serde(default)]
+    pub write_latency_ns: u32,
+    /// What can be read, in MB/s.
+    #[serde(default)]
+    pub read_bandwidth_mbs: u32,
+    /// What can be written, in MB/s.
+    #[serde(default)]
+    pub write_bandwidth_mbs: u32,
+}
+
+impl Access {
+    /// Its values: read and write latency, read and write bandwidth.
+    pub(crate) const fn values(&self) -> [u32; 4] {
+        [
+            self.read_latency_ns,
+            self.write_latency_ns,
+            self.read_bandwidth_mbs,
+            self.write_bandwidth_mbs,
+        ]
+    }
+}
+
+/// `read 80 ns 204800 MB/s, write 85 ns 102400 MB/s, best from node 0`; what is
+/// not known is left out.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [read, write, reads, writes] = self.values();
+        for (what, latency, bandwidth) in [("read", read, reads), ("write", write, writes)] {
+            let known = [(latency, "ns"), (bandwidth, "MB/s")].map(|(value, unit)| match value {
+                0 => String::new(),
+                value => format!(" {value} {unit}"),
+            });
+            if latency > 0 || bandwidth > 0 {
+                write!(f, "{what}{}, ", known.concat())?;
+            }
+        }
+        let nodes: Vec<String> = self.initiators.iter().map(u32::to_string).collect();
+        let word = if nodes.len() == 1 { "node" } else { "nodes" };
+        write!(f, "best from {word} {}", nodes.join(", "))
+    }
 }
 
 /// Huge pages of one size in one node.
@@ -62,5 +120,35 @@ impl Range {
     #[must_use]
     pub const fn contains(&self, other: &Self) -> bool {
         self.start <= other.start && other.end() <= self.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Access;
+
+    #[test]
+    fn access_is_told_as_far_as_it_is_known() {
+        let mut access = Access {
+            initiators: vec![0],
+            read_latency_ns: 80,
+            write_latency_ns: 85,
+            read_bandwidth_mbs: 204_800,
+            write_bandwidth_mbs: 102_400,
+        };
+        assert_eq!(
+            access.to_string(),
+            "read 80 ns 204800 MB/s, write 85 ns 102400 MB/s, best from node 0"
+        );
+        access.read_latency_ns = 0;
+        access.write_bandwidth_mbs = 0;
+        access.initiators.push(2);
+        assert_eq!(
+            access.to_string(),
+            "read 204800 MB/s, write 85 ns, best from nodes 0, 2"
+        );
+        access.write_latency_ns = 0;
+        access.read_bandwidth_mbs = 0;
+        assert_eq!(access.to_string(), "best from nodes 0, 2");
     }
 }

@@ -16,7 +16,7 @@ mod platform;
 
 pub use classes::Classes;
 pub use cpu::{Cache, Cpu};
-pub use memory::{Node, Pages, Range};
+pub use memory::{Access, Node, Pages, Range};
 pub use pci::{Bar, Bridge, Function, RootBus, Space, Sriov, Window};
 pub use platform::{Ecam, IoApic, Iommu, IommuKind, Region, Reserved, Root, Scope};
 

@@ -2,8 +2,8 @@
 
 use cellvisor_abi::Bdf;
 use cellvisor_planner::host::{
-    Bar, Bridge, Classes, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus, Space,
-    Sriov, VERSION, Window,
+    Access, Bar, Bridge, Classes, Cpu, Function, Host, Iommu, IommuKind, Node, Pages, RootBus,
+    Space, Sriov, VERSION, Window,
 };
 use cellvisor_planner::size::{GIB, MIB};
 use proptest::prelude::*;
@@ -97,6 +97,7 @@ fn host(shape: &Shape) -> Host {
             pages: vec![pages(2 * MIB, 0)],
             distances: (0..shape.nodes).map(|n| 10 + 10 * n.abs_diff(id)).collect(),
             ranges: Vec::new(),
+            access: (id % 2 == 0).then(|| access(shape, id)),
         };
         if shape.giant {
             node.pages.push(pages(GIB, 0));
@@ -105,6 +106,18 @@ fn host(shape: &Shape) -> Host {
         bus(&mut host, shape, id);
     }
     host
+}
+
+/// Memory of an even node, which its own CPUs reach best, and those of the node
+/// before it just as well.
+fn access(shape: &Shape, node: u32) -> Access {
+    Access {
+        initiators: (node.saturating_sub(1)..=node).collect(),
+        read_latency_ns: 80 * shape.cores,
+        write_latency_ns: 0,
+        read_bandwidth_mbs: 100_000 / shape.threads,
+        write_bandwidth_mbs: u32::MAX / 100,
+    }
 }
 
 /// A root bus with cards, each behind a port of its own.

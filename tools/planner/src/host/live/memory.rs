@@ -2,7 +2,7 @@
 
 use super::acpi::Tables;
 use super::tree::Tree;
-use crate::host::{Node, Pages, Range};
+use crate::host::{Access, Node, Pages, Range};
 use crate::size::KIB;
 
 const NODES: &str = "sys/devices/system/node";
@@ -24,6 +24,7 @@ pub(super) fn nodes(tree: &Tree, tables: &Tables) -> Vec<Node> {
             let distances = tree.text(&format!("{folder}/distance")).unwrap_or_default();
             let numbers = distances.split_whitespace();
             node.distances = numbers.filter_map(|d| d.parse().ok()).collect();
+            node.access = access(tree, &folder);
             Some(node)
         })
         .collect();
@@ -52,6 +53,25 @@ fn node(tree: &Tree, id: u32, meminfo: &str, pages: Vec<Pages>) -> Option<Node> 
         pages,
         distances: Vec::new(),
         ranges: Vec::new(),
+        access: None,
+    })
+}
+
+/// How fast the memory of the node in `folder` is from the nodes that reach it
+/// best (Linux, "NUMA Memory Performance"; only with an HMAT).
+fn access(tree: &Tree, folder: &str) -> Option<Access> {
+    let folder = format!("{folder}/access0/initiators");
+    let initiators = tree.numbered(&folder, "node");
+    let value = |name: &str| {
+        let number = tree.number(&format!("{folder}/{name}"));
+        number.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+    };
+    (!initiators.is_empty()).then(|| Access {
+        read_latency_ns: value("read_latency"),
+        write_latency_ns: value("write_latency"),
+        read_bandwidth_mbs: value("read_bandwidth"),
+        write_bandwidth_mbs: value("write_bandwidth"),
+        initiators,
     })
 }
 
