@@ -11,7 +11,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define CV_ABI_VERSION 13
+#define CV_ABI_VERSION 14
 #define CV_PAGE_SIZE 4096ULL
 #define CV_CHUNK_SIZE 0x200000ULL
 

@@ -28,7 +28,7 @@ pub use bdf::{BadBdf, Bdf};
 
 /// Version of everything in this crate. Tools, driver and monitor must agree
 /// on it to the letter; a change of any type here raises it.
-pub const ABI_VERSION: u32 = 13;
+pub const ABI_VERSION: u32 = 14;
 
 /// Size of the smallest page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -144,6 +144,8 @@ wire! {
         /// Besides the virtual 16550 there is a console that takes lines (virtio-console), as
         /// one more adapter behind those.
         pub console: bool,
+        /// Its Extended Socket: its way to cells that have one of the same link.
+        pub socket: Option<Socket>,
         /// Virtual devices.
         pub devices: Devices,
         /// The root may look at its memory when it has ended
@@ -244,6 +246,46 @@ pub const ADAPTER_CONFIG: u64 = 0xff00_0000;
 
 /// Guest-physical address of the adapters' registers, a page for each.
 pub const ADAPTER_REGISTERS: u64 = 0xff10_0000;
+
+wire! {
+    /// An Extended Socket, which is what Linux's driver `fjes` makes a network of: a page of
+    /// registers, played by the monitor, and memory of a link, which takes the place of
+    /// pages of the cell that the driver names.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Socket {
+        /// Host-physical address of the first buffer, 4 KiB aligned. All buffers lie in one
+        /// link, and cells that name the same are joined.
+        pub memory: u64,
+        /// The cell's number among the members, which nobody else there has.
+        pub number: u8,
+        /// How many numbers there are, 2 to [`MAX_SOCKET_MEMBERS`].
+        pub members: u8,
+        /// Its interrupt, an edge on the virtual I/O APIC: below 16, and nobody else's.
+        pub gsi: u8,
+    }
+}
+
+impl Socket {
+    /// Bytes of the buffers that so many members have: one for each ordered pair.
+    #[must_use]
+    pub const fn size(members: u8) -> u64 {
+        let pairs = members as u64 * (members as u64).saturating_sub(1);
+        pairs * SOCKET_PAGES as u64 * crate::PAGE_SIZE
+    }
+}
+
+/// Most members of an Extended Socket: the driver takes 16 MiB for each of the others.
+pub const MAX_SOCKET_MEMBERS: u8 = 4;
+
+/// Pages of one buffer: a header and what the driver sends by.
+pub const SOCKET_PAGES: usize = 2049;
+
+/// Tables that a cell can have for the pages of one other member: more, and they are
+/// too scattered to be shared.
+pub const SOCKET_TABLES: usize = 64;
+
+/// Guest-physical address of the page of registers, behind those of the adapters.
+pub const SOCKET_REGISTERS: u64 = 0xff20_0000;
 
 /// Most links of a cell.
 pub const MAX_LINKS: usize = 8;

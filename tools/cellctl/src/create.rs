@@ -116,6 +116,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         functions: functions.list(),
         adapters: adapters.list(),
         console: record.assignment.console == Console::Virtio,
+        socket: None,
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         many_nodes: many_nodes(&record.assignment.cpus),

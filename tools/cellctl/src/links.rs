@@ -106,6 +106,7 @@ fn frame(record: &LinkRecord) -> Vec<u8> {
         functions: none.list(),
         adapters: adapters.list(),
         console: false,
+        socket: None,
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,

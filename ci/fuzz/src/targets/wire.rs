@@ -6,7 +6,7 @@ use cellvisor_abi::call::{
 };
 use cellvisor_abi::plan::{
     Adapter, CellPlan, Class, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind, Link,
-    Memory, Ports, Range, Share, SystemPlan, Wire,
+    Memory, Ports, Range, Share, Socket, SystemPlan, Wire,
 };
 use cellvisor_abi::wire::{self, ListBuf, Put, Take};
 
@@ -56,6 +56,12 @@ fn cell() -> Vec<Vec<u8>> {
         functions: functions.list(),
         adapters: adapters.list(),
         console: true,
+        socket: Some(Socket {
+            memory: 0x12_3456_7000,
+            number: 1,
+            members: 3,
+            gsi: 7,
+        }),
         devices: Devices::STANDARD,
         dump: true,
         many_nodes: false,

@@ -84,6 +84,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         functions: functions.list(),
         adapters: none.list(),
         console: false,
+        socket: None,
         devices: Devices::STANDARD,
         dump: false,
         many_nodes: false,

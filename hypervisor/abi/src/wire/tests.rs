@@ -10,7 +10,7 @@ use crate::call::{
 };
 use crate::plan::{
     Adapter, Boot, CellPlan, Class, Cpu, Devices, Ecam, Function, Inject, IoApic, Iommu, IommuKind,
-    Link, Memory, Ports, Range, Share, SystemPlan, Wire,
+    Link, Memory, Ports, Range, Share, Socket, SystemPlan, Wire,
 };
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -62,7 +62,7 @@ macro_rules! for_each_type {
     ($check:ident($argument:expr)) => {
         for_each_type!($check($argument):
             u8 u16 u32 u64 bool Bdf
-            Cpu Range Ecam Iommu IommuKind IoApic Inject Link Memory Share Ports Function Wire
+            Cpu Range Ecam Iommu IommuKind IoApic Inject Link Memory Share Ports Function Wire Socket
             Devices Class Boot CellId Info Backend Start Progress State StopReason CellStatus Name
             Denied Failure FailReason Registers Conflict Resource Owner FunctionRequest
             FunctionStatus ReadRequest Stats StatsRequest)
@@ -92,6 +92,7 @@ proptest! {
             functions: function_list.list(),
             adapters: adapter_list.list(),
             console: Any::any(seed),
+            socket: Any::any(seed),
             devices: Any::any(seed),
             dump: Any::any(seed),
             many_nodes: Any::any(seed),
@@ -108,7 +109,7 @@ proptest! {
         prop_assert_eq!(items(read.ports), ports);
         prop_assert_eq!(items(read.functions), functions);
         prop_assert_eq!(items(read.adapters), adapters);
-        prop_assert_eq!(read.devices, plan.devices);
+        prop_assert_eq!((read.devices, read.socket), (plan.devices, plan.socket));
         prop_assert_eq!((read.dump, read.link), (plan.dump, plan.link));
         prop_assert_eq!(read.class, plan.class);
     }
@@ -178,6 +179,7 @@ proptest! {
             functions: none.list(),
             adapters: none.list(),
             console: true,
+            socket: None,
             devices: Devices::STANDARD,
             dump: true,
             many_nodes: true,

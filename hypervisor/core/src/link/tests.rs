@@ -245,6 +245,7 @@ fn a_link_has_memory_and_nothing_else() {
             functions: none.list(),
             adapters: adapters[adapter_count].list(),
             console: false,
+            socket: None,
             devices: Devices::STANDARD,
             dump: false,
             many_nodes: false,
