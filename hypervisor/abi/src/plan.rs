@@ -253,14 +253,16 @@ wire! {
     /// pages of the cell that the driver names.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Socket {
-        /// Host-physical address of the first buffer, 4 KiB aligned. All buffers lie in one
-        /// link, and cells that name the same are joined.
+        /// Host-physical address of a page of the link that has the buffers, one after the
+        /// other from its guest-physical address 0 on. Cells that name the same link are
+        /// joined.
         pub memory: u64,
         /// The cell's number among the members, which nobody else there has.
         pub number: u8,
         /// How many numbers there are, 2 to [`MAX_SOCKET_MEMBERS`].
         pub members: u8,
-        /// Its interrupt, an edge on the virtual I/O APIC: below 16, and nobody else's.
+        /// Its interrupt, an edge on the virtual I/O APIC: below [`SOCKET_PINS`], and nobody
+        /// else's. No function of the cell has a pin.
         pub gsi: u8,
     }
 }
@@ -283,6 +285,11 @@ pub const SOCKET_PAGES: usize = 2049;
 /// Tables that a cell can have for the pages of one other member: more, and they are
 /// too scattered to be shared.
 pub const SOCKET_TABLES: usize = 64;
+
+/// Pins that the virtual I/O APIC of a cell with an Extended Socket tells of: the driver
+/// takes its interrupt for a number of Linux's, which has numbers below 16 to give where there
+/// are fewer pins.
+pub const SOCKET_PINS: u8 = 10;
 
 /// Guest-physical address of the page of registers, behind those of the adapters.
 pub const SOCKET_REGISTERS: u64 = 0xff20_0000;

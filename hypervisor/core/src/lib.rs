@@ -39,6 +39,7 @@ pub mod pci;
 pub mod recent;
 pub mod requests;
 pub mod ring;
+pub mod socket;
 pub mod svm;
 pub mod target;
 pub mod text;

@@ -20,7 +20,10 @@ pub fn is_whole(plan: &CellPlan<'_>) -> bool {
     let bare = plan.cpus.is_empty() && plan.functions.is_empty() && plan.ports.is_empty();
     match plan.link {
         None => !plan.cpus.is_empty(),
-        Some(link) => bare && !plan.console && plan.adapters.len() <= usize::from(link.root),
+        Some(link) => {
+            let few = plan.adapters.len() <= usize::from(link.root);
+            bare && !plan.console && plan.socket.is_none() && few
+        }
     }
 }
 

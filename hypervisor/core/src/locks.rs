@@ -43,6 +43,10 @@ ranks! {
     Adapter = "adapter",
     /// What a network adapter receives.
     Receiver = "receiver of frames",
+    /// Pages that a cell shares by its Extended Socket.
+    Socket = "socket of a cell",
+    /// Registers of all Extended Sockets of a link.
+    Members = "members of a link",
     /// Virtual devices of a cell.
     Devices = "devices of a cell",
     /// The machine's I/O APICs.
@@ -232,6 +236,8 @@ mod tests {
             Rank::Watch,
             Rank::Adapter,
             Rank::Receiver,
+            Rank::Socket,
+            Rank::Members,
             Rank::ConfigPorts,
             Rank::Log,
         ];

@@ -5,6 +5,7 @@ use crate::addr::{Gpa, PAGE_SIZE};
 use crate::net;
 use crate::pci::Bdf;
 use cellvisor_abi::call::Owner;
+use cellvisor_abi::plan::SOCKET_REGISTERS;
 
 /// What the machine and its owners say about addresses.
 pub trait Map {
@@ -83,6 +84,8 @@ pub trait CellMap {
     fn is_table(&self, address: Gpa) -> bool;
     /// How many network adapters it has.
     fn adapters(&self) -> usize;
+    /// It has an Extended Socket.
+    fn has_socket(&self) -> bool;
 }
 
 /// Page with the power management registers of AMD's chip sets. Linux 6.16 and later
@@ -110,6 +113,8 @@ pub enum CellTarget {
     Table,
     /// A network adapter.
     Adapter(net::Place),
+    /// A register of its Extended Socket.
+    Socket(u64),
     /// Registers that it lacks: reads give ones, writes vanish.
     Absent,
     /// Nothing that it has: the cell fails.
@@ -124,6 +129,9 @@ pub fn of_cell(touch: Touch, map: &impl CellMap) -> CellTarget {
     }
     if map.ioapic() == Some(page) {
         return CellTarget::IoApic;
+    }
+    if page.0 == SOCKET_REGISTERS && map.has_socket() {
+        return CellTarget::Socket(touch.address.page_offset());
     }
     if let Some(place) = net::Place::of(touch.address, map.adapters()) {
         return CellTarget::Adapter(place);
@@ -303,6 +311,9 @@ mod tests {
         fn adapters(&self) -> usize {
             usize::from(self.functions)
         }
+        fn has_socket(&self) -> bool {
+            self.functions
+        }
     }
 
     const RICH: Cell = Cell {
@@ -320,11 +331,13 @@ mod tests {
         let want = CellTarget::Config(BDF, 4);
         assert_eq!(of_cell(write(CONFIG + 4), &RICH), want);
         assert_eq!(of_cell(write(0xf000_0ff0), &RICH), CellTarget::Table);
+        let want = CellTarget::Socket(0x8c);
+        assert_eq!(of_cell(write(SOCKET_REGISTERS + 0x8c), &RICH), want);
     }
 
     #[test]
     fn a_cell_without_them_fails_where_others_have_them() {
-        for address in [IOAPIC, CONFIG, 0xf000_0000] {
+        for address in [IOAPIC, CONFIG, 0xf000_0000, SOCKET_REGISTERS] {
             assert_eq!(of_cell(read(address), &POOR), CellTarget::Nothing);
         }
     }

@@ -25,8 +25,8 @@ pub const PINS: u8 = 24;
 /// Bytes of its registers: accesses go to 32-bit words at multiples of 16.
 pub const SIZE: u64 = 0x1000;
 
-/// Version register: 20H, and the number of the last pin.
-const VERSION: u32 = 0x20 | (PINS as u32 - 1) << 16;
+/// Version register besides the number of the last pin.
+const VERSION: u32 = 0x20;
 
 /// Offsets of the registers that are seen directly: the number of the register
 /// in the window, the window, and end of interrupt.
@@ -111,6 +111,8 @@ pub struct IoApic {
     entries: [u64; PINS as usize],
     /// One bit for each pin that is asserted.
     lines: u32,
+    /// How many pins software is told of.
+    pins: u8,
 }
 
 impl IoApic {
@@ -122,12 +124,19 @@ impl IoApic {
             wired,
             entries: [MASKED; PINS as usize],
             lines: 0,
+            pins: PINS,
         }
+    }
+
+    /// The same, and software is told of so many pins alone.
+    #[must_use]
+    pub const fn with_pins(self, pins: u8) -> Self {
+        Self { pins, ..self }
     }
 
     /// As after a reset; the wires stay.
     pub const fn reset(&mut self) {
-        *self = Self::new(self.id, self.wired);
+        *self = Self::new(self.id, self.wired).with_pins(self.pins);
     }
 
     /// Reads the 32-bit register at this offset; 0 where there is none. `awaits`
@@ -143,7 +152,7 @@ impl IoApic {
     fn window(&self, awaits: impl FnOnce(u8) -> bool) -> u32 {
         match self.select {
             0 | 2 => u32::from(self.id) << 24,
-            VERSION_REGISTER => VERSION,
+            VERSION_REGISTER => VERSION | (u32::from(self.pins) - 1) << 16,
             _ => match self.selected() {
                 Some((pin, false)) if self.is_wired(pin) && awaits(pin) => {
                     (self.entry(pin) | REMOTE_IRR) as u32

@@ -264,6 +264,15 @@ fn identification_is_kept_and_nothing_else_of_its_register() {
 }
 
 #[test]
+fn software_is_told_of_few_pins_if_it_is_to_have_few() {
+    let mut all = IoApic::new(0, 0);
+    let mut few = IoApic::new(0, 0).with_pins(10);
+    few.reset();
+    assert_eq!(read(&mut all, VERSION_REGISTER), 0x17_0020);
+    assert_eq!(read(&mut few, VERSION_REGISTER), 0x09_0020);
+}
+
+#[test]
 fn upper_halves_read_as_written() {
     let mut chip = IoApic::new(0, 0);
     // Destination and KVM's extended bits; the others are reserved.

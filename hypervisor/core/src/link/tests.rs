@@ -5,7 +5,7 @@ use super::*;
 use crate::cell_state::{Event, next};
 use crate::ownership::{OwnerMap, Span};
 use cellvisor_abi::call::{Owner, StopReason};
-use cellvisor_abi::plan::{Adapter, Class, Devices, Link, MAX_NAME, Ports};
+use cellvisor_abi::plan::{Adapter, Class, Devices, Link, MAX_NAME, Ports, Socket};
 use cellvisor_abi::wire::ListBuf;
 use core::ops::Range;
 use proptest::prelude::*;
@@ -257,6 +257,14 @@ fn a_link_has_memory_and_nothing_else() {
         let console = true;
         let with_console = CellPlan { console, ..plan };
         assert_eq!(is_whole(&with_console), whole && link.is_none(), "{what}");
+        let socket = Some(Socket {
+            memory: 0,
+            number: 0,
+            members: 2,
+            gsi: 5,
+        });
+        let with_socket = CellPlan { socket, ..plan };
+        assert_eq!(is_whole(&with_socket), whole && link.is_none(), "{what}");
     }
 }
 

@@ -188,6 +188,27 @@ impl<F: EntryFormat> Tables<F> {
         Ok(stale)
     }
 
+    /// Makes the page of 4 KiB at `gpa`, which is mapped, lead to `hpa`. A large page that it is
+    /// in is split. The caller flushes the translations of all that walk these tables.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]; no translation has changed then.
+    pub fn replace(
+        &mut self,
+        mem: &mut impl TableMem,
+        gpa: Gpa,
+        hpa: Hpa,
+        attr: Attr,
+    ) -> Result<(), MapError> {
+        let part = self.part(gpa, PAGE_SIZE)?;
+        let cursor = Cursor::new(self);
+        cursor.split_at(mem, part.start)?;
+        cursor.split_at(mem, part.end)?;
+        cursor.replace(mem, part, hpa, attr);
+        Ok(())
+    }
+
     /// Puts large pages back where `size` bytes at `gpa` and what surrounds
     /// them allow it: after a cell's memory has come home, say. Translations
     /// stay as they are.
@@ -343,6 +364,16 @@ impl<F: EntryFormat> Cursor<F> {
             self.write(mem, part, 0);
             child.collect_below(mem, stale);
             stale.collect(mem, child.table);
+        }
+    }
+
+    /// Changes the one leaf that maps `part`, if there is one.
+    fn replace(&self, mem: &mut impl TableMem, part: Part, hpa: Hpa, attr: Attr) {
+        let entry = self.read(mem, part);
+        if let Some(child) = self.child(entry) {
+            child.replace(mem, part, hpa, attr);
+        } else if self.format.present(entry) {
+            self.write(mem, part, self.format.leaf(hpa, self.level, attr));
         }
     }
 

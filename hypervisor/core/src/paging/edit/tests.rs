@@ -286,3 +286,62 @@ fn abandoned_pages_are_lost_and_not_freed() {
 fn a_forgotten_flush_is_noticed() {
     drop(Stale::new());
 }
+
+#[test]
+fn one_page_of_a_gigantic_one_leads_elsewhere_and_back() {
+    const BUFFER: Attr = Attr {
+        execute: false,
+        ..Attr::RAM
+    };
+    let mut mem = FakeMem::with_room(8);
+    let mut tables = Tables::<Ept>::new(&mut mem, PageSize::Size1G).expect("room");
+    tables
+        .map(&mut mem, Gpa(0), Hpa(SIZE_1G), SIZE_1G, RWX)
+        .expect("maps");
+    // The first, the last and another one of a large page.
+    for page in [0, 77, 511] {
+        let at = Gpa(5 * SIZE_2M + page * PAGE_SIZE);
+        tables
+            .replace(&mut mem, at, Hpa(9 * SIZE_1G), BUFFER)
+            .expect("there is room");
+        let mapping = tables.translate(&mem, at).expect("mapped");
+        assert_eq!((mapping.hpa, mapping.attr), (Hpa(9 * SIZE_1G), BUFFER));
+        for beside in [at.0.wrapping_sub(1), at.0 + PAGE_SIZE] {
+            let mapping = tables.translate(&mem, Gpa(beside)).expect("mapped");
+            assert_eq!((mapping.hpa, mapping.attr), (Hpa(SIZE_1G + beside), RWX));
+        }
+        assert_eq!(page_count(&mem), 4, "one table for 2 MiB, one for 1 GiB");
+        tables
+            .replace(&mut mem, at, Hpa(SIZE_1G + at.0), RWX)
+            .expect("needs no room");
+        assert_eq!(page_count(&mem), 4);
+    }
+    let stale = tables
+        .merge(&mut mem, Gpa(0), SIZE_1G)
+        .expect("has a gigantic page again");
+    stale.flushed(&mut mem);
+    assert_eq!(page_count(&mem), 2);
+    tables.destroy(&mut mem);
+}
+
+#[test]
+fn what_cannot_lead_elsewhere_stays() {
+    let mut mem = FakeMem::with_room(3);
+    let mut tables = Tables::<Ept>::new(&mut mem, PageSize::Size1G).expect("room");
+    tables
+        .map(&mut mem, Gpa(0), Hpa(SIZE_1G), SIZE_1G, RWX)
+        .expect("maps");
+    let at = Gpa(3 * PAGE_SIZE);
+    let refused = tables.replace(&mut mem, at, Hpa(0), READ_ONLY);
+    assert_eq!(refused, Err(MapError::NoMemory));
+    let mapping = tables.translate(&mem, at).expect("mapped");
+    assert_eq!((mapping.hpa, mapping.attr), (Hpa(SIZE_1G + at.0), RWX));
+    assert_eq!(
+        tables.replace(&mut mem, Gpa(8), Hpa(0), RWX),
+        Err(MapError::Misaligned)
+    );
+    // Where nothing is mapped nothing is, afterwards.
+    assert_eq!(tables.replace(&mut mem, Gpa(SIZE_1G), Hpa(0), RWX), Ok(()));
+    assert_eq!(tables.translate(&mem, Gpa(SIZE_1G)), None);
+    tables.destroy(&mut mem);
+}
