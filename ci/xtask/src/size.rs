@@ -19,7 +19,7 @@ const PEER_IMAGE: u64 = 88_072;
 
 /// What the monitor's image must stay below, in bytes. It holds the back ends
 /// of both vendors; the peer's image holds one.
-const IMAGE_LIMIT: u64 = 142 * 1024;
+const IMAGE_LIMIT: u64 = 149 * 1024;
 
 /// Bytes that it keeps for each CPU.
 const PEER_PER_CPU: u64 = 24 * 1024;

@@ -7,7 +7,7 @@ use crate::call::view::{for_each_run, unmap_from_root};
 use crate::cell::devices::Devices;
 use crate::cell::net::{Adapters, Refused};
 use crate::cell::{
-    self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, classes, functions,
+    self, Bitmaps, Cell, Cpus, DeniedCounters, Guest, Life, claim, classes, functions, socket,
 };
 use crate::cpu::leaf;
 use crate::dev::ioapic;
@@ -20,11 +20,12 @@ use crate::refusal::{Refusal, bad};
 use crate::vcpu::Vendor;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Name, Owner, Resource, State};
-use cellvisor_abi::plan::CellPlan;
+use cellvisor_abi::plan::{CellPlan, SOCKET_PINS};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::cpuid::{Lacks, Table};
 use cellvisor_core::ids::Port;
+use cellvisor_core::ioapic::PINS;
 use cellvisor_core::link::{self, Links};
 use cellvisor_core::paging::MapError;
 use core::sync::atomic::AtomicU32;
@@ -70,6 +71,8 @@ pub(super) fn build(
         pages: free_before - free_now + cell::CELL_PAGES as u32,
         links,
         adapters: parts.adapters,
+        socket: parts.socket,
+        members: Mutex::new(socket::Members::NONE),
         link: plan.link,
     };
     let life = Life {
@@ -100,6 +103,7 @@ struct Parts {
     bitmaps: Option<Bitmaps>,
     devices: Option<Devices>,
     adapters: Adapters,
+    socket: Option<socket::Socket>,
 }
 
 impl Parts {
@@ -111,6 +115,7 @@ impl Parts {
             bitmaps: None,
             devices: None,
             adapters: Adapters::new(),
+            socket: None,
         }
     }
 
@@ -126,6 +131,7 @@ impl Parts {
             Refused::Plan => CallStatus::BadResource,
             Refused::Full => CallStatus::NoMemory,
         })?;
+        self.socket = socket::take(plan)?;
         claim::take_pages(&self.functions, Owner::Device(id))?;
         if iommu::units() != 0 {
             exclude(Owner::Cell(id))?;
@@ -146,7 +152,8 @@ impl Parts {
         self.bitmaps = bitmaps(caller.vendor, plan);
         let wires = self.functions.plans().filter_map(|function| function.wire);
         let wired = wires.fold(0, |pins, wire| pins | 1 << wire.gsi);
-        self.devices = Devices::new(plan.devices.uart_gsi, wired);
+        let pins = plan.socket.map_or(PINS, |_| SOCKET_PINS);
+        self.devices = Devices::new(plan.devices.uart_gsi, wired, pins);
         if self.bitmaps.is_none() || self.devices.is_none() {
             return Err(no_memory());
         }

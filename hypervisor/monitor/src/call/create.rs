@@ -94,18 +94,32 @@ fn take_pages(plan: &CellPlan<'_>, owner: Owner, links: &mut Links) -> Result<()
         return Err(CallStatus::BadResource.into());
     }
     for memory in plan.memory.iter() {
-        check_memory(&memory)?;
-        if memory.share == Share::Own {
-            take(&memory, owner)?;
-            continue;
-        }
-        let run = owners::with(|o| o.pages.run(memory.hpa / PAGE_SIZE));
-        let run = run.unwrap_or((Owner::Monitor, 0));
-        if !link::share(links, &memory, run, cell::is_open) {
-            return Err(taken(Resource::Page(memory.hpa), run.0));
-        }
+        take_memory(&memory, owner, links)?;
     }
-    Ok(())
+    // A socket shares a link's memory as well, which is nowhere to be seen yet.
+    plan.socket.map_or(Ok(()), |socket| {
+        let memory = Memory {
+            gpa: 0,
+            hpa: socket.memory,
+            size: PAGE_SIZE,
+            share: Share::Write,
+        };
+        take_memory(&memory, owner, links)
+    })
+}
+
+#[inline(never)] // Twice.
+fn take_memory(memory: &Memory, owner: Owner, links: &mut Links) -> Result<(), Refusal> {
+    check_memory(memory)?;
+    if memory.share == Share::Own {
+        return take(memory, owner);
+    }
+    let run = owners::with(|o| o.pages.run(memory.hpa / PAGE_SIZE));
+    let run = run.unwrap_or((Owner::Monitor, 0));
+    if link::share(links, memory, run, cell::is_open) {
+        return Ok(());
+    }
+    Err(taken(Resource::Page(memory.hpa), run.0))
 }
 
 fn take(memory: &Memory, owner: Owner) -> Result<(), Refusal> {

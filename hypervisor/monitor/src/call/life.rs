@@ -4,7 +4,7 @@ use crate::call::caller::{Caller, find};
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::call::view::{change_root, for_each_run, hide, show};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, classes, ipi, watch};
+use crate::cell::{self, Cell, classes, ipi, socket, watch};
 use crate::cpu::kick;
 use crate::cpu::percpu::{Activity, request};
 use crate::dev::ioapic;
@@ -49,6 +49,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         devices.clock = clock.map(|clock| (clock, start.wall_ns, start.wall_tsc));
     }
     *guest.boot.lock() = Some(start.boot);
+    socket::put_back(caller.window, cell);
     if !assign_all(cell, cell.id) {
         show(cell)?;
         return Err(CallStatus::CpuStuck.into());
@@ -61,6 +62,7 @@ pub(super) fn start(caller: &mut Caller<'_>, start: &Start) -> Result<(), Refusa
         life.quiet = false;
     }
     guest.adapters.reset(Some(cell));
+    socket::start(cell);
     cell.apply(Event::Start);
     cell.log(format_args!("started"));
     if let Some(first) = cell.cpu(VirtualId(0)) {

@@ -33,11 +33,12 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Devices after a reset, the console empty; `wired` has a bit for each pin
-    /// of the I/O APIC that a function has. `None` if the pool is empty.
-    pub(crate) fn new(uart_pin: u8, wired: u32) -> Option<Self> {
+    /// of the I/O APIC that a function has, `pins` of which it tells. `None` if the pool is
+    /// empty.
+    pub(crate) fn new(uart_pin: u8, wired: u32, pins: u8) -> Option<Self> {
         Some(Self {
             uart: Uart::new(),
-            ioapic: IoApic::new(IOAPIC_ID, wired),
+            ioapic: IoApic::new(IOAPIC_ID, wired).with_pins(pins),
             output: Ring::new(PageVec::zeros(CONSOLE_SIZE)?),
             input: Fifo::new(),
             uart_pin,
@@ -117,6 +118,11 @@ impl Devices {
     /// Writes a register of the I/O APIC; what follows goes to `out`.
     pub(crate) fn ioapic_write(&mut self, offset: u64, value: u32, out: impl FnMut(Output)) {
         self.ioapic.write(offset, value, out);
+    }
+
+    /// An edge on a pin; the interrupt that follows, if any.
+    pub(crate) fn pulse(&mut self, pin: u8) -> Option<Message> {
+        self.ioapic.pulse(pin)
     }
 
     /// Moves typed bytes into the receiver as far as it has room.

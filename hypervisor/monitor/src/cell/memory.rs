@@ -8,8 +8,9 @@ use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::recent::Recent;
 
 /// Translations that a CPU has used lately. Of cells only: theirs stay as they are
-/// from the cell's making to its end, and the CPU forgets them when it gets another
-/// owner. The root's memory comes and goes.
+/// from the cell's making to its end, but for pages that it shares by its socket, and the
+/// CPU forgets them when it is asked to, and when it gets another owner. The root's memory
+/// comes and goes.
 pub(crate) type Translations = Recent<8>;
 
 /// What a CPU reaches the memory of its guest by.

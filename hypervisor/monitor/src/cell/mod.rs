@@ -11,6 +11,7 @@ pub(crate) mod ipi;
 pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod root;
+pub(crate) mod socket;
 pub(crate) mod watch;
 
 use crate::cell::devices::Devices;
@@ -164,6 +165,10 @@ pub(crate) struct Guest {
     pub(crate) links: Links,
     /// Its network adapters.
     pub(crate) adapters: net::Adapters,
+    /// Its Extended Socket.
+    pub(crate) socket: Option<socket::Socket>,
+    /// Of a link: those that share it by such.
+    pub(crate) members: socket::Locked,
     /// What its CPUs answer to CPUID.
     pub(crate) cpuid: Table,
 }
@@ -190,7 +195,8 @@ static CELLS: [AtomicPtr<Cell>; MAX_CELLS] =
 
 /// The cell with this id.
 ///
-/// A CPU may ask for its own owner at any time, and for others while it holds
+/// A CPU may ask for its own owner at any time, for a link that this one shares, which stays
+/// as long as it does, and for others while it holds
 /// the lock of the hypercalls: a cell goes away under that lock only, after all
 /// its CPUs have another owner.
 pub(crate) fn get(id: CellId) -> Option<&'static Cell> {
@@ -433,6 +439,7 @@ impl Cell {
         if let Some(guest) = &self.guest {
             guest.adapters.reset(None);
         }
+        socket::stop(self);
         self.cpus().for_each(|cpu| kick::send(cpu, request::STOP));
     }
 

@@ -120,6 +120,7 @@ impl Cpu<'_> {
             }
             Step::Boot => self.boot(),
             Step::Flush => {
+                self.translations.forget();
                 self.vcpu.flush();
                 classes::confine(self.guest);
             }

@@ -7,7 +7,7 @@
 use crate::cell::code::instruction;
 use crate::cell::cpu::Cpu;
 use crate::cell::root::{self, Mapped};
-use crate::cell::{Cell, DeniedCounters, functions, ipi, net};
+use crate::cell::{Cell, DeniedCounters, functions, ipi, net, socket};
 use crate::cpu::apic;
 use crate::dev::{ioapic, iommu, pci};
 use crate::machine;
@@ -95,6 +95,11 @@ impl target::CellMap for Devices<'_> {
         let guest = self.0.guest.as_ref();
         guest.map_or(0, |guest| guest.adapters.len())
     }
+
+    fn has_socket(&self) -> bool {
+        let guest = self.0.guest.as_ref();
+        guest.is_some_and(|guest| guest.socket.is_some())
+    }
 }
 
 fn root_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: RootTarget) {
@@ -134,6 +139,7 @@ fn cell_access(cpu: &mut Cpu<'_>, access: MemoryAccess, target: CellTarget) {
         CellTarget::Config(bdf, offset) => Registers::Config(bdf, offset),
         CellTarget::Table => Registers::Table,
         CellTarget::Adapter(place) => Registers::Adapter(place),
+        CellTarget::Socket(offset) => Registers::Socket(offset),
         CellTarget::Absent => Registers::Absent,
         CellTarget::Nothing => {
             return cpu.fail(FailReason::Memory {
@@ -161,6 +167,8 @@ enum Registers {
     Table,
     /// A network adapter of a cell.
     Adapter(Place),
+    /// The Extended Socket of a cell, from this offset on.
+    Socket(u64),
     /// What a cell lacks and stock kernels ask for: ones, and writes are refused.
     Absent,
 }
@@ -211,9 +219,7 @@ impl Registers {
     fn counter(self, denied: &DeniedCounters) -> &AtomicU64 {
         match self {
             Self::Config(..) => &denied.config,
-            Self::IoApic | Self::Iommu | Self::Table | Self::Adapter(_) | Self::Absent => {
-                &denied.mmio
-            }
+            _ => &denied.mmio,
         }
     }
 }
@@ -243,6 +249,7 @@ impl Bus for Emulated<'_> {
             Registers::Iommu => iommu::root_read(gpa.identity(), size),
             Registers::Table => functions::read_table(window, cell, gpa, size),
             Registers::Adapter(place) => Some(net::read(cell, place, size)),
+            Registers::Socket(offset) => Some(socket::read(window, cell, offset, size)),
             Registers::Absent => None,
         };
         value.unwrap_or(u64::MAX)
@@ -262,6 +269,10 @@ impl Bus for Emulated<'_> {
             Registers::Table => functions::write_table(window, cell, gpa, size, value),
             Registers::Adapter(place) => {
                 self.again |= !net::write(window, cell, place, size, value);
+                true
+            }
+            Registers::Socket(offset) => {
+                socket::write(window, cell, offset, size, value);
                 true
             }
             Registers::Absent => false,

@@ -6,6 +6,7 @@ pub(crate) mod map;
 pub(crate) mod owners;
 pub(crate) mod page;
 pub(crate) mod pool;
+pub(crate) mod reserve;
 pub(crate) mod space;
 
 use crate::boot;

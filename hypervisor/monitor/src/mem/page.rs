@@ -4,6 +4,7 @@ use super::pool::Pages;
 use super::{hpa_of, pool};
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_core::addr::{Hpa, Hva};
+use cellvisor_core::socket::Note;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -34,6 +35,8 @@ pub(crate) unsafe trait Zero {}
 unsafe impl Zero for u8 {}
 // SAFETY: as above.
 unsafe impl Zero for u64 {}
+// SAFETY: zeros are one that leads nowhere.
+unsafe impl Zero for Note {}
 // SAFETY: as above: it has the form of a `u8`.
 unsafe impl Zero for AtomicU8 {}
 // SAFETY: as above: it has the form of a `u32`.

@@ -3,6 +3,7 @@
 //!
 //! Source: SDM 2A, "CLFLUSH".
 
+use super::reserve::Reserve;
 use super::{entry, hpa_of, memory_size, page_up, pool_start, va_of};
 use crate::lock::{self, Mutex};
 use crate::provoke::{self, Step};
@@ -97,29 +98,37 @@ pub(crate) fn free_run(first: Hva, count: Pages) {
 }
 
 /// Pages of the pool as tables that hardware walks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PoolTables {
+pub(crate) enum PoolTables<'a> {
     /// CPUs walk them, and snoop.
     Coherent,
     /// Units walk them that may not snoop: what is written is cleaned.
     Cleaned,
+    /// As the first, and they are from a reserve.
+    Reserved(&'a mut Reserve),
 }
 
-impl PoolTables {
+impl PoolTables<'_> {
     fn entry(table: Hpa, index: usize) -> Option<&'static AtomicU64> {
         let va = va_of(table)?;
         (index < 512).then(|| entry(va + index as u64 * 8))?
     }
 }
 
-impl TableMem for PoolTables {
+impl TableMem for PoolTables<'_> {
     fn alloc(&mut self) -> Option<Hpa> {
-        alloc().map(hpa_of)
+        let page = match self {
+            Self::Reserved(reserve) => reserve.alloc(),
+            _ => alloc(),
+        };
+        page.map(hpa_of)
     }
 
     fn free(&mut self, table: Hpa) {
         if let Some(va) = va_of(table) {
-            free(va);
+            match self {
+                Self::Reserved(reserve) => reserve.give(va),
+                _ => free(va),
+            }
         }
     }
 
@@ -130,7 +139,7 @@ impl TableMem for PoolTables {
     fn write(&mut self, table: Hpa, index: usize, value: u64) {
         if let Some(entry) = Self::entry(table, index) {
             entry.store(value, Ordering::Relaxed);
-            if *self == Self::Cleaned {
+            if matches!(self, Self::Cleaned) {
                 clean(entry);
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::boot;
 use crate::mem::pool::PoolTables;
+use crate::mem::reserve::Reserve;
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::paging::{
     AnyFormat, Attr, Ept, MapError, Mapping, Npt, PageSize, Stale, Tables,
@@ -50,6 +51,25 @@ impl Space {
     pub(crate) fn unmap(&mut self, at: Range<Gpa>) -> Result<Stale, MapError> {
         let size = size(&at);
         self.0.unmap(&mut PoolTables::Coherent, at.start, size)
+    }
+
+    /// See [`Tables::replace`]; tables come from a reserve.
+    pub(crate) fn replace(
+        &mut self,
+        gpa: Gpa,
+        hpa: Hpa,
+        attr: Attr,
+        tables: &mut Reserve,
+    ) -> Result<(), MapError> {
+        self.0
+            .replace(&mut PoolTables::Reserved(tables), gpa, hpa, attr)
+    }
+
+    /// The same where nothing walks the tables; those that are not needed go to a reserve.
+    pub(crate) fn merge_to(&mut self, at: Range<Gpa>, tables: &mut Reserve) {
+        if let Ok(stale) = self.merge(at) {
+            stale.flushed(&mut PoolTables::Reserved(tables));
+        }
     }
 
     /// See [`Tables::merge`].
