@@ -5,10 +5,15 @@ use crate::pci::{MAX_BRIDGES, RootBridge, Window};
 use crate::shared::{MAX_SHARED, Shared};
 use crate::{ALIGN, CellAcpi, Error, dsdt, fixed};
 use alloc::vec::Vec;
-use cellvisor_abi::plan::{Devices, Ecam, POWER_PORTS};
+use cellvisor_abi::plan::{Ecam, POWER_PORTS, SOCKET_PINS};
 
-/// Pins of the virtual I/O APIC.
-const PINS: u8 = 24;
+/// Pins of the virtual I/O APIC, of a cell with an Extended Socket and of others.
+const fn pins(cell: &CellAcpi<'_>) -> u8 {
+    match cell.socket {
+        Some(_) => SOCKET_PINS,
+        None => 24,
+    }
+}
 
 /// Most nodes: a distance table of one byte for each pair takes 64 KiB then.
 const MAX_NODES: u32 = 256;
@@ -30,7 +35,7 @@ pub(crate) fn check(cell: &CellAcpi<'_>) -> Result<(), Error> {
             room: cell.room,
         });
     }
-    devices(&cell.devices, cell.uarts)?;
+    devices(cell)?;
     cell.ecam
         .iter()
         .enumerate()
@@ -45,7 +50,8 @@ pub(crate) fn check(cell: &CellAcpi<'_>) -> Result<(), Error> {
         .map_or(Ok(()), |numa| nodes(numa, cell.cpus))
 }
 
-fn devices(devices: &Devices, uarts: &[u16]) -> Result<(), Error> {
+fn devices(cell: &CellAcpi<'_>) -> Result<(), Error> {
+    let (devices, uarts) = (&cell.devices, cell.uarts);
     let ports = [(devices.uart_port, 8), (devices.power_port, POWER_PORTS)];
     for (first, count) in ports.into_iter().chain(uarts.iter().map(|port| (*port, 8))) {
         if u16::checked_add(first, count - 1).is_none() {
@@ -56,10 +62,13 @@ fn devices(devices: &Devices, uarts: &[u16]) -> Result<(), Error> {
     if at != 0 && (fixed::ioapic_address(devices).is_none() || !at.is_multiple_of(0x1000)) {
         return Err(Error::Ioapic(at));
     }
-    if devices.uart_port != 0 && at != 0 && devices.uart_gsi >= PINS {
+    if devices.uart_port != 0 && at != 0 && devices.uart_gsi >= pins(cell) {
         return Err(Error::Gsi(devices.uart_gsi));
     }
-    Ok(())
+    match cell.socket {
+        Some(gsi) if gsi >= pins(cell) || at == 0 => Err(Error::Gsi(gsi)),
+        _ => Ok(()),
+    }
 }
 
 fn ecam(index: usize, e: &Ecam) -> Result<(), Error> {
@@ -114,7 +123,7 @@ fn is_window(window: &Window) -> bool {
 fn interrupts(cell: &CellAcpi<'_>, index: usize, bridge: &RootBridge<'_>) -> Result<(), Error> {
     let mut seen = [0u8; 32];
     for wire in bridge.intx {
-        if wire.gsi >= PINS || cell.devices.ioapic == 0 {
+        if wire.gsi >= pins(cell) || cell.devices.ioapic == 0 {
             return Err(Error::Gsi(wire.gsi));
         }
         let pins = seen

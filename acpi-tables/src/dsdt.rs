@@ -1,7 +1,7 @@
 //! The DSDT: power, events, serial ports, configuration space, root bridges.
 
 use crate::parts::{Raw, bytes, name};
-use crate::{CellAcpi, events, pci, shared, table};
+use crate::{CellAcpi, events, pci, shared, socket, table};
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Memory32Fixed, PackageBuilder, Path, ResourceTemplate, Scope,
 };
@@ -22,6 +22,10 @@ pub(crate) fn dsdt(cell: &CellAcpi<'_>) -> Vec<u8> {
         name("_S5_", &soft_off(), &mut aml);
     }
     let mut system = events::devices(&cell.devices);
+    // Before all others that a kernel asks for an interrupt at that time.
+    if let Some(gsi) = cell.socket {
+        system.vec(&socket::device(gsi, &cell.devices));
+    }
     if cell.devices.uart_port != 0 {
         let line = (cell.devices.ioapic != 0).then_some(cell.devices.uart_gsi);
         system.vec(&uart(0, cell.devices.uart_port, line));

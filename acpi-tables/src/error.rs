@@ -86,7 +86,8 @@ impl fmt::Display for Error {
             ),
             Self::Gsi(gsi) => write!(
                 f,
-                "interrupt {gsi} has no pin: the virtual I/O APIC, if the cell has one, takes 0 to 23"
+                "interrupt {gsi} has no pin: the virtual I/O APIC, if the cell has one, takes 0 to 23, \
+                 and 0 to 9 beside an Extended Socket"
             ),
             Self::Ecam(i) => write!(
                 f,

@@ -25,6 +25,7 @@ mod parts;
 mod pci;
 mod reset;
 mod shared;
+mod socket;
 
 use alloc::vec::Vec;
 use cellvisor_abi::plan::{Devices, Ecam};
@@ -91,6 +92,9 @@ pub struct CellAcpi<'a> {
     pub numa: Option<Numa<'a>>,
     /// Memory that it shares with others.
     pub shared: &'a [Shared<'a>],
+    /// Its Extended Socket, by the pin of its interrupt, one of the first
+    /// [`SOCKET_PINS`](cellvisor_abi::plan::SOCKET_PINS).
+    pub socket: Option<u8>,
 }
 
 impl CellAcpi<'_> {
@@ -108,6 +112,7 @@ impl CellAcpi<'_> {
             bridges: &[],
             numa: None,
             shared: &[],
+            socket: None,
         }
     }
 }

@@ -24,3 +24,9 @@ pub(crate) fn bytes(item: &dyn Aml) -> Vec<u8> {
     item.to_aml_bytes(&mut out);
     out
 }
+
+/// UTF-16 with a zero at the end, as `_STR` has it.
+pub(crate) fn unicode(text: &str) -> Vec<u8> {
+    let units = text.encode_utf16().chain([0]);
+    units.flat_map(u16::to_le_bytes).collect()
+}

@@ -6,7 +6,7 @@
 //! Programs find both below `/sys/bus/acpi/devices` and in `/proc/iomem`, and map the
 //! range.
 
-use crate::parts::{Raw, bytes, name};
+use crate::parts::{Raw, bytes, name, unicode};
 use acpi_tables::AmlSink;
 use acpi_tables::aml::{BufferData, Device, Path, ResourceTemplate};
 use alloc::borrow::ToOwned;
@@ -70,10 +70,4 @@ fn range(shared: &Shared<'_>) -> Vec<u8> {
         out.qword(field);
     }
     out
-}
-
-/// UTF-16 with a zero at the end, as `_STR` has it.
-fn unicode(text: &str) -> Vec<u8> {
-    let units = text.encode_utf16().chain([0]);
-    units.flat_map(u16::to_le_bytes).collect()
 }

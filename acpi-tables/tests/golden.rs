@@ -125,6 +125,54 @@ fn uarts_have_their_ports_and_one_its_interrupt() {
 }
 
 #[test]
+fn extended_socket_is_what_its_driver_looks_for() {
+    let cell = CellAcpi {
+        devices: DEVICES,
+        socket: Some(5),
+        ..CellAcpi::new(1)
+    };
+    let table = dsdt(&cell);
+    // Device (ESKT) { Name (_HID, EisaId ("PNP0C02")) Name (_UID, 1)
+    //     Name (_STR, Unicode ("Extended Socket")) Name (_STA, 0FH)
+    let string: Vec<u8> = "Extended Socket\0"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let mut device = b"ESKT\x08_HID\x0c\x41\xd0\x0c\x02\x08_UID\x01".to_vec();
+    device.extend(b"\x08_STR\x11\x23\x0a\x20");
+    device.extend(&string);
+    device.extend(b"\x08_STA\x0a\x0f");
+    assert_eq!(count(&table, &device), 1);
+    // DWordMemory (ResourceConsumer, , MinFixed, MaxFixed, NonCacheable, ReadWrite,
+    //     0, FF200000H, FF200FFFH, 0, 1000H)
+    let mut resources = b"\x87\x17\x00\x00\x0d\x01\0\0\0\0\x00\x00\x20\xff".to_vec();
+    resources.extend(b"\xff\x0f\x20\xff\0\0\0\0\x00\x10\0\0");
+    // Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 5 }
+    resources.extend(b"\x89\x06\x00\x03\x01\x05\x00\x00\x00");
+    // IRQNoFlags () { 11 }: behind ten pins and the event device's.
+    resources.extend(b"\x22\x00\x08\x79\x00");
+    assert_eq!(count(&table, &resources), 1);
+    // A kernel numbers its interrupt before those of the serial ports.
+    let place = |name: &[u8]| table.windows(5).position(|at| at == name);
+    let places = [b"GED0\x08", b"ESKT\x08", b"U000\x08"].map(|name| place(name).expect("is there"));
+    assert!(places.is_sorted(), "{places:?}");
+    // Without an event device it is the first.
+    let first = CellAcpi {
+        devices: Devices {
+            power_port: 0,
+            ..DEVICES
+        },
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&first), b"\x22\x00\x04\x79"), 1);
+    let none = CellAcpi {
+        socket: None,
+        ..cell
+    };
+    assert_eq!(count(&dsdt(&none), b"ESKT"), 0);
+}
+
+#[test]
 fn power_button_is_told_of_by_the_event_device() {
     let cell = CellAcpi {
         devices: DEVICES,

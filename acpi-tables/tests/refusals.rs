@@ -2,7 +2,7 @@
 
 mod cells;
 
-use cellvisor_abi::plan::Ecam;
+use cellvisor_abi::plan::{Devices, Ecam};
 use cellvisor_acpi_tables::{
     Access, CellAcpi, Error, Intx, NodeMemory, Numa, Pin, RootBridge, Shared, Window, build,
 };
@@ -50,6 +50,29 @@ fn bridge_error(change: impl FnOnce(&mut RootBridge<'static>)) -> Option<Error> 
         ..CellAcpi::new(1)
     })
     .err()
+}
+
+#[test]
+fn beside_an_extended_socket_there_are_ten_pins() {
+    let with = |socket, uart_gsi, ioapic| {
+        let devices = Devices {
+            uart_gsi,
+            ioapic,
+            ..Devices::STANDARD
+        };
+        build(&CellAcpi {
+            socket,
+            devices,
+            ..CellAcpi::new(1)
+        })
+        .err()
+    };
+    const AT: u64 = Devices::STANDARD.ioapic;
+    assert_eq!(with(Some(5), 4, AT), None);
+    assert_eq!(with(None, 10, AT), None);
+    assert_eq!(with(Some(5), 10, AT), Some(Error::Gsi(10)));
+    assert_eq!(with(Some(10), 4, AT), Some(Error::Gsi(10)));
+    assert_eq!(with(Some(5), 4, 0), Some(Error::Gsi(5)), "no I/O APIC");
 }
 
 #[test]
