@@ -13,7 +13,7 @@ use crate::state::{CellJournal, CellRecord, StateDir};
 use crate::tables;
 use cellvisor_abi::call::CellStatus;
 use cellvisor_abi::ioctl::CALL_BUFFER;
-use cellvisor_abi::plan::{CellPlan, Class, Function, Ports};
+use cellvisor_abi::plan::{CellPlan, Class, Function, Ports, Socket};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::AssignedCpu;
@@ -68,7 +68,8 @@ fn build(journal: &mut CellJournal<'_>, around: &Around<'_>, others: &[CellRecor
     }
     journal.record.memory = layout::place(&host, &journal.record.off_limits)?;
     journal.record.windows = links::windows(journal.store(), journal.record)?;
-    let frame = plan(journal.record)?;
+    let socket = links::socket(journal.store(), &assignment)?;
+    let frame = plan(journal.record, socket)?;
     let (name, driver) = (assignment.name, journal.machine().driver);
     let step = |id| Step::Cell {
         name: name.clone(),
@@ -87,7 +88,7 @@ fn many_nodes(cpus: &[AssignedCpu]) -> bool {
 }
 
 /// The cell's plan as the monitor wants it.
-fn plan(record: &CellRecord) -> Result<Vec<u8>> {
+fn plan(record: &CellRecord, socket: Option<Socket>) -> Result<Vec<u8>> {
     let what = format!("cannot describe cell \"{}\" to the monitor", record.name);
     let ids: Vec<u32> = record.assignment.cpus.iter().map(|c| c.apic_id).collect();
     let assigned = record.assignment.ports.iter();
@@ -116,7 +117,7 @@ fn plan(record: &CellRecord) -> Result<Vec<u8>> {
         functions: functions.list(),
         adapters: adapters.list(),
         console: record.assignment.console == Console::Virtio,
-        socket: None,
+        socket,
         devices: tables::devices(&record.assignment),
         dump: record.policy.dump,
         many_nodes: many_nodes(&record.assignment.cpus),

@@ -12,7 +12,9 @@ use crate::loader::layout;
 use crate::memory::take_memory;
 use crate::state::{CellRecord, LinkRecord, StateDir, Window};
 use cellvisor_abi::call::{Name, Start};
-use cellvisor_abi::plan::{self, Adapter, CellPlan, Class, Devices, Memory, Share};
+use cellvisor_abi::plan::{
+    self, Adapter, CellPlan, Class, Devices, Memory, SOCKET_GSI, Share, Socket,
+};
 use cellvisor_abi::wire::{ListBuf, seal};
 use cellvisor_planner::config::{Link, ROOT};
 use cellvisor_planner::plan::{CellAssignment, NewLink};
@@ -133,6 +135,43 @@ fn stretches(record: &LinkRecord, start: u64, share: Share) -> Vec<Memory> {
     record.memory.iter().map(place).collect()
 }
 
+/// The record of a link that exists, for a cell that is to have it.
+fn find(state: &StateDir, link: &Link, cell: &str) -> Result<LinkRecord> {
+    let record = state.find_link(&link.name)?;
+    record.filter(|record| record.link == *link).ok_or_else(|| {
+        Error::new(
+            format!("cannot give link \"{}\" to cell \"{cell}\"", link.name),
+            "its record is gone, or of another link",
+            "destroy all cells that share it, and create them anew",
+        )
+    })
+}
+
+/// The Extended Socket of a cell, whose link exists.
+///
+/// # Errors
+///
+/// A link that is not there, or is not one of so many members.
+pub(crate) fn socket(state: &StateDir, cell: &CellAssignment) -> Result<Option<Socket>> {
+    let Some(link) = cell.links.iter().find(|link| link.is_socket()) else {
+        return Ok(None);
+    };
+    let record = find(state, link, &cell.name)?;
+    let number = link.place_of(&cell.name).and_then(|n| u8::try_from(n).ok());
+    let members = u8::try_from(link.members.len()).ok();
+    let socket = (|| {
+        Some(Socket {
+            memory: record.memory.first()?.start,
+            number: number?,
+            members: members?,
+            gsi: SOCKET_GSI,
+        })
+    })();
+    let why = format!("link \"{}\" has no memory, or not this member", link.name);
+    let what = format!("cannot describe cell \"{}\" to the monitor", cell.name);
+    socket.map(Some).ok_or_else(|| Error::internal(&what, why))
+}
+
 /// Where a cell whose RAM is placed sees its links, which exist.
 ///
 /// # Errors
@@ -140,21 +179,11 @@ fn stretches(record: &LinkRecord, start: u64, share: Share) -> Vec<Memory> {
 /// A link that is not there, or no room for it.
 pub(crate) fn windows(state: &StateDir, cell: &CellRecord) -> Result<Vec<Window>> {
     let links = cell.assignment.links.iter();
-    let links: Vec<&Link> = links.filter(|link| !link.is_ethernet()).collect();
+    let links: Vec<&Link> = links.filter(|link| link.is_window()).collect();
     let sizes: Vec<u64> = links.iter().map(|link| link.size).collect();
     let starts = layout::windows(&cell.memory, &cell.off_limits, &sizes)?;
     let window = |(link, start): (&&Link, u64)| {
-        let record = state.find_link(&link.name)?;
-        let record = record.filter(|r| r.link == **link).ok_or_else(|| {
-            Error::new(
-                format!(
-                    "cannot give link \"{}\" to cell \"{}\"",
-                    link.name, cell.name
-                ),
-                "its record is gone, or of another link",
-                "destroy all cells that share it, and create them anew",
-            )
-        })?;
+        let record = find(state, link, &cell.name)?;
         let share = match link.is_written_by(&cell.name) {
             true => Share::Write,
             false => Share::Read,

@@ -24,9 +24,14 @@ impl Folder {
     /// What is said of a slice with 1 GiB (or `memory`), an image, and what
     /// else `[kernel]` has; without the folder's name.
     fn told(&self, memory: &str, kernel: &str, files: Files) -> String {
+        self.told_with(memory, kernel, "", files)
+    }
+
+    /// The same, with `more` in its file.
+    fn told_with(&self, memory: &str, kernel: &str, more: &str, files: Files) -> String {
         let text = format!(
             "version = 1\ncell.name = \"new\"\ncpus.count = 1\nmemory.size = \"{memory}\"\n\
-             kernel = {{ {kernel} }}\n"
+             kernel = {{ {kernel} }}\n{more}"
         );
         let slices = config::parse(&text, &self.0.join("slice.toml")).expect("well formed");
         let z8 = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/hosts/z8.toml");
@@ -339,4 +344,34 @@ warning: the kernel none is not on this machine
     assert_eq!(told, expected);
     let told = folder.told("1GiB", "image = \"cut\"", Files::Elsewhere);
     assert!(told.starts_with("error: cut is cut short\n"), "{told}");
+}
+
+#[test]
+fn what_the_driver_of_an_extended_socket_needs_is_looked_for() {
+    let folder = Folder::new("socket");
+    folder.put("generic", &kernel());
+    let mut cloud = kernel();
+    cloud[0x20e..0x210].copy_from_slice(&0x400u16.to_le_bytes());
+    cloud[0x600..0x618].copy_from_slice(b"6.12.95-cloud-amd64 (a)\0");
+    folder.put("cloud", &cloud);
+    let wire =
+        "[[link]]\nname = \"wire\"\nkind = \"extended-socket\"\nmembers = [\"new\", \"b\"]\n";
+    let told = |kernel, more| folder.told_with("1GiB", kernel, more, Files::Look);
+    let good = "image = \"generic\", cmdline = \"ro nohz=off\"";
+    assert_eq!(told(good, wire), "");
+    let idle = "\
+warning: a kernel that is idle may hang for seconds when a frame comes by link `wire`
+ --> slice.toml:5:41
+  |
+5 | kernel = { image = \"generic\", cmdline = \"ro\" }
+  |                                         ^^^^ its driver, fjes, waits for the kernel's clock, which stands still while an idle kernel handles an interrupt
+  |
+  = help: add `nohz=off`: the clock of a cell goes on without exits";
+    let ticking = "image = \"generic\", cmdline = \"ro\"";
+    assert_eq!(told(ticking, wire), idle);
+    assert_eq!(told(ticking, ""), "");
+    let without = told("image = \"cloud\", cmdline = \"nohz=off\"", wire);
+    let expected = "warning: cloud has no driver for link `wire`";
+    assert_eq!(without.lines().next(), Some(expected), "{without}");
+    assert_eq!(told("image = \"cloud\"", ""), "");
 }

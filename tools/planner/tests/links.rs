@@ -414,3 +414,71 @@ fn what_makes_no_sense_of_a_network_or_a_window_is_refused() {
         assert!(wrong.iter().any(|message| message == expected), "{wrong:?}");
     }
 }
+
+const WIRE: &str = "name = \"wire\"\nkind = \"extended-socket\"\nmembers = [\"a\", \"b\", \"c\"]\n";
+
+#[test]
+fn an_extended_socket_has_memory_for_each_pair_of_its_members() {
+    let files = ["a", "b", "c"].map(|name| (name, file(name, &[WIRE])));
+    let (slices, report) = read(&files);
+    assert!(report.is_empty(), "{report}");
+    let plan = plan::plan(&host(), &slices, &Taken::default()).expect("a plan");
+    let new = &plan.links[0];
+    let bytes: u64 = new.memory.iter().map(MemoryShare::bytes).sum();
+    // Six buffers of 2049 pages.
+    assert_eq!((bytes, new.link.size), (50 << 20, 50 << 20));
+    assert!(new.link.is_socket() && new.link.adapter_of("a").is_none());
+    let told = "link wire: a, b and c reach each other and must trust each other: their kernels \
+                do not check what the others write";
+    for cell in &plan.cells {
+        assert!(cell.why.iter().any(|why| why == told), "{:?}", cell.why);
+    }
+    let text = draw::text(&host(), &plan, Style::Plain);
+    assert!(
+        text.contains("Extended Socket, 50MiB, a, b and c"),
+        "{text}"
+    );
+    // Virtual functions of a card are better here, too.
+    assert_eq!(told_of(&host(), &WIRE.replace(", \"c\"", ""), "").len(), 2);
+}
+
+#[test]
+fn what_an_extended_socket_cannot_be_is_refused() {
+    let with = |line: &str| format!("{WIRE}{line}\n");
+    let members = |names: &str| WIRE.replace("\"a\", \"b\", \"c\"", names);
+    for (link, expected) in [
+        (
+            with("size = \"2MiB\""),
+            "the memory of an Extended Socket follows from its members",
+        ),
+        (
+            with("readers = [\"d\"]"),
+            "nobody only reads what is sent on a network",
+        ),
+        (
+            with("addresses = \"10.1.2.0/24\""),
+            "nobody is told addresses on an Extended Socket",
+        ),
+        (
+            with("doorbell = true"),
+            "what comes by a network interrupts by itself",
+        ),
+        (
+            members("\"a\", \"root\""),
+            "this Linux has no Extended Socket: its own firmware would have to describe one",
+        ),
+        (
+            members("\"a\", \"b\", \"c\", \"d\", \"e\""),
+            "5 cells are in an Extended Socket, and its drivers take 16 MiB for each other one",
+        ),
+    ] {
+        assert_eq!(wrong(&read_of(&link).1), [expected]);
+    }
+    assert!(wrong(&read_of(&members("\"a\", \"b\", \"c\", \"d\"")).1).is_empty());
+    let second = WIRE.replace("wire", "other");
+    let (_, report) = read(&[("a", file("a", &[WIRE, &second]))]);
+    assert_eq!(
+        wrong(&report),
+        ["slice `a` is in two Extended Sockets, `wire` and `other`, and its driver knows one"]
+    );
+}

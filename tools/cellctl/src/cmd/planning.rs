@@ -5,7 +5,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::output::{self, say, size, warn};
 use cellvisor_planner::check::{self, Files};
-use cellvisor_planner::config::{self, Slice};
+use cellvisor_planner::config::{self, LinkKind, Slice};
 use cellvisor_planner::draw;
 use cellvisor_planner::host::Host;
 use cellvisor_planner::inventory::Inventory;
@@ -127,10 +127,15 @@ fn explain(plan: &Plan) {
         }
     }
     for new in &plan.links {
-        let what = match (new.link.is_ethernet(), new.link.size) {
-            (true, 0) => "Ethernet".to_owned(),
-            (true, bytes) => format!("Ethernet, {} for this Linux's frames", size(bytes)),
-            (false, bytes) => format!("{} of its own", size(bytes)),
+        let what = match (new.link.kind, new.link.size) {
+            (LinkKind::Ethernet, 0) => "Ethernet".to_owned(),
+            (LinkKind::Ethernet, bytes) => {
+                format!("Ethernet, {} for this Linux's frames", size(bytes))
+            }
+            (LinkKind::ExtendedSocket, bytes) => {
+                format!("Extended Socket, {} of its own", size(bytes))
+            }
+            (LinkKind::Window, bytes) => format!("{} of its own", size(bytes)),
         };
         say(format!(
             "link {}: {what}, {}",

@@ -253,8 +253,9 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
             row("link", link::window(window, &record.assignment));
         }
         for link in &record.assignment.links {
-            if let Some(adapter) = link::adapter(link, &record.name) {
-                row("link", adapter);
+            let adapter = link::adapter(link, &record.name);
+            if let Some(shown) = adapter.or_else(|| link::socket(link, &record.name)) {
+                row("link", shown);
             }
         }
         for held in &record.functions {

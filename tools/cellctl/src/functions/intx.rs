@@ -120,6 +120,11 @@ fn gsi(
     record: &CellRecord,
     others: &[CellRecord],
 ) -> std::result::Result<u8, String> {
+    if record.assignment.links.iter().any(|link| link.is_socket()) {
+        return Err(
+            "the cell has an Extended Socket, beside which there is no room for lines".into(),
+        );
+    }
     let wires = |cell: &'_ CellRecord| -> Vec<Wire> {
         cell.functions.iter().filter_map(|f| f.plan.wire).collect()
     };

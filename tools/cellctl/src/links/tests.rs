@@ -185,6 +185,44 @@ fn who_writes_to_a_window_with_a_doorbell_has_an_adapter_for_it() {
 }
 
 #[test]
+fn member_of_an_extended_socket_is_told_its_number_and_sees_no_window() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let state = StateDir::new(dir.path());
+    let fake = Fake::default();
+    let before = fake.now.borrow().clone();
+    let socket = Link {
+        kind: LinkKind::ExtendedSocket,
+        size: 18 * MIB,
+        ..link("wire", &["a", "b"], &[])
+    };
+    make_all(fake.machine(), &state, &[new(&socket)]).expect("makes");
+    let record = state.find_link("wire").expect("reads").expect("a record");
+    let plan = frame(&record);
+    let plan: CellPlan<'_> = wire::decode(wire::open(&plan).expect("a frame")).expect("a plan");
+    let bytes: u64 = plan.own_memory().map(|memory| memory.size).sum();
+    assert!(bytes >= Socket::size(2), "{bytes}");
+    let b = create(&fake, &state, "b", std::slice::from_ref(&socket)).expect("creates");
+    assert!(b.windows.is_empty());
+    let expected = Socket {
+        memory: record.memory[0].start,
+        number: 1,
+        members: 2,
+        gsi: SOCKET_GSI,
+    };
+    let told = super::socket(&state, &b.assignment).expect("is there");
+    assert_eq!(told, Some(expected));
+    create::destroy(fake.machine(), &state, b).expect("destroys");
+    swept(fake.machine(), &state).expect("sweeps");
+    assert_eq!(*fake.now.borrow(), before);
+    let gone = create(&fake, &state, "a", &[socket]).expect_err("no link");
+    let text = gone.to_string();
+    assert!(
+        text.contains("cannot give link \"wire\" to cell \"a\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn whichever_step_fails_all_is_as_before() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let state = StateDir::new(dir.path());

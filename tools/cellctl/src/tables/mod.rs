@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::state::Window;
 use acpi_tables::{CellAcpi, RootBridge, Shared, Tables};
 use cellvisor_abi::PAGE_SIZE;
-use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, ADAPTER_SEGMENT, Devices, Ecam};
+use cellvisor_abi::plan::{
+    ADAPTER_CONFIG, ADAPTER_REGISTERS, ADAPTER_SEGMENT, Devices, Ecam, SOCKET_GSI,
+};
 use cellvisor_planner::config::Console;
 use cellvisor_planner::plan::CellAssignment;
 pub(crate) use places::places;
@@ -105,6 +107,11 @@ pub(crate) fn build(
         bridges: &bridges,
         numa: around.numa(),
         shared: &shared,
+        socket: cell
+            .links
+            .iter()
+            .any(|link| link.is_socket())
+            .then_some(SOCKET_GSI),
         ..CellAcpi::new(cpus)
     })
     .map_err(|e| {

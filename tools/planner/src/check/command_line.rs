@@ -90,7 +90,31 @@ pub(super) fn command_line(slice: &Slice) -> Report {
     {
         report.extend(console(slice, device));
     }
+    report.extend(clock(slice));
     report
+}
+
+/// A clock that stands still where the driver of an Extended Socket waits for it.
+fn clock(slice: &Slice) -> Report {
+    let Some(wish) = slice.links.iter().find(|wish| wish.link.is_socket()) else {
+        return Report::default();
+    };
+    let words = || slice.kernel.cmdline.split_whitespace();
+    if words().any(|word| matches!(word, "nohz=off" | "nohz=0")) {
+        return Report::default();
+    }
+    let message = format!(
+        "a kernel that is idle may hang for seconds when a frame comes by link `{}`",
+        wish.link.name
+    );
+    Finding::warning(message)
+        .at(slice.place("kernel.cmdline"))
+        .because(
+            "its driver, fjes, waits for the kernel's clock, which stands still while an idle \
+             kernel handles an interrupt",
+        )
+        .help("add `nohz=off`: the clock of a cell goes on without exits")
+        .into()
 }
 
 /// A console that the slice does not have.

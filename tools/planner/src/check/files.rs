@@ -116,6 +116,7 @@ impl Look<'_> {
             let cause = format!("it has {length} bytes, its header says {}", kernel.length);
             self.wrong(KEY, message, &cause, "copy it again");
         }
+        self.socket(&shown, &image::release(&read));
         let memory = self.slice.memory.size;
         if kernel.end > memory && !self.slice.doubts("memory.size") {
             let message = format!("the kernel does not fit into {}", about(memory));
@@ -123,6 +124,26 @@ impl Look<'_> {
             self.wrong("memory.size", message, &cause, "give the slice more memory");
         }
         Some(kernel)
+    }
+
+    /// Whether a kernel of this release can have the driver of an Extended Socket.
+    fn socket(&mut self, shown: &str, release: &str) {
+        let mut links = self.slice.links.iter();
+        let Some(wish) = links.find(|wish| wish.link.is_socket()) else {
+            return;
+        };
+        if release
+            .split_whitespace()
+            .next()
+            .is_some_and(|r| r.contains("-cloud-"))
+        {
+            let name = &wish.link.name;
+            let message = format!("{shown} has no driver for link `{name}`");
+            let finding = Finding::warning(message).at(self.slice.place("kernel.image"));
+            let finding = finding.because("Debian's kernels for clouds come without `fjes`");
+            let help = "take a generic kernel, or kind = \"ethernet\"";
+            self.report.push(finding.help(help));
+        }
     }
 
     /// The files of an initrd, each for itself and all for their length.

@@ -125,6 +125,24 @@ pub(super) fn image(file: &Read<'_>, length: u64) -> Result<Image, Foreign> {
     }
 }
 
+/// The release of a bzImage and what it says beside, as `uname` and `file` tell it; empty where
+/// it says none (Linux, "The Linux/x86 Boot Protocol", `kernel_version`).
+pub(super) fn release(file: &Read<'_>) -> String {
+    const POINTER: u64 = 0x20e;
+    const LONGEST: usize = 128;
+    let head = file(0, 0x210);
+    if !is_bzimage(&head) {
+        return String::new();
+    }
+    let text = match number::<2>(&head, POINTER as usize) {
+        0 => Vec::new(),
+        at => file(at + 0x200, LONGEST),
+    };
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or_default();
+    let text = text.get(..end).unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
 /// Reads the header of a bzImage. `XLF_KERNEL_64` in bit 0 of 0x236 makes it one with a
 /// 64-bit entry, from version 2.12 of the boot protocol on (Linux, "The Linux/x86 Boot
 /// Protocol").

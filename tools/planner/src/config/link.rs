@@ -19,7 +19,7 @@ pub struct Link {
     pub name: String,
     /// What it is.
     pub kind: LinkKind,
-    /// Bytes of its memory, a multiple of 2 MiB; of a network what this Linux's frames go
+    /// Bytes of its memory, a multiple of 2 MiB; of an Ethernet what this Linux's frames go
     /// through, and 0 without it.
     pub size: u64,
     /// Who reads and writes it.
@@ -68,6 +68,18 @@ impl Link {
     #[must_use]
     pub fn is_ethernet(&self) -> bool {
         self.kind == LinkKind::Ethernet
+    }
+
+    /// True for memory that its cells see at an address of their own.
+    #[must_use]
+    pub fn is_window(&self) -> bool {
+        self.kind == LinkKind::Window
+    }
+
+    /// True for a network that Linux's driver `fjes` makes of memory.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.kind == LinkKind::ExtendedSocket
     }
 
     /// The Ethernet address of this one's adapter, if it has one: on such a network, or for the
@@ -187,6 +199,12 @@ impl Link {
         let writers = join(&self.members);
         if self.is_ethernet() {
             return format!("{writers} reach each other and need not trust each other");
+        }
+        if self.is_socket() {
+            return format!(
+                "{writers} reach each other and must trust each other: their kernels do not check \
+                 what the others write"
+            );
         }
         match (self.members.len(), self.readers.is_empty()) {
             (_, true) => format!("{writers} write to it and trust each other to"),

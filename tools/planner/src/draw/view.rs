@@ -1,6 +1,6 @@
 //! Who has what, as pictures ask for it.
 
-use crate::config::Link;
+use crate::config::{Link, LinkKind};
 use crate::host::{Function, Host, Node};
 use crate::plan::{CellAssignment, MemoryShare, Plan};
 use crate::words::count;
@@ -146,8 +146,10 @@ impl<'a> View<'a> {
 
 /// How large a link is, or what else it is.
 pub(super) fn extent(link: &Link) -> String {
-    match link.is_ethernet() {
-        true => "Ethernet".to_owned(),
-        false => crate::size::about(link.size),
+    let size = crate::size::about(link.size);
+    match link.kind {
+        LinkKind::Ethernet => "Ethernet".to_owned(),
+        LinkKind::ExtendedSocket => format!("Extended Socket, {size}"),
+        LinkKind::Window => size,
     }
 }

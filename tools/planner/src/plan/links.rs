@@ -3,7 +3,7 @@
 use super::memory::take;
 use super::pool::Pool;
 use super::{AssignedFunction, CellAssignment, MemoryShare, NewLink, Taken};
-use crate::config::{Link, LinkWish, Slice, collision};
+use crate::config::{Link, LinkKind, LinkWish, Slice, collision};
 use crate::host::{Function, Host};
 use crate::report::Finding;
 use crate::size::{MIB, Size};
@@ -105,7 +105,7 @@ pub(super) fn told(host: &Host, link: &Link, functions: &[AssignedFunction]) -> 
 /// What is better for packets than a link: a card that switches between virtual functions
 /// of its own, if it can have one for each of the cells.
 fn better(host: &Host, link: &Link, functions: &[AssignedFunction]) -> Option<String> {
-    if !link.is_ethernet() && link.addresses.is_none() {
+    if link.is_window() && link.addresses.is_none() {
         return None;
     }
     let cells = link.cells().count();
@@ -130,9 +130,10 @@ fn better(host: &Host, link: &Link, functions: &[AssignedFunction]) -> Option<St
 
 /// A link in a few words.
 fn described(link: &Link) -> String {
-    match link.is_ethernet() {
-        true => format!("Ethernet, {}", link.who()),
-        false => format!("{}, {}", Size(link.size), link.who()),
+    match link.kind {
+        LinkKind::Ethernet => format!("Ethernet, {}", link.who()),
+        LinkKind::ExtendedSocket => format!("Extended Socket, {}", link.who()),
+        LinkKind::Window => format!("{}, {}", Size(link.size), link.who()),
     }
 }
 

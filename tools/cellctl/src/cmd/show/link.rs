@@ -3,7 +3,7 @@
 use super::Shown;
 use crate::output::size;
 use crate::state::Window;
-use cellvisor_planner::config::Link;
+use cellvisor_planner::config::{Link, LinkKind};
 use cellvisor_planner::plan::CellAssignment;
 
 /// A link with its members, those that are there with their states.
@@ -18,10 +18,11 @@ pub(super) fn line(link: &Link, cells: &[Shown]) -> String {
         }
     };
     let members: Vec<String> = link.all().map(member).collect();
-    let what = match link.is_ethernet() {
-        true => "Ethernet".to_owned(),
-        false if link.doorbell => format!("{} with a doorbell", size(link.size)),
-        false => size(link.size),
+    let what = match link.kind {
+        LinkKind::Ethernet => "Ethernet".to_owned(),
+        LinkKind::ExtendedSocket => format!("Extended Socket, {}", size(link.size)),
+        LinkKind::Window if link.doorbell => format!("{} with a doorbell", size(link.size)),
+        LinkKind::Window => size(link.size),
     };
     format!("link {}: {what}, {}", link.name, members.join(", "))
 }
@@ -34,6 +35,17 @@ pub(super) fn adapter(link: &Link, cell: &str) -> Option<String> {
     let address = link.address_of(cell);
     let address = address.map_or_else(String::new, |address| format!(", address {address}"));
     Some(format!("{}: Ethernet {mac}{address}", link.name))
+}
+
+/// The Extended Socket of a cell: its number there, and how the driver calls itself.
+pub(super) fn socket(link: &Link, cell: &str) -> Option<String> {
+    let place = link.place_of(cell).filter(|_| link.is_socket())?;
+    let members = link.members.len();
+    let mac = ethernet([2, 0, 0, 0, 0, u8::try_from(place).ok()?]);
+    Some(format!(
+        "{}: Extended Socket {place} of {members}, Ethernet {mac}",
+        link.name
+    ))
 }
 
 fn ethernet(mac: [u8; 6]) -> String {

@@ -5,11 +5,14 @@ use crate::config::link::{Link, LinkWish, ROOT};
 use crate::config::{LinkKind, Slice, Source, doubts, name, raw};
 use crate::report::Report;
 use crate::size::{MIB, Size};
+use cellvisor_abi::plan::{MAX_SOCKET_MEMBERS, Socket};
 use cellvisor_window::{port, ring};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+/// Bytes of a link's page.
+const PAGE: u64 = 2 * MIB;
 /// Most bytes of a link: what is more is a mistake in the unit.
 const MOST: u64 = 64 << 30;
 /// Bits of a network, with a first and a last address that nobody has.
@@ -53,6 +56,16 @@ pub(super) fn share(
                 read.wrong(&format!("link.{at}"), message, help);
                 break;
             }
+            let other = slice.links.iter().find(|wish| wish.link.is_socket());
+            if let Some(other) = other.filter(|_| link.is_socket()) {
+                let message = format!(
+                    "slice `{}` is in two Extended Sockets, `{}` and `{}`, and its driver knows one",
+                    slice.name, other.link.name, link.name
+                );
+                let help = "join all of them by one, or some by kind = \"ethernet\"";
+                read.wrong(&format!("link.{at}.kind"), message, help);
+                break;
+            }
             slice.links.push(LinkWish {
                 at,
                 link: link.clone(),
@@ -73,6 +86,7 @@ impl Read {
         let size = match raw.kind {
             LinkKind::Window => self.window_size(raw, at),
             LinkKind::Ethernet => self.carried(raw, at),
+            LinkKind::ExtendedSocket => self.socket(raw, at),
         };
         self.names(&key("members"), &raw.members, true);
         self.names(&key("readers"), &raw.readers, false);
@@ -129,17 +143,49 @@ impl Read {
         None
     }
 
+    /// Its memory follows from the number of its members, who are cells, and all of them write.
+    fn socket(&mut self, raw: &raw::Link, at: usize) -> Option<u64> {
+        let members = raw.members.len();
+        let (key, message, help) = if raw.size.is_some() {
+            let message = "the memory of an Extended Socket follows from its members";
+            ("size", message.to_owned(), "leave `size` out")
+        } else if !raw.readers.is_empty() {
+            let message = "nobody only reads what is sent on a network";
+            let help = "name them under `members`";
+            ("readers", message.to_owned(), help)
+        } else if raw.members.iter().any(|name| name == ROOT) {
+            let message = "this Linux has no Extended Socket: its own firmware would have to \
+                           describe one";
+            let help = "name cells alone; for this Linux and cells there is kind = \"ethernet\"";
+            ("members", message.to_owned(), help)
+        } else if members > usize::from(MAX_SOCKET_MEMBERS) {
+            let message = format!(
+                "{members} cells are in an Extended Socket, and its drivers take 16 MiB for each other one"
+            );
+            let help = "name at most 4; kind = \"ethernet\" joins more";
+            ("members", message, help)
+        } else if raw.addresses.is_some() {
+            let message = "nobody is told addresses on an Extended Socket";
+            let help = "leave `addresses` out, and give `es0` one in each cell";
+            ("addresses", message.to_owned(), help)
+        } else {
+            let members = u8::try_from(members).ok()?;
+            return Some(Socket::size(members).next_multiple_of(PAGE));
+        };
+        self.wrong(&format!("link.{at}.{key}"), message, help);
+        None
+    }
+
     fn link_size(&mut self, key: &str, text: &str) -> Option<u64> {
         let size = self.size(key, text, "4MiB")?;
-        let page = 2 * MIB;
         let (message, help) = match size {
             0 => (
                 "a link without memory joins nothing".to_owned(),
                 "write at least \"2MiB\"".to_owned(),
             ),
-            size if !size.is_multiple_of(page) => (
+            size if !size.is_multiple_of(PAGE) => (
                 format!("{} is no multiple of 2MiB, the page of a link", Size(size)),
-                format!("write \"{}\"", Size(size.next_multiple_of(page))),
+                format!("write \"{}\"", Size(size.next_multiple_of(PAGE))),
             ),
             size if size > MOST => (
                 format!("{} is more than the {} of a link", Size(size), Size(MOST)),
@@ -193,7 +239,7 @@ impl Read {
     fn doorbell(&mut self, raw: &raw::Link, key: &str) {
         let (message, help) = match raw.kind {
             _ if !raw.doorbell => return,
-            LinkKind::Ethernet => (
+            LinkKind::Ethernet | LinkKind::ExtendedSocket => (
                 "what comes by a network interrupts by itself",
                 "leave `doorbell` out",
             ),

@@ -4,8 +4,8 @@ use super::Wish;
 use crate::config::{Console, Isolation, Reset, Which};
 use crate::host::{Bar, Function, RootBus, Space, Window};
 use crate::plan::pool::Pool;
-use cellvisor_abi::Bdf;
-use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, MAX_ADAPTERS};
+use cellvisor_abi::plan::{ADAPTER_CONFIG, ADAPTER_REGISTERS, MAX_ADAPTERS, SOCKET_REGISTERS};
+use cellvisor_abi::{Bdf, PAGE_SIZE};
 
 /// Looks at isolation, windows, and
 /// what else the slice asks of it.
@@ -70,26 +70,31 @@ fn reserved(pool: &mut Pool<'_>, wish: &Wish<'_>, address: Bdf, message: &str, k
     }
 }
 
-/// Why the slice's network adapters could not be where they are beside such a root bus: its
-/// kernel would take their registers for what a function has there.
+/// Why the slice's network adapters and Extended Socket could not be where they are beside
+/// such a root bus: its kernel would take their registers for what a function has there.
 fn hides_adapters(wish: &Wish<'_>, root: &RootBus) -> Option<String> {
     const END: u64 = ADAPTER_REGISTERS + ((MAX_ADAPTERS as u64) << 12);
-    let mut links = wish.slice.links.iter();
-    let carried = links.find(|l| l.link.adapter_of(&wish.slice.name).is_some());
-    let what = match (carried, wish.slice.console) {
-        (Some(carried), _) => format!("the adapter of link `{}`", carried.link.name),
-        (None, Console::Virtio) => "its virtio console".to_owned(),
-        (None, _) => return None,
+    const SOCKET_END: u64 = SOCKET_REGISTERS + PAGE_SIZE;
+    const _: () = assert!(END <= SOCKET_REGISTERS);
+    let links = || wish.slice.links.iter().map(|wish| &wish.link);
+    let carried = links().find(|link| link.adapter_of(&wish.slice.name).is_some());
+    let socket = links().find(|link| link.is_socket());
+    let what = match (carried, socket, wish.slice.console) {
+        (Some(carried), ..) => format!("the adapter of link `{}`", carried.name),
+        (None, Some(socket), _) => format!("the device of link `{}`", socket.name),
+        (None, None, Console::Virtio) => "its virtio console".to_owned(),
+        (None, None, _) => return None,
     };
+    let end_of = socket.map_or(END, |_| SOCKET_END);
     let overlaps = |w: &&_| {
         let Window {
             space, start, end, ..
         } = **w;
-        space == Space::Mem && start < END && ADAPTER_CONFIG <= end
+        space == Space::Mem && start < end_of && ADAPTER_CONFIG <= end
     };
     let window = root.windows.iter().find(overlaps)?;
     Some(format!(
-        "root bus {:02x} has {:#x}..={:#x}, and {what} is in {ADAPTER_CONFIG:#x}..{END:#x}",
+        "root bus {:02x} has {:#x}..={:#x}, and {what} is in {ADAPTER_CONFIG:#x}..{end_of:#x}",
         root.first_bus, window.start, window.end
     ))
 }
