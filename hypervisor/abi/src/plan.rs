@@ -291,6 +291,9 @@ pub const SOCKET_TABLES: usize = 64;
 /// are fewer pins.
 pub const SOCKET_PINS: u8 = 10;
 
+/// The interrupt of an Extended Socket, on the virtual I/O APIC.
+pub const SOCKET_GSI: u8 = 5;
+
 /// Guest-physical address of the page of registers, behind those of the adapters.
 pub const SOCKET_REGISTERS: u64 = 0xff20_0000;
 
