@@ -98,11 +98,14 @@ between_cells() {
     address b igbvf 10.1.3.2
     address a virtio_net 10.1.4.1
     address b virtio_net 10.1.4.2
+    address a fjes 10.1.6.1
+    address b fjes 10.1.6.2
     listening
     nothing cells
     by_ring
     by_cellnet
     by_tcp ethernet 10.1.4.2
+    by_tcp fjes 10.1.6.2
     by_tcp vf 10.1.3.2
     for cell in a b; do
         quiet $cell

@@ -12,10 +12,11 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 /// The ways by their names in the scenario, and where each is.
-const WAYS: [(&str, &str, &str); 5] = [
+const WAYS: [(&str, &str, &str); 6] = [
     ("ring", "ring in a window (`cellmsg`)", CELLS),
     ("cellnet", "TCP over a window (`cellnet`)", CELLS),
     ("ethernet", "TCP by virtio-net (`ethernet`)", CELLS),
+    ("fjes", "TCP by an Extended Socket (`fjes`)", CELLS),
     ("vf", "TCP from VF to VF", CELLS),
     (PEER, "TCP between KVM guests (virtio-net, vhost)", GUESTS),
 ];
@@ -236,7 +237,7 @@ mod tests {
         phases.extend(second.0);
         lines.extend(second.1);
         let samples = samples(&phases, &lines).expect("all is there");
-        assert_eq!(samples.len(), 10, "{samples:?}");
+        assert_eq!(samples.len(), 12, "{samples:?}");
         let net = &samples[2..4];
         assert_eq!(
             ratios(&samples, "cellnet", |s| s.megabytes_per_second),
@@ -252,13 +253,13 @@ mod tests {
         );
         assert_eq!(per(net[0].exits_per_megabyte), 40);
         assert_eq!(
-            samples[8].exits_per_megabyte.to_bits(),
+            samples[10].exits_per_megabyte.to_bits(),
             0,
             "less than nothing is nothing"
         );
         let table = table(&samples);
         assert_eq!(table.len(), WAYS.len() + 1, "{table:?}");
-        assert_eq!(table[5][2], "1.000 (1.000-1.000)", "the peer itself");
+        assert_eq!(table[6][2], "1.000 (1.000-1.000)", "the peer itself");
         assert_eq!(bars(&samples).len(), WAYS.len() - 1);
     }
 
