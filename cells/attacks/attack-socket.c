@@ -219,15 +219,16 @@ static void bad_share(uint32_t whom)
 	unsigned long at = 1 + any() % ENTRIES;
 
 	good_list(whom);
-	switch (any() % 4) {
+	/* Each kind in its turn: one that comes seldom might not come at all. */
+	switch (refused % 4) {
 	case 0:
-		words[at] = foreign();
+		words[at] = words[at == 2 ? 3 : 2];
 		break;
 	case 1:
-		words[at] += 8 + any() % 4000 / 8 * 8;
+		words[at] = foreign();
 		break;
 	case 2:
-		words[at] = words[at == 2 ? 3 : 2];
+		words[at] += 8 + any() % 4000 / 8 * 8;
 		break;
 	default:
 		words[0] = any();
