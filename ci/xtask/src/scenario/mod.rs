@@ -43,6 +43,10 @@ pub(crate) struct Scenario {
     /// being asked for it by name: it takes minutes there.
     #[serde(default)]
     pub(crate) nested: Vec<Lane>,
+    /// Lanes on which `test` plays it only if it is asked for by name: it takes minutes, and
+    /// what it shows is shown on another lane.
+    #[serde(default)]
+    pub(crate) seldom: Vec<Lane>,
     /// It takes minutes: `test` plays it only if it is asked for by name.
     #[serde(default)]
     pub(crate) large: bool,

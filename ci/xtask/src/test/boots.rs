@@ -74,7 +74,9 @@ pub(super) fn all(paths: &Paths, jobs: u32, detailed: bool) -> Result<Vec<Check>
             let name = format!("boot-{}-{}", lane.name(), scenario.name);
             checks.push(Check {
                 load: load(lane, &scenario),
-                apart: scenario.large || lane.is_outer() && !scenario.nested.contains(&lane),
+                apart: scenario.large
+                    || scenario.seldom.contains(&lane)
+                    || lane.is_outer() && !scenario.nested.contains(&lane),
                 large: scenario.large && !lane.is_outer(),
                 patched: lane::wants_patched(lane, &scenario.machine),
                 ..Check::host(name.clone(), move |paths, ui| {
