@@ -62,10 +62,6 @@ canary_lives "nonsense in a console's rings"
 root_lives "nonsense in a console's rings"
 run cellctl destroy canary
 run cellctl kill cell
-run cellctl start cell
-follow cell
-cell_says cell 60 "cell: ready"
-tell cell 20 'echo cell: back again'
 
 step off
 all_off cell
