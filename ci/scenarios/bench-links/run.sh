@@ -153,6 +153,7 @@ run /bin/ip link add bridge type bridge
 run ip link set bridge up
 
 step rounds
+echo "root: $rounds rounds"
 for round in $(seq "$rounds"); do
     between_cells
     between_guests
