@@ -9,6 +9,21 @@ all_up() {
     done
 }
 
+# Serves a file of 64 MiB in the cell $1.
+serve() {
+    tell "$1" 60 "mkdir -p /srv; yes 64-mib-by-tcp-from-$1 | head -c 1048576 > /tmp/mib; for i in \$(seq 64); do cat /tmp/mib; done > /srv/file; httpd -p 80 -h /srv"
+}
+
+# Has the cell $2 get the file of the cell $1, which is at the address $3, while exits are
+# counted; it shows its interrupts of $4.
+transfer() {
+    before "$1" "$2"
+    tell "$2" 240 "time wget -q -O /tmp/got http://$3/file"
+    since "$1" "that sent 64 MiB by TCP" 64
+    since "$2" "that received them" 64
+    tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got; grep $4 /proc/interrupts"
+}
+
 # Where the root has the memory of the link $1, in hexadecimal.
 place() {
     sed -n '/"memory"/,/]/p' "/run/cellvisor/links/$1.json" | sed -n 's/ *"start": \([0-9]*\),*/\1/p' |

@@ -32,21 +32,6 @@ number() {
     sed -n '/"step": "cell"/,/}/s/ *"id": \([0-9]*\),*/\1/p' "/run/cellvisor/links/$1.json"
 }
 
-# Serves a file of 64 MiB in the cell $1.
-serve() {
-    tell "$1" 60 "mkdir -p /srv; yes 64-mib-by-tcp-from-$1 | head -c 1048576 > /tmp/mib; for i in \$(seq 64); do cat /tmp/mib; done > /srv/file; httpd -p 80 -h /srv"
-}
-
-# Has the cell $2 get the file of the cell $1, which is at the address $3, while exits are
-# counted.
-transfer() {
-    before "$1" "$2"
-    tell "$2" 120 "time wget -q -O /tmp/got http://$3/file"
-    since "$1" "that sent 64 MiB by TCP"
-    since "$2" "that received them"
-    tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got; grep virtio0 /proc/interrupts"
-}
-
 # Whether the cell c has done with so many attacks.
 has_attacked() {
     [ "$(grep -c "attack-net: done" /run/cell-c)" -ge "$1" ]
@@ -76,10 +61,10 @@ tell c 20 "ping -c 3 -i 0.2 -s 60000 10.1.2.1"
 step there
 serve a
 serve b
-transfer a b 10.1.2.1
+transfer a b 10.1.2.1 virtio0
 
 step back
-transfer b a 10.1.2.2
+transfer b a 10.1.2.2 virtio0
 
 step root
 cellnet_up

@@ -1,4 +1,5 @@
 . /lib.sh
+. /net.sh
 
 # Gives the cell $1 the address $2, on the interface that its driver has made.
 join() {
@@ -8,21 +9,6 @@ join() {
 # Waits until the cell $1 reaches the address $2.
 reaches() {
     tell "$1" 60 "until ping -c 1 -W 1 $2 > /dev/null; do :; done; ping -c 3 -i 0.2 ${3:-} $2"
-}
-
-# Serves a file of 64 MiB in the cell $1.
-serve() {
-    tell "$1" 60 "mkdir -p /srv; yes 64-mib-by-tcp-from-$1 | head -c 1048576 > /tmp/mib; for i in \$(seq 64); do cat /tmp/mib; done > /srv/file; httpd -p 80 -h /srv"
-}
-
-# Has the cell $2 get the file of the cell $1, which is at the address $3, while exits are
-# counted.
-transfer() {
-    before "$1" "$2"
-    tell "$2" 240 "time wget -q -O /tmp/got http://$3/file"
-    since "$1" "that sent 64 MiB by TCP" 64
-    since "$2" "that received them" 64
-    tell "$2" 60 "sha256sum < /tmp/got; rm /tmp/got; grep es0 /proc/interrupts"
 }
 
 # Has the cell b begin to get the file of the cell $1, which is at the address $2.
@@ -50,11 +36,7 @@ run cellctl list
 run cellctl status b
 
 step up
-run cellctl start
-for cell in a b c; do
-    follow "$cell"
-    cell_says "$cell" 60 "cell: ready"
-done
+all_up a b c
 join a 10.1.2.1
 join b 10.1.2.2
 join c 10.1.2.3
@@ -67,10 +49,10 @@ reaches c 10.1.2.1 "-s 60000"
 step there
 serve a
 serve b
-transfer a b 10.1.2.1
+transfer a b 10.1.2.1 es0
 
 step back
-transfer b a 10.1.2.2
+transfer b a 10.1.2.2 es0
 
 step member-dies
 serve c
