@@ -326,6 +326,8 @@ impl Members {
         let Some(member) = self.get(number).filter(|member| member.runs) else {
             return 0;
         };
+        // What failed may have changed pages and put them back.
+        member.is_busy |= outcome != Outcome::Told;
         match outcome {
             Outcome::Told => 0,
             Outcome::Failed(wrong) => {
@@ -333,26 +335,23 @@ impl Members {
                 0
             }
             Outcome::Shared(other) => {
-                member.is_busy = true;
                 member.shares |= 1 << other;
                 self.joined(number, other)
             }
             Outcome::Unshared(other) => {
-                member.is_busy = true;
                 let left = member.shares & 1 << other;
                 member.shares &= !left;
                 self.parted(number, left & with_it, 0)
             }
             Outcome::Reset => {
                 let left = member.shares;
-                // What its status bytes say is taken back by whoever asks for the next one.
-                *member = Member {
-                    runs: true,
-                    is_busy: true,
-                    plain: member.plain,
-                    told: member.told,
-                    ..Member::NEW
-                };
+                // Where its memory is stays, and what its status bytes say is taken back by
+                // whoever asks for the next one.
+                member.command = 0;
+                member.masked = ALL_CAUSES;
+                member.pending = [0; CAUSES];
+                member.is_stale = false;
+                member.shares = 0;
                 self.parted(number, left & with_it, 0)
             }
         }

@@ -497,6 +497,19 @@ fn a_command_waits_for_the_one_before() {
 }
 
 #[test]
+fn what_failed_is_not_complete_before_all_have_forgotten_its_pages() {
+    let mut world = World::new();
+    world.flushed = false;
+    let last_twice = |words: &mut Vec<u64>| words[4100] = words[4099];
+    assert_eq!(world.ask_to_share(0, 1, last_twice), STATE | 2);
+    assert_eq!(world.read(0, 0x24), 1 << 30 | 2);
+    assert_eq!(world.read(0, 0x10), 1);
+    world.flushed = true;
+    assert_eq!(world.read(0, 0x24), 1 << 31 | 2);
+    assert_eq!(world.read(0, 0x10), 0);
+}
+
+#[test]
 fn each_read_takes_one_cause_of_one_member() {
     let mut world = World::new();
     world.write(0, 0x8c, RX_DATA | INFO_UPDATE | 2);
