@@ -3,16 +3,21 @@
  * commands that are none, lists of pages that are not the cell's own, that are there twice or
  * only half, shares that come and go, rings in a storm. The driver is unloaded before. What
  * must not be hurt is everybody else, who is looked after elsewhere; and all pages of this
- * program have to be there in the end, as they were, whatever led to the link meanwhile.
+ * program have to be there in the end, as they were, whatever led to the link meanwhile. A
+ * second CPU looks at one of them all the time: once a command is complete it must not see
+ * any more what was there before.
  *
  * Nothing is written to pages while they are the link's: what a peer's driver reads there it
  * believes, which is what members of such a link trust each other for.
  *
  * Source: Linux, drivers/net/fjes/fjes_regs.h and fjes_hw.h.
  */
+#define _GNU_SOURCE
 #include "nonsense.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +71,15 @@ static uint64_t places[HUGE_PAGES];
 static uint32_t own, members;
 static unsigned long shared, refused, rings;
 
+/* The page that is looked at: one that what others send arrives in. */
+#define LOOKED_AT (LISTED + 7)
+
+/* Where it leads: to either while a command is under way. Each turn is a new number. */
+enum { EITHER, OWN_PAGE, LINK_PAGE };
+
+static volatile unsigned long turn;
+static volatile unsigned long looks[3], late;
+
 static uint32_t get(unsigned at)
 {
 	return *(volatile uint32_t *)(registers + at);
@@ -80,6 +94,16 @@ static void set64(unsigned at, uint64_t value)
 {
 	set(at, (uint32_t)value);
 	set(at + 4, value >> 32);
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		give_up("a CPU of its own");
 }
 
 static void find_registers(void)
@@ -148,6 +172,55 @@ static unsigned long changed(void)
 	return wrong;
 }
 
+/* The second CPU: whatever it remembers of where the page led, it goes on with. */
+static void *look(void *unused)
+{
+	volatile uint64_t *word = (uint64_t *)(memory + LOOKED_AT * PAGE);
+
+	stay_on(1);
+	for (;;) {
+		unsigned long before = turn;
+		int is_own = *word == ~LOOKED_AT << 20;
+		unsigned where = before % 4;
+
+		if (turn != before)
+			continue;
+		late += where == (is_own ? LINK_PAGE : OWN_PAGE);
+		looks[where]++;
+	}
+	return unused;
+}
+
+static void leads_to(int where)
+{
+	turn = (turn | 3) + 1 + where;
+}
+
+/* A bound keeps a hang from being one of ours; the other CPU may not be run for a while. */
+#define PATIENCE 100000
+
+/* From here on the page is seen where it leads; the second CPU is let look. */
+static void let_look(int where)
+{
+	unsigned long end = looks[where] + 50;
+
+	leads_to(where);
+	for (int i = 0; i < PATIENCE && looks[where] < end; i++)
+		usleep(100);
+}
+
+/* Waits until all CPUs have forgotten what was. */
+static void complete(unsigned at, uint32_t bit, uint32_t wanted)
+{
+	for (int i = 0; i < PATIENCE; i++) {
+		if ((get(at) & bit) == wanted)
+			return;
+		usleep(100);
+	}
+	printf("attack-socket: no end of %x\n", get(STATE));
+	exit(1);
+}
+
 /* Requests and answers have a huge page of their own. */
 static uint64_t *request(void)
 {
@@ -165,16 +238,24 @@ static void point(void)
 	set64(STATUS, at + HUGE / 2 + PAGE);
 }
 
-/* Waits until CPUs have forgotten what was; a bound keeps a hang from being one of ours. */
 static int command(uint32_t code)
 {
 	int failed;
 
+	leads_to(EITHER);
 	set(COMMAND, START | code);
 	failed = get(COMMAND) & FAILED;
-	for (int i = 0; i < 1000 && !(get(STATE) & COMPLETE); i++)
-		usleep(100);
+	complete(STATE, COMPLETE, COMPLETE);
 	return !failed;
+}
+
+static void reset(void)
+{
+	leads_to(EITHER);
+	set(CONTROL, RESET);
+	complete(CONTROL, RESET, 0);
+	point();
+	let_look(OWN_PAGE);
 }
 
 static void good_list(uint32_t whom)
@@ -187,10 +268,11 @@ static void good_list(uint32_t whom)
 		words[1 + i] = i % (LISTED + 1) ? place(page++) : LISTED * PAGE;
 }
 
-static void unshare(uint32_t whom)
+static void take_back(uint32_t whom)
 {
 	request()[0] = 8 | (uint64_t)whom << 32;
 	command(UNSHARE);
+	let_look(OWN_PAGE);
 }
 
 /* An address that is no page of the cell's own. */
@@ -239,20 +321,23 @@ static void bad_share(uint32_t whom)
 		exit(1);
 	}
 	refused++;
+	let_look(OWN_PAGE);
 }
 
 static void good_share(uint32_t whom)
 {
 	good_list(whom);
-	if (command(SHARE))
+	if (command(SHARE)) {
 		shared++;
+		let_look(LINK_PAGE);
+	}
 	/* Twice is once too often. */
 	if (command(SHARE))
 		printf("attack-socket: shared twice\n"), exit(1);
 	if (any() % 2)
-		unshare(whom);
+		take_back(whom);
 	else
-		set(CONTROL, RESET), point();
+		reset();
 }
 
 static void storm(void)
@@ -263,6 +348,7 @@ static void storm(void)
 
 static void nonsense(void)
 {
+	leads_to(EITHER);
 	for (int i = 0; i < 500; i++) {
 		unsigned at = any() % PAGE;
 
@@ -286,20 +372,22 @@ static void nonsense(void)
 				set(at & ~3U, any());
 		}
 	}
-	set(CONTROL, RESET);
-	point();
+	reset();
 }
 
 int main(int argc, char **argv)
 {
 	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
 	unsigned long wrong;
+	pthread_t second;
 
+	stay_on(0);
 	find_registers();
 	find_memory();
 	fill();
-	set(CONTROL, RESET);
-	point();
+	if (pthread_create(&second, NULL, look, NULL))
+		give_up("a second thread");
+	reset();
 	while (time(NULL) < end) {
 		uint32_t whom = (own + 1 + any() % (members - 1)) % members;
 
@@ -322,10 +410,10 @@ int main(int argc, char **argv)
 			bad_share(any() % 4 ? whom : (uint32_t)any());
 		}
 	}
-	set(CONTROL, RESET);
-	usleep(1000);
+	reset();
 	wrong = changed();
-	printf("attack-socket: done, %lu shares, %lu bad lists refused, %lu rings, %lu words lost\n",
-	       shared, refused, rings, wrong);
-	return wrong || !shared || !refused;
+	printf("attack-socket: done, %lu shares, %lu bad lists refused, %lu rings, %lu looks at the "
+	       "link, %lu at what is its own, %lu late, %lu words lost\n",
+	       shared, refused, rings, looks[LINK_PAGE], looks[OWN_PAGE], late, wrong);
+	return wrong || late || !shared || !refused;
 }
