@@ -1,6 +1,7 @@
 //! Feeds anything at all to what reads the input of others: slice and host files,
 //! plans, hypercalls, guests' instructions, configuration space, rings of network
-//! adapters, the root's remapping registers; and plays random lives of cells on a model of a machine.
+//! adapters, registers and lists of Extended Sockets, the root's remapping registers; and plays
+//! random lives of cells on a model of a machine.
 //!
 //! `cellvisor-fuzz TARGET|all SECONDS [SEED]`: so many seconds for each target.
 //! Everything follows from the seed. An input that ends badly stays in
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 type Target = fn(&[u8]);
 
 /// All targets, and the folder in `corpus` that has their first inputs.
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 10] = [
     ("slice", targets::files::slice),
     ("host", targets::files::host),
     ("wire", targets::wire::plans),
@@ -26,6 +27,7 @@ const TARGETS: [(&str, Target); 9] = [
     ("insn", targets::insn::agree),
     ("pci", targets::pci::function),
     ("net", targets::net::frames),
+    ("socket", targets::socket::members),
     ("vtd", targets::vtd::root),
     ("machine", targets::machine::lives),
 ];

@@ -5,5 +5,6 @@ pub(crate) mod insn;
 pub(crate) mod machine;
 pub(crate) mod net;
 pub(crate) mod pci;
+pub(crate) mod socket;
 pub(crate) mod vtd;
 pub(crate) mod wire;
