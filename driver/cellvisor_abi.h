@@ -11,7 +11,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define CV_ABI_VERSION 14
+#define CV_ABI_VERSION 15
 #define CV_PAGE_SIZE 4096ULL
 #define CV_CHUNK_SIZE 0x200000ULL
 
@@ -146,5 +146,6 @@ _Static_assert(sizeof(struct cv_call) == 32, "cv_call");
 #define CV_CALL_CELLS_EXIST 16
 #define CV_CALL_DAMAGED 17
 #define CV_CALL_NO_CLASS 18
+#define CV_CALL_LEFT_OUT 19
 
 #endif /* CELLVISOR_ABI_H */

@@ -9,6 +9,7 @@
 
 mod stats;
 
+use crate::parts::Parts;
 use crate::wire::wire;
 use crate::{Bdf, plan};
 pub use stats::{ExitKind, Stats, StatsRequest};
@@ -165,6 +166,8 @@ wire! {
         pub root_x2apic: bool,
         /// DMA remapping units that the monitor drives.
         pub iommus: u32,
+        /// What the image was built with.
+        pub parts: Parts,
     }
 }
 

@@ -20,6 +20,7 @@ mod bdf;
 pub mod call;
 pub mod image;
 pub mod ioctl;
+pub mod parts;
 pub mod plan;
 pub mod status;
 pub mod wire;
@@ -28,7 +29,7 @@ pub use bdf::{BadBdf, Bdf};
 
 /// Version of everything in this crate. Tools, driver and monitor must agree
 /// on it to the letter; a change of any type here raises it.
-pub const ABI_VERSION: u32 = 14;
+pub const ABI_VERSION: u32 = 15;
 
 /// Size of the smallest page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -143,6 +143,9 @@ codes! {
         /// The machine is virtual, and its hypervisor is one whose calls the
         /// monitor does not know.
         OuterHypervisor = 6,
+        /// The machine is a guest of KVM, and the image was built without what its root
+        /// asks of it ([`crate::parts::Parts::KVM`]).
+        KvmLeftOut = 7,
     }
 }
 
@@ -194,5 +197,8 @@ codes! {
         /// The plan's class of service, or something in it, is another cell's or not
         /// there.
         NoClass = 18,
+        /// The image was built without a part of the monitor that this needs
+        /// ([`crate::parts`]).
+        LeftOut = 19,
     }
 }

@@ -5,7 +5,7 @@ use crate::call::build::build;
 use crate::call::caller::Caller;
 use crate::call::give_back::{recheck_interrupts, release};
 use crate::cell::cpus::{assign_all, give_back, stop_all};
-use crate::cell::{self, Cell, Cpus, claim, watch};
+use crate::cell::{self, Cell, Cpus, PARTS, claim, watch};
 use crate::cpu::outer;
 use crate::cpu::percpu::{self, CpuShared};
 use crate::dev::pci;
@@ -13,6 +13,7 @@ use crate::mem::owners;
 use crate::refusal::{Refusal, bad, taken};
 use crate::{log, machine};
 use cellvisor_abi::call::{CellId, Name, Owner, Resource};
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::plan::{CellPlan, Memory, Share};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::{PAGE_SIZE, wire};
@@ -33,6 +34,9 @@ pub(super) fn create(caller: &mut Caller<'_>, frame: &[u8]) -> Result<CellId, Re
     let Ok(plan) = &decoded else {
         return Err(CallStatus::Malformed.into());
     };
+    if !PARTS.has(Parts::of(plan)) {
+        return Err(CallStatus::LeftOut.into());
+    }
     let name = Name::new(plan.name).ok_or(CallStatus::BadName)?;
     if cell::all().any(|cell| cell.name == name) {
         return Err(CallStatus::BadName.into());

@@ -13,7 +13,7 @@ mod view;
 
 use crate::call::caller::{Caller, find};
 use crate::cell::cpu::Cpu;
-use crate::cell::{self, Cell, functions, net, watch};
+use crate::cell::{self, Cell, PARTS, functions, net, watch};
 use crate::cpu::{percpu, stack};
 use crate::dev::iommu;
 use crate::lock::{self, Mutex};
@@ -29,6 +29,7 @@ use cellvisor_abi::call::{
     StatsRequest,
 };
 use cellvisor_abi::ioctl::CALL_BUFFER;
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::wire::{self, Put, Take};
 use cellvisor_core::addr::Hpa;
@@ -247,6 +248,9 @@ fn look(caller: &mut Caller<'_>, code: Code, buffer: &mut [u8; SIZE], len: usize
 /// The root writes to the adapter that a link has for it. The link stays until the next
 /// call at least, and with it the memory that its queues are in.
 fn link_write(caller: &mut Caller<'_>, write: &LinkWrite) -> Result<CallStatus, Refusal> {
+    if !PARTS.has(Parts::ADAPTERS) {
+        return Err(CallStatus::LeftOut.into());
+    }
     let (cell, _) = find(write.link).ok_or(CallStatus::NoSuchCell)?;
     if !cell::is_open(write.link) {
         return Err(CallStatus::WrongState.into());
@@ -331,6 +335,7 @@ fn info(vendor: &Vendor) -> Info {
         per_cpu_bytes: mem::AREA_SIZE as u32,
         root_x2apic: machine::get().root_apic == crate::cpu::apic::Mode::X2apic,
         iommus: iommu::units(),
+        parts: PARTS,
     }
 }
 

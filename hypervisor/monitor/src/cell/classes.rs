@@ -7,10 +7,14 @@ use crate::cell::{self, Cell, Cpus, Guest};
 use crate::cpu::leaf;
 use crate::cpu::msr::{try_rdmsr, try_wrmsr};
 use crate::cpu::percpu::{self, CpuShared};
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::plan::Class;
 use cellvisor_core::classes::{self, ASSOCIATION, Classes, Shares};
 use cellvisor_core::ids::Msr;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The part of the monitor that this is.
+pub(crate) const PART: Parts = Parts::CLASSES;
 
 /// How many cells have a class.
 static HELD: AtomicU32 = AtomicU32::new(0);

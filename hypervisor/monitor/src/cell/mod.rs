@@ -1,6 +1,7 @@
 //! Cells as the monitor keeps them, the root among them.
 
 pub(crate) mod claim;
+#[cfg_attr(not(feature = "classes"), path = "absent/classes.rs")]
 pub(crate) mod classes;
 pub(crate) mod code;
 pub(crate) mod cpu;
@@ -9,13 +10,16 @@ pub(crate) mod devices;
 pub(crate) mod functions;
 pub(crate) mod ipi;
 pub(crate) mod memory;
+#[cfg_attr(not(feature = "adapters"), path = "absent/net.rs")]
 pub(crate) mod net;
 pub(crate) mod root;
+#[cfg_attr(not(feature = "sockets"), path = "absent/socket.rs")]
 pub(crate) mod socket;
 pub(crate) mod watch;
 
 use crate::cell::devices::Devices;
 use crate::cpu::kick;
+use crate::cpu::outer;
 use crate::cpu::percpu::{self, CpuShared, request};
 use crate::dev::iommu::Domain;
 use crate::dev::pci::Functions;
@@ -27,6 +31,7 @@ use crate::vcpu::{Attachment, Vendor};
 use cellvisor_abi::call::{
     CellId, CellStatus, Denied, FailReason, Failure, Name, Owner, Registers, State, StopReason,
 };
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::{PAGE_SIZE, plan};
 use cellvisor_core::addr::Hpa;
 use cellvisor_core::cell_state::{self, Event};
@@ -41,6 +46,13 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use log::log;
+
+/// What this image has of the parts that it may be built without. Each is one module; in
+/// its place there is one of the same shape, of which no cell has anything.
+pub(crate) const PARTS: Parts = net::PART
+    .and(socket::PART)
+    .and(classes::PART)
+    .and(outer::PART);
 
 /// Most cells, the root included.
 pub(crate) const MAX_CELLS: usize = 257;

@@ -11,6 +11,7 @@ use crate::cell::{Cell, Guest, ipi};
 use crate::lock::Mutex;
 use crate::mem::map::Window;
 use crate::mem::space::Space;
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::plan::{self, CellPlan, MAX_ADAPTERS, MAX_NAME};
 use cellvisor_core::addr::{Gpa, Hpa};
 use cellvisor_core::locks::Rank;
@@ -18,6 +19,9 @@ use cellvisor_core::net::frame::{self, Frame, Mac};
 use cellvisor_core::net::{self, Broken, Effect, Line, Place, Queue, Queues, Side, Value, typing};
 use cellvisor_core::pci::{ABSENT, Access};
 use core::sync::atomic::{AtomicU64, Ordering};
+
+/// The part of the monitor that this is.
+pub(crate) const PART: Parts = Parts::ADAPTERS;
 
 /// Most adapters of all cells.
 const PLACES: usize = 128;

@@ -16,6 +16,7 @@ use crate::mem::page::PageVec;
 use crate::mem::reserve::Reserve;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{CellId, Owner};
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::plan::{CellPlan, MAX_SOCKET_MEMBERS, SOCKET_TABLES, Share};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_core::addr::{Gpa, Hpa};
@@ -23,6 +24,9 @@ use cellvisor_core::link;
 use cellvisor_core::locks::Rank;
 use cellvisor_core::paging::Attr;
 use cellvisor_core::socket::{self, Command, Effect, Note, Notes, Outcome};
+
+/// The part of the monitor that this is.
+pub(crate) const PART: Parts = Parts::SOCKETS;
 
 /// The members of a link, and those of their cells that run.
 pub(crate) struct Members {

@@ -8,6 +8,7 @@ pub(crate) mod gdt;
 pub(crate) mod kick;
 pub(crate) mod leaf;
 pub(crate) mod msr;
+#[cfg_attr(not(feature = "kvm"), path = "absent/outer.rs")]
 pub(crate) mod outer;
 pub(crate) mod percpu;
 pub(crate) mod reset;

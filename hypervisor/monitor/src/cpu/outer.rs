@@ -14,11 +14,15 @@ use crate::refusal::EnterError;
 use crate::sync::Once;
 use cellvisor_abi::PAGE_SIZE;
 use cellvisor_abi::call::{Backend, Owner};
+use cellvisor_abi::parts::Parts;
 use cellvisor_abi::status::Unsupported;
 use cellvisor_core::ids::Msr;
 use cellvisor_core::outer::{self, AREAS, ASYNC_PF, ASYNC_PF_AS_EXIT, Area, Outer};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+
+/// The part of the monitor that this is.
+pub(crate) const PART: Parts = Parts::KVM;
 
 static OUTER: Once<Outer> = Once::new();
 
@@ -36,24 +40,27 @@ pub(crate) fn init() -> Result<(), EnterError> {
     Ok(())
 }
 
-/// KVM's features; `None` if it is not there.
-fn kvm() -> Option<u32> {
-    match OUTER.get() {
-        Some(Outer::Kvm { features }) => Some(*features),
-        _ => None,
-    }
+/// KVM, which serves the root's calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Kvm {
+    features: u32,
 }
 
-/// True if KVM serves the root's calls.
-pub(crate) fn is_kvm() -> bool {
-    kvm().is_some()
+/// `None` if it is not there.
+pub(crate) fn kvm() -> Option<Kvm> {
+    match OUTER.get() {
+        Some(Outer::Kvm { features }) => Some(Kvm {
+            features: *features,
+        }),
+        _ => None,
+    }
 }
 
 /// The areas that last and that this KVM has, with their places in
 /// [`CpuShared::outer_areas`].
 fn lasting() -> Lasting {
     Lasting {
-        features: kvm().unwrap_or(0),
+        features: kvm().map_or(0, |kvm| kvm.features),
         places: 0..outer::LASTING,
     }
 }
@@ -158,22 +165,24 @@ pub(crate) fn first_area_in(pages: Range<u64>) -> Option<u64> {
     })
 }
 
-/// Makes a call of KVM's in the root's place; what it answers.
-///
-/// # Safety
-///
-/// There must be a KVM, and what the call does must be the root's right.
-pub(crate) unsafe fn call(backend: Backend, number: u64, [a, b, c, d]: [u64; 4]) -> u64 {
-    let mut answer = number;
-    // SAFETY: KVM changes RAX alone; RBX, which the compiler keeps for itself, is
-    // put back.
-    unsafe {
-        match backend {
-            Backend::Vmx => core::arch::asm!("xchg rbx, {a}", "vmcall", "xchg rbx, {a}",
-                a = inout(reg) a => _, inout("rax") answer, in("rcx") b, in("rdx") c, in("rsi") d),
-            Backend::Svm => core::arch::asm!("xchg rbx, {a}", "vmmcall", "xchg rbx, {a}",
-                a = inout(reg) a => _, inout("rax") answer, in("rcx") b, in("rdx") c, in("rsi") d),
+impl Kvm {
+    /// Makes a call of KVM's in the root's place; what it answers.
+    ///
+    /// # Safety
+    ///
+    /// What the call does must be the root's right.
+    pub(crate) unsafe fn call(self, backend: Backend, number: u64, [a, b, c, d]: [u64; 4]) -> u64 {
+        let mut answer = number;
+        // SAFETY: there is a KVM, which changes RAX alone; RBX, which the compiler keeps
+        // for itself, is put back.
+        unsafe {
+            match backend {
+                Backend::Vmx => core::arch::asm!("xchg rbx, {a}", "vmcall", "xchg rbx, {a}",
+                    a = inout(reg) a => _, inout("rax") answer, in("rcx") b, in("rdx") c, in("rsi") d),
+                Backend::Svm => core::arch::asm!("xchg rbx, {a}", "vmmcall", "xchg rbx, {a}",
+                    a = inout(reg) a => _, inout("rax") answer, in("rcx") b, in("rdx") c, in("rsi") d),
+            }
         }
+        answer
     }
-    answer
 }

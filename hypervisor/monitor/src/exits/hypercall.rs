@@ -4,7 +4,7 @@
 use crate::call;
 use crate::cell::cpu::Cpu;
 use crate::cell::{count, ipi};
-use crate::cpu::outer;
+use crate::cpu::outer::{self, Kvm};
 use cellvisor_abi::call::Code;
 use cellvisor_core::ids::VirtualId;
 use cellvisor_core::outer::{BAD_ARGUMENT, Call, Interrupts, UNKNOWN_CALL};
@@ -18,15 +18,16 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
         cpu.vcpu.inject(Event::InvalidOpcode);
         return;
     }
-    let ours = Code::from_code(cpu.regs.0[RAX]).is_some() || !outer::is_kvm();
     let result = if !cpu.is_root() {
         // Cells believe that they run under KVM, and ask for nothing that we
         // announce.
         UNKNOWN_CALL
-    } else if ours {
-        call::dispatch(cpu)
     } else {
-        outer_call(cpu)
+        let ours = Code::from_code(cpu.regs.0[RAX]).is_some();
+        match outer::kvm().filter(|_| !ours) {
+            Some(kvm) => outer_call(cpu, kvm),
+            None => call::dispatch(cpu),
+        }
     };
     cpu.regs.0[RAX] = result;
     cpu.advance();
@@ -34,13 +35,13 @@ pub(crate) fn handle(cpu: &mut Cpu<'_>) {
 
 /// A call of the root to the hypervisor around the machine. It may reach the
 /// root's own CPUs and memory.
-fn outer_call(cpu: &mut Cpu<'_>) -> u64 {
+fn outer_call(cpu: &mut Cpu<'_>, kvm: Kvm) -> u64 {
     let number = cpu.regs.0[RAX];
     let regs = &cpu.regs.0;
     let args = [regs[RBX], regs[RCX], regs[RDX], regs[RSI]];
     let backend = cpu.vcpu.vendor().kind;
-    // SAFETY: there is a KVM; each use below has seen whom the call reaches.
-    let pass_on = || unsafe { outer::call(backend, number, args) };
+    // SAFETY: each use below has seen whom the call reaches.
+    let pass_on = || unsafe { kvm.call(backend, number, args) };
     match cellvisor_core::outer::call(number, args) {
         Call::Kick(id) | Call::Yield(id) if cpu.cell.cpu(VirtualId(id)).is_some() => pass_on(),
         Call::Kick(id) | Call::Yield(id) => {

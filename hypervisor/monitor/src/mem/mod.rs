@@ -6,6 +6,7 @@ pub(crate) mod map;
 pub(crate) mod owners;
 pub(crate) mod page;
 pub(crate) mod pool;
+#[cfg_attr(not(feature = "sockets"), path = "absent/reserve.rs")]
 pub(crate) mod reserve;
 pub(crate) mod space;
 

@@ -1,6 +1,6 @@
 //! `create` and `destroy`.
 
-use super::{Context, planning, switch};
+use super::{Context, parts, planning, switch};
 use crate::cli;
 use crate::create;
 use crate::driver::Driver;
@@ -14,6 +14,7 @@ use crate::power;
 use crate::signals;
 use crate::state::{CellRecord, Payload, Policy};
 use crate::tables::{self, Surroundings};
+use cellvisor_abi::call::Info;
 use cellvisor_planner::config::{Isolation, OnFailure, OnReboot, Slice};
 use cellvisor_planner::host::Host;
 use cellvisor_planner::plan::{CellAssignment, NewLink, Taken};
@@ -64,10 +65,11 @@ pub(super) fn create_slices(
     }
 }
 
-/// Asks the monitor how many IOMMUs it drives, and whether they will do.
+/// Asks the monitor how many IOMMUs it drives, and whether they and its parts will do.
 fn monitor_allows(driver: &dyn Driver, slices: &[Slice]) -> Result<u32> {
-    let iommus = Monitor(driver).info()?.iommus;
+    let Info { iommus, parts, .. } = Monitor(driver).info()?;
     refuse_open_dma(slices, iommus)?;
+    parts::check(slices, parts)?;
     Ok(iommus)
 }
 

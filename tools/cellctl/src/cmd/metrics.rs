@@ -237,6 +237,7 @@ mod tests {
                 per_cpu_bytes: 0,
                 root_x2apic: true,
                 iommus: 1,
+                parts: cellvisor_abi::parts::Parts::NONE,
             },
             cells: vec![CellStatus {
                 cell: CellId(1),

@@ -16,6 +16,7 @@ mod image;
 mod manual;
 mod metrics;
 mod nmi;
+mod parts;
 mod planning;
 mod serve;
 mod show;

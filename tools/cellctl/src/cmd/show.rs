@@ -293,6 +293,9 @@ fn in_kebab_case<S: Serializer>(
 ) -> std::result::Result<S::Ok, S::Error> {
     let mut value = serde_json::to_value(info).map_err(S::Error::custom)?;
     output::kebab_words(&mut value);
+    if let (Some(info), Some(parts)) = (info, value.get_mut("parts")) {
+        *parts = info.parts.names().collect();
+    }
     value.serialize(serializer)
 }
 
@@ -355,6 +358,7 @@ fn monitor_status(context: &Context<'_>, driver: &dyn Driver) -> Result<()> {
                 .to_owned(),
             ),
             ("DMA remapping units", monitor.iommus.to_string()),
+            ("parts", messages::parts(monitor.parts)),
         ];
         rows.extend(
             rest.into_iter()

@@ -58,6 +58,10 @@ pub(crate) fn call(what: &str, status: u32, response: &[u8]) -> Error {
                 .into(),
             "ask for other ways or another limit: `cellctl plan` shows what each cell has",
         ),
+        S::LeftOut => (
+            "the monitor that is on was built without a part that this needs".into(),
+            "`cellctl status` tells its parts; turn on an image with all of them",
+        ),
         S::CellsExist => (
             "cells exist".into(),
             "destroy them first: cellctl destroy NAME, or cellctl disable --force",

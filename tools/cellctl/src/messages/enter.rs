@@ -153,6 +153,10 @@ fn unsupported(detail: u32) -> (String, &'static str) {
             "this machine is virtual, and its hypervisor is neither KVM nor QEMU: Linux makes calls to it that the monitor does not know".into(),
             "use KVM, or a machine that is not virtual",
         ),
+        Some(U::KvmLeftOut) => (
+            "this machine is a guest of KVM, and the image was built without the part for that (kvm)".into(),
+            "turn on the image with all parts: `cargo xtask build` without --small",
+        ),
         None => (
             format!("Linux uses feature number {detail}, which the monitor cannot carry"),
             "install cellctl and image of the same version",

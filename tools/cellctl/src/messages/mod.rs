@@ -8,6 +8,7 @@ pub(crate) use enter::{enter, leave};
 
 use crate::output::size;
 use cellvisor_abi::call::{Denied, FailReason, Failure, State, StopReason};
+use cellvisor_abi::parts::Parts;
 
 /// A cell's state in a word or two.
 pub(crate) fn state(state: State) -> &'static str {
@@ -112,6 +113,15 @@ fn kinds(denied: &Denied) -> [(&'static str, u64); 6] {
 pub(crate) fn pool(pages: u32, free: u32) -> String {
     let bytes = |pages: u32| size(u64::from(pages) * cellvisor_abi::PAGE_SIZE);
     format!("{} of {} free", bytes(free), bytes(pages))
+}
+
+/// Parts of the monitor.
+pub(crate) fn parts(parts: Parts) -> String {
+    let names: Vec<_> = parts.names().collect();
+    if names.is_empty() {
+        return "-".into();
+    }
+    names.join(", ")
 }
 
 #[cfg(test)]

@@ -122,6 +122,7 @@ mod tests {
             per_cpu_bytes: 0,
             root_x2apic: true,
             iommus: 0,
+            parts: cellvisor_abi::parts::Parts::NONE,
         };
         let mut terminal = Terminal::new(TestBackend::new(80, 6)).expect("a terminal");
         let lines = [
