@@ -35,6 +35,14 @@ for mistake in bad-key too-much no-kernel; do
 done
 resources
 
+# Where the monitor has all parts, this would be a cell.
+if ! cellctl status | grep -q adapters; then
+    step parts
+    run cellctl status
+    refused cellctl create /scenario/part.toml
+    resources
+fi
+
 # All that `cellctl` can change here, in a few lines.
 machine() {
     pages=/sys/kernel/mm/hugepages/hugepages-2048kB

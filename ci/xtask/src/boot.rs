@@ -1,6 +1,6 @@
 //! `cargo xtask boot`: one scenario on one lane.
 
-use crate::build::monitor::ForTests;
+use crate::build::monitor::Image;
 use crate::build::{self, Parts};
 use crate::image;
 use crate::lane::run::{self, Outcome, Watch};
@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Boot the image that checks the order of its locks.
     #[arg(long)]
     checked: bool,
+    /// Boot the small image, which lacks some parts: what asks for them is refused.
+    #[arg(long, conflicts_with = "checked")]
+    small: bool,
     /// Give a shell on the root's console instead of playing the script.
     #[arg(long)]
     shell: bool,
@@ -131,9 +134,10 @@ pub(crate) fn main(paths: &Paths, options: &Options) -> Result<()> {
         );
     }
     let mut parts = parts(paths, &ui, &scenario)?;
-    let image = options.checked.then_some(ForTests::Checked);
+    let image = options.checked.then_some(Image::Checked);
+    let image = image.or(options.small.then_some(Image::Small));
     if let Some(image) = image.or(scenario.image(lane)).filter(|_| scenario.parts) {
-        let title = "Builds the monitor for tests";
+        let title = "Builds the scenario's monitor";
         parts.monitor = Some(ui.step(title, |_| image.build(paths))?);
     }
     if options.shell {

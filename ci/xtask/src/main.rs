@@ -21,6 +21,7 @@ mod test;
 mod ui;
 
 use anyhow::Result;
+use build::monitor::Image;
 use clap::{Parser, Subcommand};
 use paths::Paths;
 use setup::kernels::{self, Kernel};
@@ -47,9 +48,19 @@ enum Task {
         kernels: bool,
     },
     /// Build the monitor, the driver for all roots' kernels, and cellctl.
-    Build,
+    Build {
+        /// A monitor without the parts that it can be without: networks between cells,
+        /// doorbells, consoles that take lines, Extended Sockets, shares of cache and
+        /// bandwidth, KVM around the machine.
+        #[arg(long)]
+        small: bool,
+    },
     /// Build Debian packages.
-    Deb,
+    Deb {
+        /// With the small monitor, as of `build`.
+        #[arg(long)]
+        small: bool,
+    },
     /// Write the driver's header from the abi crate.
     Header {
         /// Only compare, and fail on a difference.
@@ -92,16 +103,17 @@ fn run(task: &Task) -> Result<()> {
             setup::offered(&paths, &ui, *refresh, *kernels);
             setup::patched::ensure(&paths, &ui)
         }
-        Task::Build => {
+        Task::Build { small } => {
             setup::ensure(&paths, &ui, false)?;
             setup::offered(&paths, &ui, false, false);
             let here = |kernel: &Kernel| kernels::files(&paths, *kernel).is_ok();
             let roots: Vec<Kernel> = Kernel::roots().filter(here).collect();
-            build::all(&paths, &ui, &roots).map(drop)
+            let image = Image::for_use(*small);
+            build::with(&paths, &ui, &roots, image).map(drop)
         }
-        Task::Deb => {
+        Task::Deb { small } => {
             setup::ensure(&paths, &ui, false)?;
-            deb::main(&paths, &ui)
+            deb::main(&paths, &ui, Image::for_use(*small))
         }
         Task::Header { check: true } => header::check(&paths),
         Task::Header { check: false } => header::write(&paths),

@@ -13,6 +13,7 @@ use crate::setup::kernels::{self, Kernel};
 use crate::sh::Cmd;
 use crate::ui::Ui;
 use anyhow::Result;
+use monitor::Image;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,13 +43,22 @@ pub(crate) struct Parts {
     pub(crate) drivers: BTreeMap<String, PathBuf>,
 }
 
-/// Builds everything, the driver for `kernels`.
+/// Builds everything, the driver for `kernels`, the monitor with all parts.
 ///
 /// # Errors
 ///
 /// The first part that does not build, with the end of its compiler's output.
 pub(crate) fn all(paths: &Paths, ui: &Ui, kernels: &[Kernel]) -> Result<Parts> {
-    let monitor = ui.step("Builds the monitor", |_| monitor::build(paths))?;
+    with(paths, ui, kernels, Image::Full)
+}
+
+/// The same with another monitor.
+///
+/// # Errors
+///
+/// As of [`all`].
+pub(crate) fn with(paths: &Paths, ui: &Ui, kernels: &[Kernel], image: Image) -> Result<Parts> {
+    let monitor = ui.step("Builds the monitor", |_| image.build(paths))?;
     let (cellctl, link_tools) = ui.step("Builds cellctl", |_| cellctl::build(paths))?;
     let mut drivers = BTreeMap::new();
     for kernel in kernels {

@@ -25,83 +25,111 @@ const FOLDER: &str = "monitor";
 /// What is built, and how.
 const PROFILE: &str = "--package cellvisor --profile monitor --target x86_64-unknown-linux-gnu";
 
-/// Where the linked image is, with symbols.
+/// Where the linked image with all parts is, with symbols.
 pub(crate) fn elf(paths: &Paths) -> PathBuf {
-    elf_in(&paths.target.join(FOLDER))
+    Image::Full.elf(paths)
 }
 
 fn elf_in(folder: &Path) -> PathBuf {
     folder.join(TARGET).join("monitor/cellvisor")
 }
 
-/// Builds the image and returns its path.
+/// Builds the image with all parts and returns its path.
 ///
 /// # Errors
 ///
 /// It does not compile or link.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
-    image(paths, FOLDER, "")
+    Image::Full.build(paths)
 }
 
-/// Images for tests. Each has a folder of its own: what looks at [`elf`] means the one
-/// for use.
+/// Images that there are. Each has a folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ForTests {
-    /// It checks the order in which its CPUs ask for locks: larger, and slower where
+pub(crate) enum Image {
+    /// With all parts.
+    Full,
+    /// Without the parts that a monitor can be built without.
+    Small,
+    /// For tests: it checks the order in which its CPUs ask for locks: larger, and slower where
     /// locks are taken.
     Checked,
-    /// Its steps fail when a scenario asks for it.
+    /// For tests: its steps fail when a scenario asks for it.
     Provoked,
 }
 
-impl ForTests {
-    fn feature(self) -> &'static str {
+impl Image {
+    /// The one for use, as an administrator wants it.
+    pub(crate) const fn for_use(small: bool) -> Self {
+        if small { Self::Small } else { Self::Full }
+    }
+
+    /// What of the monitor's features is in it.
+    const fn features(self) -> &'static str {
         match self {
-            Self::Checked => "checked",
-            Self::Provoked => "provoke",
+            Self::Full => "",
+            Self::Small => "--no-default-features",
+            Self::Checked => "--features checked",
+            Self::Provoked => "--features provoke",
         }
     }
 
-    /// Builds the image.
+    fn folder(self, paths: &Paths) -> PathBuf {
+        paths.target.join(match self {
+            Self::Full => FOLDER,
+            Self::Small => "monitor-small",
+            Self::Checked => "monitor-checked",
+            Self::Provoked => "monitor-provoke",
+        })
+    }
+
+    /// Where it is linked, with symbols.
+    pub(crate) fn elf(self, paths: &Paths) -> PathBuf {
+        elf_in(&self.folder(paths))
+    }
+
+    /// The image.
+    pub(crate) fn file(self, paths: &Paths) -> PathBuf {
+        self.folder(paths).join("cellvisor.bin")
+    }
+
+    /// Builds it and returns its path.
     ///
     /// # Errors
     ///
     /// As of [`build`].
     pub(crate) fn build(self, paths: &Paths) -> Result<PathBuf> {
-        let feature = self.feature();
-        let folder = format!("monitor-{feature}");
-        image(paths, &folder, &format!("--features {feature}"))
+        let folder = self.folder(paths);
+        monitor(paths)
+            .env("CARGO_TARGET_DIR", &folder)
+            .words("build")
+            .words(PROFILE)
+            .words(self.features())
+            .run(paths, "build-monitor")?;
+        let image = self.file(paths);
+        Cmd::new("objcopy")
+            .words("-O binary")
+            .arg(elf_in(&folder))
+            .arg(&image)
+            .run(paths, "objcopy")?;
+        Ok(image)
     }
 }
 
-fn image(paths: &Paths, folder: &str, features: &str) -> Result<PathBuf> {
-    let folder = paths.target.join(folder);
-    monitor(paths)
-        .env("CARGO_TARGET_DIR", &folder)
-        .words("build")
-        .words(PROFILE)
-        .words(features)
-        .run(paths, "build-monitor")?;
-    let image = folder.join("cellvisor.bin");
-    Cmd::new("objcopy")
-        .words("-O binary")
-        .arg(elf_in(&folder))
-        .arg(&image)
-        .run(paths, "objcopy")?;
-    Ok(image)
-}
-
-/// Lints the monitor's source, warnings being errors.
+/// Lints the monitor's source, as it is for both images for use, warnings being errors.
 ///
 /// # Errors
 ///
 /// The first lints, as clippy tells them.
 pub(crate) fn clippy(paths: &Paths) -> Result<()> {
-    let command = monitor(paths)
-        .words("clippy")
-        .words(PROFILE)
-        .words("-- -D warnings");
-    command.run(paths, "clippy-monitor").map(drop)
+    for image in [Image::Full, Image::Small] {
+        let command = monitor(paths)
+            .words("clippy")
+            .words(PROFILE)
+            .words(image.features())
+            .words("-- -D warnings");
+        command.run(paths, "clippy-monitor")?;
+    }
+    Ok(())
 }
 
 /// Builds the documentation of the monitor's source, private items as well,
@@ -148,10 +176,10 @@ pub(super) fn freestanding(paths: &Paths, script: &Path, model: &str, dir: &Path
 ///
 /// An instruction uses a vector or x87 register, whose content is the guest's, or
 /// calls what panics.
-pub(crate) fn check(paths: &Paths) -> Result<()> {
+pub(crate) fn check(paths: &Paths, image: Image) -> Result<()> {
     let listing = Cmd::new("objdump")
         .words("-d --no-show-raw-insn")
-        .arg(elf(paths))
+        .arg(image.elf(paths))
         .read()?;
     let registers = ["%xmm", "%ymm", "%zmm", "%st", "%mm"];
     let bad: Vec<&str> = listing

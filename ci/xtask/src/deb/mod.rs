@@ -7,7 +7,7 @@
 
 mod contents;
 
-use crate::build::{cellctl, monitor};
+use crate::build::{cellctl, monitor::Image};
 use crate::paths::{Paths, make_dir, read_text};
 use crate::sh::Cmd;
 use crate::ui::Ui;
@@ -52,25 +52,25 @@ impl Packages {
 /// # Errors
 ///
 /// As [`build`].
-pub(crate) fn main(paths: &Paths, ui: &Ui) -> Result<()> {
-    let packages = ui.step("Builds Debian packages", |_| build(paths, VERSION))?;
+pub(crate) fn main(paths: &Paths, ui: &Ui, image: Image) -> Result<()> {
+    let packages = ui.step("Builds Debian packages", |_| build(paths, VERSION, image))?;
     for package in packages.all() {
         println!("{}", package.display());
     }
     Ok(())
 }
 
-/// Builds all packages, with this version.
+/// Builds all packages, with this version and this monitor.
 ///
 /// # Errors
 ///
 /// A part does not build, a file cannot be written, or `dpkg-deb` fails.
-pub(crate) fn build(paths: &Paths, version: &str) -> Result<Packages> {
+pub(crate) fn build(paths: &Paths, version: &str, image: Image) -> Result<Packages> {
     let (cellctl, link_tools) = cellctl::build(paths)?;
     let slurm = cellctl::build_slurm(paths)?;
     let redfish = cellctl::build_redfish(paths)?;
     let parts = Parts {
-        monitor: monitor::build(paths)?,
+        monitor: image.build(paths)?,
         cellctl,
         link_tools,
     };

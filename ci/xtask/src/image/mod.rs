@@ -12,6 +12,7 @@ pub(crate) mod outer;
 mod packages;
 mod payloads;
 
+use crate::build::monitor::Image;
 use crate::build::{Parts, crs_check, module, program};
 use crate::deb;
 use crate::paths::{Paths, make_dir, read};
@@ -124,7 +125,7 @@ pub(crate) fn root(
 /// A root system that is Debian, with our packages on the scenario's disk.
 fn on_disks(paths: &Paths, scenario: &Scenario, dir: &Path) -> Result<RootImage> {
     let system = debian::ensure(paths, &Ui::new(false).silent())?;
-    let packages = deb::build(paths, deb::VERSION)?;
+    let packages = deb::build(paths, deb::VERSION, Image::Full)?;
     let job = debian::job(paths, scenario, &packages, dir)?;
     Ok(RootImage {
         kernel: kernels::files(paths, debian::KERNEL)?,

@@ -1,6 +1,7 @@
 //! Files of packages in an initramfs: Debian's with all that they need, and our own.
 
 use super::archive::{Archive, Mode};
+use crate::build::monitor::Image;
 use crate::deb;
 use crate::paths::{Paths, make_dir, read};
 use crate::scenario::Root;
@@ -20,7 +21,7 @@ pub(super) fn add_roots(paths: &Paths, image: &mut Archive, root: &Root) -> Resu
     if !root.slurm && !root.redfish {
         return Ok(());
     }
-    let packages = deb::build(paths, deb::VERSION)?;
+    let packages = deb::build(paths, deb::VERSION, Image::Full)?;
     if root.slurm {
         add_ours(paths, image, &packages.slurm, "cellvisor-slurm")?;
     }

@@ -9,7 +9,7 @@ mod several;
 
 pub(crate) use machine::{Access, Cable, Distances, Machine};
 
-use crate::build::monitor::ForTests;
+use crate::build::monitor::Image;
 use crate::lane::Lane;
 use crate::paths::{Paths, read, read_text};
 use crate::setup::kernels::Kernel;
@@ -55,6 +55,9 @@ pub(crate) struct Scenario {
     /// Lanes on which it boots the image that checks the order of its locks.
     #[serde(default)]
     pub(crate) checked: Vec<Lane>,
+    /// Lanes on which it boots the small image.
+    #[serde(default)]
+    pub(crate) small: Vec<Lane>,
     /// It boots the image whose steps fail when the script asks for it.
     #[serde(default)]
     pub(crate) provoked: bool,
@@ -246,10 +249,14 @@ impl Scenario {
         has(&self.lanes, lane)
     }
 
-    /// The image for tests that it boots on a lane, if it boots one.
-    pub(crate) fn image(&self, lane: Lane) -> Option<ForTests> {
-        let checked = self.checked.contains(&lane).then_some(ForTests::Checked);
-        self.provoked.then_some(ForTests::Provoked).or(checked)
+    /// The image that it boots on a lane, if that is not the one with all parts.
+    pub(crate) fn image(&self, lane: Lane) -> Option<Image> {
+        let checked = self.checked.contains(&lane).then_some(Image::Checked);
+        let small = self.small.contains(&lane).then_some(Image::Small);
+        self.provoked
+            .then_some(Image::Provoked)
+            .or(checked)
+            .or(small)
     }
 
     /// As it is played on a lane: without the steps that the lane has not, and as

@@ -3,7 +3,8 @@
 
 use super::pool::Load;
 use super::{Check, Verdict, packages, passed, tools, unit};
-use crate::build::{self, cargo, monitor};
+use crate::build::monitor::{self, Image};
+use crate::build::{self, cargo};
 use crate::lane::{self, Lane};
 use crate::paths::{Paths, make_dir};
 use crate::setup::kernels::{self, Kernel};
@@ -165,8 +166,10 @@ fn doc(paths: &Paths) -> Result<Verdict> {
 
 fn image(paths: &Paths) -> Result<Verdict> {
     let _alone = build::alone();
-    monitor::build(paths)?;
-    monitor::check(paths)?;
+    for image in [Image::Full, Image::Small] {
+        image.build(paths)?;
+        monitor::check(paths, image)?;
+    }
     Ok(Verdict::Passed(size::limits(paths)?))
 }
 

@@ -2,7 +2,7 @@
 //! upgraded, used and purged in a Debian tree.
 
 use super::Verdict;
-use crate::build;
+use crate::build::{self, monitor::Image};
 use crate::deb::{self, Packages};
 use crate::image::debian;
 use crate::paths::{Paths, make_dir};
@@ -19,7 +19,7 @@ const FROM: &str = "0.0.1";
 pub(super) fn lint(paths: &Paths) -> Result<Verdict> {
     let packages = {
         let _alone = build::alone();
-        deb::build(paths, deb::VERSION)?
+        deb::build(paths, deb::VERSION, Image::Full)?
     };
     let told = Cmd::new("lintian")
         .args([
@@ -55,8 +55,11 @@ pub(super) fn life(paths: &Paths, ui: &Ui) -> Result<Verdict> {
     make_dir(&scratch)?;
     {
         let _alone = build::alone();
-        lay(&deb::build(paths, FROM)?, &files.join("from"))?;
-        lay(&deb::build(paths, deb::VERSION)?, &files.join("to"))?;
+        lay(&deb::build(paths, FROM, Image::Full)?, &files.join("from"))?;
+        lay(
+            &deb::build(paths, deb::VERSION, Image::Full)?,
+            &files.join("to"),
+        )?;
     }
     std::fs::copy(
         paths.repo("ci/debian/packages.sh"),
