@@ -10,6 +10,14 @@ refused() {
     echo "refused: $(tr '\n' ' ' < /tmp/refusal)"
 }
 
+# Sends the request $1 of /frames, past cellctl.
+request() {
+    call=$(sed -n "s/^$1 //p" /frames)
+    echo "fill ${call#* }" > /proc/provoke
+    echo "call ${call% *}" > /proc/provoke
+    echo "root: request $1: $(cat /proc/provoke)"
+}
+
 step driver
 run insmod /lib/modules/cellvisor.ko
 echo 8 > /proc/sys/vm/nr_hugepages
@@ -40,6 +48,11 @@ if ! cellctl status | grep -q adapters; then
     step parts
     run cellctl status
     refused cellctl create /scenario/part.toml
+    run insmod /lib/modules/provoke.ko
+    for name in console-of-lines bell-of-a-cell; do
+        request "$name"
+    done
+    run rmmod provoke
     resources
 fi
 

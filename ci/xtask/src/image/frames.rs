@@ -31,6 +31,7 @@ pub(super) fn all() -> String {
         ("device-memory", create, plan("device", 1, IO_APIC)),
         ("beyond-memory", create, plan("beyond", 1, 1 << 51)),
         ("taken-name", create, plan("victim", 1, RAM)),
+        ("console-of-lines", create, with_console("lines")),
         (
             "short-bar",
             create,
@@ -50,7 +51,15 @@ pub(super) fn all() -> String {
 
 /// A cell with one CPU and one page.
 fn plan(name: &str, cpu: u32, hpa: u64) -> Vec<u8> {
-    frame(name, cpu, hpa, &ListBuf::default())
+    seal(&cell(name, &Lists::of(cpu, hpa)))
+}
+
+/// The same with a console that takes lines, which the small monitor has not.
+fn with_console(name: &str) -> Vec<u8> {
+    seal(&CellPlan {
+        console: true,
+        ..cell(name, &Lists::of(1, RAM))
+    })
 }
 
 /// A cell with the function at `bdf`, of whose BARs the plan says this. On machines
@@ -64,25 +73,43 @@ fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Vec<u8> {
         unprotected: false,
         wire: None,
     };
-    frame(name, 1, RAM, &ListBuf::new(&[function]))
+    seal(&CellPlan {
+        functions: ListBuf::new(&[function]).list(),
+        ..cell(name, &Lists::of(1, RAM))
+    })
 }
 
-fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
-    let cpus = ListBuf::new(&[cpu]);
-    let memory = ListBuf::new(&[Memory {
-        gpa: 0,
-        hpa,
-        size: 4096,
-        share: Share::Own,
-    }]);
-    let none = ListBuf::default();
-    seal(&CellPlan {
+/// What a plan borrows.
+struct Lists {
+    cpus: ListBuf,
+    memory: ListBuf,
+    none: ListBuf,
+}
+
+impl Lists {
+    /// One CPU, and one page.
+    fn of(cpu: u32, hpa: u64) -> Self {
+        Self {
+            cpus: ListBuf::new(&[cpu]),
+            memory: ListBuf::new(&[Memory {
+                gpa: 0,
+                hpa,
+                size: 4096,
+                share: Share::Own,
+            }]),
+            none: ListBuf::default(),
+        }
+    }
+}
+
+fn cell<'a>(name: &'a str, lists: &'a Lists) -> CellPlan<'a> {
+    CellPlan {
         name: name.as_bytes(),
-        cpus: cpus.list(),
-        memory: memory.list(),
-        ports: none.list(),
-        functions: functions.list(),
-        adapters: none.list(),
+        cpus: lists.cpus.list(),
+        memory: lists.memory.list(),
+        ports: lists.none.list(),
+        functions: lists.none.list(),
+        adapters: lists.none.list(),
         console: false,
         socket: None,
         devices: Devices::STANDARD,
@@ -90,7 +117,7 @@ fn frame(name: &str, cpu: u32, hpa: u64, functions: &ListBuf) -> Vec<u8> {
         many_nodes: false,
         class: Class::ROOT,
         link: None,
-    })
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
