@@ -222,6 +222,7 @@ pub(crate) mod tests {
             pf: None,
             conventional: false,
             acs: false,
+            pin_only: false,
         }
     }
 

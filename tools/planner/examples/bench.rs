@@ -160,6 +160,7 @@ fn function(segment: u16, device: u8, node: u32, start: u64) -> Function {
         pf: None,
         conventional: false,
         acs: false,
+        pin_only: false,
     }
 }
 

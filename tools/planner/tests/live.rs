@@ -367,6 +367,34 @@ fn functions_have_bars_vfs_and_bridges() {
 }
 
 #[test]
+fn functions_that_interrupt_by_their_pin_alone_are_known() {
+    let (tree, host) = machine("pins");
+    let card = address("0000:01:00.0");
+    let nic = |host: &Host| host.function(card).expect("the card").pin_only;
+    assert!(!nic(&host), "it cannot be read");
+    // The pin, one capability, and how much of the space may be read.
+    for (pin, capability, length, wanted) in [
+        (1, 0x01, 256, true),
+        (4, 0x10, 256, true),
+        (0, 0x01, 256, false),
+        (5, 0x01, 256, false),
+        (1, 0x05, 256, false),
+        (1, 0x11, 256, false),
+        (1, 0x01, 64, false),
+    ] {
+        let mut config = vec![0u8; length];
+        (config[0x34], config[0x3d]) = (0x40, pin);
+        if let Some(place) = config.get_mut(0x40) {
+            *place = capability;
+        }
+        let folder = "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0";
+        tree.file(&format!("{folder}/config"), config);
+        let host = live::read(tree.path(), SHIFTS).expect("the machine can be read");
+        assert_eq!(nic(&host), wanted, "{pin} {capability:#x} {length}");
+    }
+}
+
+#[test]
 fn iommus_know_what_they_serve() {
     let (_tree, host) = machine("iommus");
     assert_eq!(host.iommus.len(), 2);

@@ -6,6 +6,7 @@ mod files;
 mod foreign;
 mod image;
 mod multiboot;
+mod pins;
 
 pub use elf::Segment;
 pub use foreign::Foreign;
@@ -82,6 +83,7 @@ pub fn check(host: &Host, slices: &[Slice], taken: &Taken, files: Files) -> Repo
     for slice in slices {
         report.extend(files::look(slice, files, &mut absent));
         report.extend(command_line::command_line(slice));
+        report.extend(pins::pins(host, slice));
     }
     report.extend(iommu_of_linux(host, slices));
     let left: u64 = plan.left.iter().map(|n| n.memory).sum();

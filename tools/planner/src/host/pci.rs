@@ -167,6 +167,9 @@ pub struct Function {
     /// It keeps its DMA apart from that of other functions of its device (ACS).
     #[serde(default, skip_serializing_if = "is_false")]
     pub acs: bool,
+    /// It has an interrupt pin, and neither MSI nor MSI-X.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pin_only: bool,
 }
 
 impl Function {

@@ -198,6 +198,7 @@ fn function(bus: u8, devfn: u8, class: u32, start: u64, size: u64) -> Function {
         pf: None,
         conventional: false,
         acs: false,
+        pin_only: false,
     }
 }
 

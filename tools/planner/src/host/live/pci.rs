@@ -20,6 +20,10 @@ const VF_BARS: usize = 7;
 const SECONDARY_BUS: usize = 0x19;
 const SUBORDINATE_BUS: usize = 0x1a;
 const CAPABILITIES: usize = 0x34;
+const PIN: usize = 0x3d;
+/// Bytes that everybody may read, which have no capabilities in them.
+const HEADER: usize = 0x40;
+const CAP_MSI: u8 = 0x05;
 const CAP_EXPRESS: u8 = 0x10;
 const CAP_MSIX: u8 = 0x11;
 const EXTENDED: usize = 0x100;
@@ -71,6 +75,7 @@ fn function(tree: &Tree, name: &str) -> Option<Function> {
         conventional: capability(&config, CAP_EXPRESS).is_none(),
         // A bridge says it for what is behind it.
         acs: !is_bridge && extended_capability(&config, EXTENDED_ACS).is_some(),
+        pin_only: !is_bridge && pin_only(&config),
     })
 }
 
@@ -183,6 +188,13 @@ pub fn extended_capability(config: &[u8], id: u16) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a function interrupts by its pin alone, as far as its space can be read.
+fn pin_only(config: &[u8]) -> bool {
+    let has = |id| capability(config, id).is_some();
+    let has_pin = config.get(PIN).is_some_and(|pin| (1..=4).contains(pin));
+    config.len() > HEADER && has_pin && !has(CAP_MSI) && !has(CAP_MSIX)
 }
 
 /// Vectors of the MSI-X capability.
