@@ -27,6 +27,33 @@ kvm_exits() {
     (cd /sys/kernel/debug/kvm && grep . exits halt_exits io_exits mmio_exits irq_exits irq_window_exits) | tr : ' '
 }
 
+# Exits so far in the present place, by kind: KVM's, or those of the cell `cell`. There
+# is always a line.
+kinds() {
+    echo "none 0"
+    case $place in
+        kvm) kvm_exits ;;
+        cell) exits cell ;;
+    esac
+}
+
+# Begins what is measured as $1.
+begins() {
+    kinds > /run/before
+    echo "mark: begin $1"
+}
+
+# Ends it, and tells how many exits of all kinds have come meanwhile, and which.
+ends() {
+    kinds > /run/after
+    awk -v what="$1" 'NR == FNR { old[$1] = $2; next }
+        { n = $2 - old[$1] } $1 == "exits" { all = n; next }
+        { sum += n } n { kinds = kinds " " $1 "=" n }
+        END { if (all == "") all = sum + 0
+            print "kinds: " what kinds
+            print "mark: end " what " kind=exits of=" all " all=" all }' /run/before /run/after
+}
+
 # Makes the KVM guest $1 with $2 MiB, as the best practice has it: each virtual CPU on one
 # of the CPUs $4 (as in "2 3") where nothing else runs, huge pages, QEMU's own threads on
 # the CPUs $3 (as in 0,1). What follows are more words for QEMU. The guest stands still

@@ -80,10 +80,11 @@ monitor_on() {
     run cellctl enable --log-port 0x2f8 "$@"
 }
 
-# Loads the module $1, one of the scenario's "modules-later", and what it needs.
+# Loads the module $1, one of the scenario's "modules-later", and what it needs and is
+# not there yet.
 load() {
     while read -r module; do
-        run insmod "/lib/modules/$module"
+        [ -e "/sys/module/${module%.ko}" ] || run insmod "/lib/modules/$module"
     done < "/lib/modules/later-$1"
 }
 

@@ -25,8 +25,8 @@ pub(crate) enum What {
     Plan,
     /// Throughput of virtual functions in a cell and in plain Linux.
     Io,
-    /// The same work in plain Linux, in a KVM guest and in a cell: instructions, exits,
-    /// times.
+    /// The same work in plain Linux, in a KVM guest and in a cell, that of virtual
+    /// functions as well: instructions, exits, times.
     Compare,
     /// Lines of the monitor that scenarios run, and those that none does.
     Coverage,
@@ -41,6 +41,15 @@ pub(crate) enum What {
     /// What the monitor costs, and how long kernels boot, on machines of more and more
     /// CPUs.
     Scale,
+}
+
+/// What of `compare`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Work that CPUs and memory are enough for.
+    Cpus,
+    /// Reads and TCP by virtual functions.
+    Functions,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -61,6 +70,9 @@ pub(crate) struct Options {
     /// For `scale`: CPUs of the machines; some need an idle one of your own.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [2, 4, 8])]
     cpus: Vec<u32>,
+    /// For `compare`: only this part of it.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
     /// For `links`: how often all ways are measured, in turn.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,

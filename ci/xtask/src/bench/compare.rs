@@ -1,12 +1,14 @@
 //! The same work in plain Linux, in a KVM guest and in a cell, on the same CPUs of one
 //! machine: the scenario `bench-compare` plays the three in turn while a plugin counts
-//! the instructions of those CPUs.
+//! the instructions of those CPUs. Then the same with virtual functions.
 
-use super::Options;
+mod functions;
+
 use super::bars;
 use super::exits::{self, Phase};
 use super::middle::{median, shown, spread};
 use super::save;
+use super::{Options, Part};
 use crate::paths::Paths;
 use crate::report;
 use anyhow::{Context, Result, ensure};
@@ -54,14 +56,24 @@ impl Work {
     }
 }
 
-/// Plays the scenario, prints the table, and writes table and chart into a folder if one
-/// is named.
+/// Plays what is to be compared, prints tables, and writes samples and charts into a
+/// folder if one is named.
 ///
 /// # Errors
 ///
-/// The lane has no TCG, the scenario fails or measures nothing, or a file cannot be
+/// The lane has no TCG, a scenario fails or measures nothing, or a file cannot be
 /// written.
 pub(super) fn main(paths: &Paths, options: &Options) -> Result<()> {
+    if options.part != Some(Part::Functions) {
+        cpus(paths, options)?;
+    }
+    if options.part != Some(Part::Cpus) {
+        functions::main(paths, options)?;
+    }
+    Ok(())
+}
+
+fn cpus(paths: &Paths, options: &Options) -> Result<()> {
     let (phases, lines) = exits::play(paths, options, "bench-compare")?;
     let works = collect(&phases, &lines)?;
     println!("{}", report::table(&table(&works)));

@@ -67,7 +67,7 @@ pub(crate) fn root(
     for folder in ["lib/modules", "scenario", "etc", CELLS] {
         image.dir(folder)?;
     }
-    for words in ["lib.sh", "attacks.sh", "kvm.sh", "net.sh"] {
+    for words in ["lib.sh", "attacks.sh", "kvm.sh", "net.sh", "vfs.sh"] {
         let content = read(&paths.repo(&format!("ci/root/{words}")))?;
         image.file(words, &content, Mode::Plain)?;
     }
