@@ -38,7 +38,7 @@ run cellctl enable --log-port 0x2f8
 refused cellctl enable
 
 step mistakes
-for mistake in bad-key too-much no-kernel; do
+for mistake in bad-key too-much no-kernel no-ways; do
     refused cellctl create "/scenario/$mistake.toml"
 done
 resources

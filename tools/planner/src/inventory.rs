@@ -154,6 +154,11 @@ pub struct InventoryCell {
     pub nodes: Vec<u32>,
     /// Addresses of its PCI functions.
     pub functions: Vec<String>,
+    /// Ways of the L3 cache that are its own: `4-7`; none if it shares those of the root.
+    #[schemars(with = "String")]
+    pub l3_ways: List,
+    /// Percent of the memory bandwidth that it can take.
+    pub bandwidth_percent: u8,
 }
 
 /// What further cells could have.
@@ -285,6 +290,7 @@ fn device(host: &Host, function: &Function, taken: &Taken) -> Device {
 }
 
 fn cell(cell: &CellAssignment) -> InventoryCell {
+    let (ways, delay) = cell.class.map_or((0, 0), |c| (c.l3_ways, c.delay));
     InventoryCell {
         name: cell.name.clone(),
         cpus: cell.cpus.iter().map(|c| c.linux).collect(),
@@ -295,5 +301,7 @@ fn cell(cell: &CellAssignment) -> InventoryCell {
             .iter()
             .map(|f| f.address.to_string())
             .collect(),
+        l3_ways: (0..u32::BITS).filter(|way| ways >> way & 1 != 0).collect(),
+        bandwidth_percent: 100u8.saturating_sub(delay),
     }
 }

@@ -3,6 +3,7 @@
 use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
 use cellvisor_planner::host::Host;
+use cellvisor_planner::inventory::Inventory;
 use cellvisor_planner::plan::{self, AssignedClass, Plan, Taken};
 use std::fmt::Write;
 use std::path::Path;
@@ -85,6 +86,25 @@ cache: ways 4-5 of the L3 cache's 11 for itself (class 2), ways 6-10 left for th
 cache: ways 0-9 of the L3 cache's 11 for itself (class 1), way 10 left for the root and others
 bandwidth: 30 percent of what each CPU could take (class 3)";
     assert_eq!(about.collect::<Vec<_>>().join("\n"), expected);
+}
+
+#[test]
+fn the_inventory_says_which_share_each_cell_has() {
+    let host = z8();
+    let wishes: Wishes<'_> = &[
+        ("1", "cache.l3-ways = 4"),
+        ("2", "bandwidth.percent = 30"),
+        ("3", ""),
+        ("4", "cache.l3-ways = 2\nbandwidth.percent = 50"),
+    ];
+    let cells = planned(&host, wishes).cells;
+    let told = Inventory::of(&host, &Taken { cells }).cells;
+    let shares = told
+        .iter()
+        .map(|c| (c.l3_ways.to_string(), c.bandwidth_percent));
+    let expected = [("0-3", 100), ("", 30), ("", 100), ("4-5", 50)];
+    let expected = expected.map(|(ways, percent)| (ways.to_owned(), percent));
+    assert_eq!(shares.collect::<Vec<_>>(), expected);
 }
 
 #[test]
