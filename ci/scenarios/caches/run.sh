@@ -61,6 +61,7 @@ for cell in narrow far plain; do
     cell_says $cell 20 "beat 1 "
 done
 caches all
+cellctl list
 
 step refused
 cellctl destroy narrow > /tmp/destroyed || fail "narrow cannot be destroyed"

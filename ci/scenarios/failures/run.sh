@@ -9,12 +9,21 @@ order() {
     echo "${came%% *}"
 }
 
+# Ways and delays of the first two classes, and the class of the root's first CPU.
+cache() {
+    for msr in 0xc90 0xc91 0xd50 0xd51 0xc8f; do
+        taskset -c 0 sh -c "echo 'rdmsr $msr' > /proc/provoke"
+        cat /proc/provoke
+    done
+}
+
 # All that `cellctl` and the monitor can change here, in a few lines.
 machine() {
     pages=/sys/kernel/mm/hugepages/hugepages-2048kB
     cat /sys/devices/system/cpu/online $pages/nr_hugepages $pages/free_hugepages
     cat /sys/bus/pci/devices/0000:01:00.0/sriov_numvfs
     echo "pool $(pool_free)"
+    echo "cache $(cache | tr '\n' ' ')"
     cellctl list
 }
 
@@ -93,6 +102,7 @@ tell_failures enter
 
 step create
 again cellctl create cell.toml
+echo "root: cache of a cell: $(cache | tr '\n' ' ')"
 again cellctl destroy small
 machine > /tmp/before 2>&1
 number=0

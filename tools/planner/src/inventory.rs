@@ -6,7 +6,7 @@
 
 use crate::host::{Access, Cache, Function, Host, Node};
 use crate::list::List;
-use crate::plan::{CellAssignment, Free, Taken};
+use crate::plan::{AssignedClass, CellAssignment, Free, Taken};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -290,7 +290,6 @@ fn device(host: &Host, function: &Function, taken: &Taken) -> Device {
 }
 
 fn cell(cell: &CellAssignment) -> InventoryCell {
-    let (ways, delay) = cell.class.map_or((0, 0), |c| (c.l3_ways, c.delay));
     InventoryCell {
         name: cell.name.clone(),
         cpus: cell.cpus.iter().map(|c| c.linux).collect(),
@@ -301,7 +300,7 @@ fn cell(cell: &CellAssignment) -> InventoryCell {
             .iter()
             .map(|f| f.address.to_string())
             .collect(),
-        l3_ways: (0..u32::BITS).filter(|way| ways >> way & 1 != 0).collect(),
-        bandwidth_percent: 100u8.saturating_sub(delay),
+        l3_ways: cell.class.iter().flat_map(AssignedClass::ways).collect(),
+        bandwidth_percent: cell.class.map_or(100, |class| class.percent()),
     }
 }

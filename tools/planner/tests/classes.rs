@@ -2,6 +2,7 @@
 
 use cellvisor_planner::check::{self, Files};
 use cellvisor_planner::config::{self, Slice};
+use cellvisor_planner::draw::{self, Style};
 use cellvisor_planner::host::Host;
 use cellvisor_planner::inventory::Inventory;
 use cellvisor_planner::plan::{self, AssignedClass, Plan, Taken};
@@ -105,6 +106,42 @@ fn the_inventory_says_which_share_each_cell_has() {
     let expected = [("0-3", 100), ("", 30), ("", 100), ("4-5", 50)];
     let expected = expected.map(|(ways, percent)| (ways.to_owned(), percent));
     assert_eq!(shares.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn pictures_show_who_has_which_way_of_each_cache() {
+    let host = z8();
+    let plan = planned(
+        &host,
+        &[
+            ("1-2", "cache.l3-ways = 4"),
+            ("3", "bandwidth.percent = 30"),
+            ("11,13", "cache.l3-ways = 2\nbandwidth.percent = 50"),
+        ],
+    );
+    let text = draw::text(&host, &plan, Style::Plain);
+    let caches = text.lines().filter(|l| l.trim_start().starts_with("L3 "));
+    let caches: Vec<_> = caches.map(str::trim_start).collect();
+    let expected = ["L3      AAAACC..... 11 ways", "L3      ....CC..... 11 ways"];
+    assert_eq!(caches, expected, "{text}");
+    let heads = text
+        .lines()
+        .filter(|l| l.contains(" s") && l.contains("64MiB"));
+    let heads: Vec<_> = heads.collect();
+    let expected = [
+        "A s0: 2 CPUs, 64MiB, L3 ways 0-3",
+        "B s1: 1 CPU, 64MiB, 30 % of bandwidth",
+        "C s2: 2 CPUs, 64MiB, L3 ways 4-5, 50 % of bandwidth",
+    ];
+    assert_eq!(heads, expected, "{text}");
+
+    let svg = draw::svg(&host, &plan);
+    for (way, owner, times) in [(3, "s0", 1), (5, "s2", 2), (10, "left to the root", 2)] {
+        let tip = format!("way {way} of the L3 cache: {owner}<");
+        assert_eq!(svg.matches(&tip).count(), times, "{tip}");
+    }
+    let without = draw::svg(&host, &planned(&host, &[("1", "bandwidth.percent = 30")]));
+    assert!(!without.contains("of the L3 cache"), "nobody has ways");
 }
 
 #[test]

@@ -45,6 +45,12 @@ impl Shown {
         let known = self.details.map(|d| d.functions);
         known.or_else(planned).unwrap_or_default()
     }
+
+    /// Its share of the L3 cache and of the memory bandwidth, if it has one of its own.
+    fn share(&self) -> Option<String> {
+        let class = self.record.as_ref()?.assignment.class?;
+        Some(class.words())
+    }
 }
 
 /// What the monitor says without the name, which on the wire is a row of
@@ -158,6 +164,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
             starts.to_string(),
             c.functions().to_string(),
             isolation.to_owned(),
+            c.share().unwrap_or_else(|| "-".to_owned()),
         ]
     });
     let head = [
@@ -169,6 +176,7 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
         "STARTS",
         "FUNCTIONS",
         "ISOLATION",
+        "SHARES",
     ];
     say(table(&head, rows));
     for link in context.state.links()? {
@@ -238,6 +246,9 @@ fn cell_rows(cell: &Shown) -> Vec<Vec<String>> {
     }
     row("CPUs", numbers(&cell.cpus));
     row("memory", size(cell.memory));
+    if let Some(share) = cell.share() {
+        row("shares", share);
+    }
     if let Some(record) = &cell.record {
         row("file", record.source.display().to_string());
         let boots = record.boots();

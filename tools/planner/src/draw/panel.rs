@@ -218,6 +218,24 @@ impl<'v, 'a> Panel<'v, 'a> {
         self.y += height + 2.0 * GAP;
     }
 
+    /// The ways of an L3 cache, side by side.
+    pub(super) fn cache(&mut self, ways: &[Owner]) {
+        let (height, label) = (16.0, "L3");
+        let at = (0.0, self.y + 12.0);
+        self.canvas.text(at, 11.0, PALE, Anchor::Start, label);
+        let left = width(label, 11.0) + GAP;
+        #[expect(clippy::cast_precision_loss, reason = "a cache has few ways")]
+        let step = (self.inner - left) / ways.len().max(1) as f64;
+        let mut x = left;
+        for (way, owner) in ways.iter().enumerate() {
+            let area = Area::new(x, self.y, (step - 2.0).max(1.0), height);
+            let tip = format!("way {way} of the L3 cache: {}", self.name(*owner));
+            self.canvas.rect(area, 3.0, &fill(*owner), &tip);
+            x += step;
+        }
+        self.y += height + 2.0 * GAP;
+    }
+
     /// A root bus with the functions behind it.
     pub(super) fn root_bus(&mut self, root: &RootBus) {
         let behind = |f: &&Function| {

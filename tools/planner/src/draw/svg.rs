@@ -86,6 +86,7 @@ fn panels<'v, 'a>(view: &'v View<'a>, inner: f64) -> Vec<Panel<'v, 'a>> {
         panel.title(&format!("node {}", node.id), &about);
         panel.cores(&cores);
         panel.memory(node);
+        view.caches(node).iter().for_each(|ways| panel.cache(ways));
         for root in host.roots.iter().filter(|r| r.node == Some(node.id)) {
             panel.root_bus(root);
         }

@@ -121,6 +121,11 @@ impl Text<'_, '_> {
             self.line(&format!("node {:<3} CPUs    {cpus}", node.id));
             let bar = self.bar(&self.view.memory(node));
             self.line(&format!("         memory  {bar} {}", about(node.memory)));
+            for ways in self.view.caches(node) {
+                let all = count(ways.len(), "way");
+                let ways: String = ways.into_iter().map(|owner| self.sign(owner, 1)).collect();
+                self.line(&format!("         L3      {ways} {all}"));
+            }
         }
     }
 

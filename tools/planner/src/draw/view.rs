@@ -2,7 +2,7 @@
 
 use crate::config::{Link, LinkKind};
 use crate::host::{Function, Host, Node};
-use crate::plan::{CellAssignment, MemoryShare, Plan};
+use crate::plan::{AssignedClass, CellAssignment, MemoryShare, Plan};
 use crate::words::count;
 use cellvisor_abi::Bdf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +113,33 @@ impl<'a> View<'a> {
         parts
     }
 
+    /// The L3 caches of a node's CPUs of which cells have ways: who has each way, from the
+    /// lowest on.
+    pub(super) fn caches(&self, node: &Node) -> Vec<Vec<Owner>> {
+        let Some(classes) = self.host.classes else {
+            return Vec::new();
+        };
+        let near = self.host.cpus.iter().filter(|c| c.node == node.id);
+        let caches: BTreeSet<u32> = near.map(|c| classes.cache(c.apic_id)).collect();
+        let ways = |cache: u32| {
+            let mut ways = vec![Owner::Left; classes.l3_ways.into()];
+            for (i, cell) in self.cells.iter().enumerate() {
+                let is_there = cell.cpus.iter().any(|c| classes.cache(c.apic_id) == cache);
+                let own = cell.class.iter().flat_map(AssignedClass::ways);
+                for way in own.filter(|_| is_there) {
+                    if let Some(owner) = usize::try_from(way).ok().and_then(|w| ways.get_mut(w)) {
+                        *owner = Owner::Cell(i);
+                    }
+                }
+            }
+            ways
+        };
+        let caches = caches.into_iter().map(ways);
+        caches
+            .filter(|ways| ways.iter().any(|o| *o != Owner::Left))
+            .collect()
+    }
+
     /// Functions worth showing: no bridges, and no VFs, which are shown with
     /// their physical function.
     pub(super) fn devices(&self) -> impl Iterator<Item = &'a Function> {
@@ -137,10 +164,12 @@ impl<'a> View<'a> {
     pub(super) fn summary(cell: &CellAssignment) -> String {
         let cpus = count(cell.cpus.len(), "CPU");
         let memory = crate::size::about(cell.memory_bytes());
-        match cell.functions.len() {
-            0 => format!("{cpus}, {memory}"),
-            n => format!("{cpus}, {memory}, {}", count(n, "function")),
-        }
+        let functions = match cell.functions.len() {
+            0 => String::new(),
+            n => format!(", {}", count(n, "function")),
+        };
+        let share = cell.class.map(|class| format!(", {}", class.words()));
+        format!("{cpus}, {memory}{functions}{}", share.unwrap_or_default())
     }
 }
 

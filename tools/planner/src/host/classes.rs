@@ -58,6 +58,11 @@ impl Classes {
         }
     }
 
+    /// The number of the L3 cache behind the CPU of an APIC id.
+    pub(crate) fn cache(&self, apic_id: u32) -> u32 {
+        apic_id.checked_shr(self.l3_shift.into()).unwrap_or(0)
+    }
+
     /// Percent from one limit of the bandwidth to the next, which is the lowest as well;
     /// `None` if none can be set.
     pub(crate) fn step(&self) -> Option<u32> {

@@ -40,6 +40,26 @@ impl AssignedClass {
     pub const fn class(&self) -> Class {
         Class::new(self.number, self.l3_ways, self.delay)
     }
+
+    /// Ways of the L3 cache that are the cell's own; none if it shares those of the root.
+    pub fn ways(&self) -> impl Iterator<Item = u32> + use<> {
+        bits(self.l3_ways)
+    }
+
+    /// Percent of the memory bandwidth that the cell can take.
+    #[must_use]
+    pub const fn percent(&self) -> u8 {
+        100_u8.saturating_sub(self.delay)
+    }
+
+    /// What the cell has, in a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let ways = (self.l3_ways != 0).then(|| format!("L3 {}", numbered("way", self.ways())));
+        let limit = (self.delay != 0).then(|| format!("{} % of bandwidth", self.percent()));
+        let words: Vec<String> = ways.into_iter().chain(limit).collect();
+        words.join(", ")
+    }
 }
 
 /// Finds a class for the slice, if it wants one.
@@ -268,7 +288,7 @@ fn told(
         let taken = near.fold(class.l3_ways, |taken, h| taken | h.class.l3_ways);
         told.push(format!(
             "cache: {} of the L3 cache's {} for itself (class {}), {} left for the root and others",
-            numbered("way", bits(class.l3_ways)),
+            numbered("way", class.ways()),
             machine.l3_ways,
             class.number,
             numbered("way", bits(rules.rest(taken))),
@@ -284,6 +304,6 @@ fn told(
 }
 
 /// Numbers of the bits that are set.
-fn bits(mask: u32) -> impl Iterator<Item = u32> {
+fn bits(mask: u32) -> impl Iterator<Item = u32> + use<> {
     (0..u32::BITS).filter(move |bit| mask & 1 << bit != 0)
 }
