@@ -65,7 +65,10 @@ zeros="truncate -s 48M /tmp/zeros"
 
 # This Linux with the VFs, which are made anew.
 in_linux() {
+    # Making VFs gives the PF new interrupts, which are the peer's.
+    echo 3 > /proc/irq/default_smp_affinity
     vfs_made
+    echo 4 > /proc/irq/default_smp_affinity
     [ "$1" = plain ] || confined
     vfs_driven
     all_works "$1" /dev/nvme0n2
@@ -110,7 +113,6 @@ taskset -p 3 $$
 for irq in /proc/irq/[0-9]*; do
     echo 3 > "$irq/smp_affinity"
 done 2> /dev/null
-echo 4 > /proc/irq/default_smp_affinity
 ip addr add $peer/24 dev eth0
 ip link set eth0 up
 $zeros
