@@ -10,6 +10,10 @@ use cellvisor_abi::wire::{ListBuf, seal, to_vec};
 const IO_APIC: u64 = 0xfec0_0000;
 const RAM: u64 = 0x4000_0000;
 
+/// A CPU of the root. It is not the one that makes the call, which no cell can have,
+/// whatever else is asked for.
+const CPU: u32 = 2;
+
 /// All of them.
 pub(super) fn all() -> String {
     let start = to_vec(&Start::at_zero(CellId(1)));
@@ -28,9 +32,9 @@ pub(super) fn all() -> String {
         ("bell-of-a-cell", Code::LinkWrite, to_vec(&bell)),
         ("foreign-cpu", create, plan("foreign", 3, RAM)),
         ("no-cpu", create, plan("nobody", 77, RAM)),
-        ("device-memory", create, plan("device", 1, IO_APIC)),
-        ("beyond-memory", create, plan("beyond", 1, 1 << 51)),
-        ("taken-name", create, plan("victim", 1, RAM)),
+        ("device-memory", create, plan("device", CPU, IO_APIC)),
+        ("beyond-memory", create, plan("beyond", CPU, 1 << 51)),
+        ("taken-name", create, plan("victim", CPU, RAM)),
         ("console-of-lines", create, with_console("lines")),
         (
             "short-bar",
@@ -58,7 +62,7 @@ fn plan(name: &str, cpu: u32, hpa: u64) -> Vec<u8> {
 fn with_console(name: &str) -> Vec<u8> {
     seal(&CellPlan {
         console: true,
-        ..cell(name, &Lists::of(1, RAM))
+        ..cell(name, &Lists::of(CPU, RAM))
     })
 }
 
@@ -75,7 +79,7 @@ fn with_function(name: &str, bdf: Bdf, bar_sizes: [u8; 6]) -> Vec<u8> {
     };
     seal(&CellPlan {
         functions: ListBuf::new(&[function]).list(),
-        ..cell(name, &Lists::of(1, RAM))
+        ..cell(name, &Lists::of(CPU, RAM))
     })
 }
 
