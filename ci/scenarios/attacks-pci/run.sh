@@ -58,6 +58,10 @@ rm /ballast-*
 echo "root: canary: $(echo "$foreign" | wc -w) pages to aim at"
 monitor_on
 
+# Interrupts by which the card tells the other cell of its link: none while that is up.
+# shellcheck disable=SC2016 # for the cell's shell
+mailbox='awk '\''$NF == "eth0" { print "cell: mailbox " $2 }'\'' /proc/interrupts'
+
 step cells
 run cellctl create slices.toml
 for cell in mallory victim; do
@@ -70,6 +74,7 @@ done
 tell victim 30 'io up 10.0.2.21'
 tell victim 10 'canary hold 64 /canary > /canary-said & echo $! > /canary-pid; until [ -s /canary ]; do sleep 1; done; wc -l < /canary | sed "s/^/cell: canary /"'
 tell victim 10 "grep NMI: /proc/interrupts | sed 's/^/cell: before /'"
+tell victim 10 "$mailbox"
 strays > /run/strays
 
 step attacks
@@ -104,6 +109,7 @@ step others
 tell victim 20 'touch /enough; sleep 1; echo "cell: fetched $(wc -l < /sums) times, $(sort -u /sums | wc -l) checksum"'
 tell victim 10 'kill $(cat /canary-pid); sleep 1; cat /canary-said'
 tell victim 10 "grep NMI: /proc/interrupts | sed 's/^/cell: after /'"
+tell victim 10 "$mailbox"
 strays > /run/strays-after
 cmp /run/strays /run/strays-after && echo "root: no strays: $(tr '\n' ' ' < /run/strays)"
 kill $canary
