@@ -43,6 +43,7 @@ echo "root: in class 1: $(on_cpu 0 "rdmsr 0xc8f")"
 step plan
 monitor_on
 run cellctl plan cells.toml
+run cellctl plan cells.toml --text
 
 step mounted
 mount -t resctrl none /sys/fs/resctrl
