@@ -79,11 +79,14 @@ attack leave "status 15 detail 1" "$(provoke "leave $(number leave)")"
 attack start-running "status 6 length 0" "$(request start-running)"
 attack nmi-to-the-root "status 5 length 0" "$(request nmi-to-the-root)"
 attack bell-of-a-cell "status 6 length 0" "$(request bell-of-a-cell)"
+# A CPU that the root does not miss, for cells that would be made.
+echo 0 > /sys/devices/system/cpu/cpu2/online
 for frame in foreign-cpu no-cpu device-memory beyond-memory taken-name short-bar loose-ports; do
     said=$(request $frame)
     echo "root: create $frame: $said"
     [ "${said%% length*}" != "status 0" ] || wrong "create $frame: done"
 done
+echo 1 > /sys/devices/system/cpu/cpu2/online
 
 step registers
 base=$(provoke "rdmsr 0x1b")

@@ -10,8 +10,8 @@ use cellvisor_abi::wire::{ListBuf, seal, to_vec};
 const IO_APIC: u64 = 0xfec0_0000;
 const RAM: u64 = 0x4000_0000;
 
-/// A CPU of the root. It is not the one that makes the call, which no cell can have,
-/// whatever else is asked for.
+/// A CPU that the root has given up. The one that makes the call no cell can have, whatever
+/// else is asked for.
 const CPU: u32 = 2;
 
 /// All of them.
