@@ -17,7 +17,7 @@ use cellvisor_abi::ioctl::{Enable, Info};
 use cellvisor_abi::plan::{CellPlan, Memory};
 use cellvisor_abi::status::CallStatus;
 use cellvisor_abi::wire::{self, Put};
-use cellvisor_planner::config::Console;
+use cellvisor_planner::config::{self, Console, Slice};
 use cellvisor_planner::plan::{AssignedCpu, CellAssignment, MemoryShare};
 use ipnet::Ipv4Net;
 use std::cell::{Cell, RefCell};
@@ -26,6 +26,15 @@ use std::path::Path;
 use vm_memory::{GuestAddress, GuestMemoryMmap, MmapRegion};
 
 const PAGE: u64 = 2 << 20;
+
+/// What `a.toml` says that describes the cell `a` in five lines, and then more.
+pub(crate) fn slices(extra: &str) -> Vec<Slice> {
+    let text = format!(
+        "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n\
+         kernel.image = \"vmlinuz\"\n{extra}\n"
+    );
+    config::parse(&text, Path::new("a.toml")).expect("a slice file")
+}
 
 /// Everything that a command can change.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -303,15 +303,7 @@ pub(super) fn say_unless_json(context: &Context<'_>, line: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cellvisor_planner::config;
-
-    fn slices(extra: &str) -> Vec<Slice> {
-        let text = format!(
-            "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n\
-             kernel.image = \"vmlinuz\"\n{extra}"
-        );
-        config::parse(&text, Path::new("a.toml")).expect("a slice file")
-    }
+    use crate::testing::slices;
 
     #[test]
     fn open_dma_is_refused_with_its_line_unless_the_slice_wants_it() {

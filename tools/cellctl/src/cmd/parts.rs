@@ -79,16 +79,7 @@ fn needs(slice: &Slice) -> Vec<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cellvisor_planner::config;
-    use std::path::Path;
-
-    fn slices(extra: &str) -> Vec<Slice> {
-        let text = format!(
-            "version = 1\ncell.name = \"a\"\ncpus.count = 1\nmemory.size = \"64MiB\"\n\
-             kernel.image = \"vmlinuz\"\n{extra}\n"
-        );
-        config::parse(&text, Path::new("a.toml")).expect("a slice file")
-    }
+    use crate::testing::slices;
 
     fn link(rest: &str) -> String {
         format!("[[link]]\nname = \"l\"\nmembers = [\"a\", \"b\"]\n{rest}")

@@ -192,6 +192,17 @@ fn across(
     Some(middle(samples, place, work, figure)? / middle(samples, other, work, figure)?)
 }
 
+/// A row for each work, its name and unit first, below a head.
+fn rows(head: [&str; 10], figures: impl Fn(&str, &str) -> [String; 8]) -> Vec<Vec<String>> {
+    let row = |(work, unit): (&str, &str)| {
+        let mut row = vec![work.to_owned(), unit.to_owned()];
+        row.extend(figures(work, unit));
+        row
+    };
+    let head = vec![head.map(str::to_owned).to_vec()];
+    head.into_iter().chain(WORKS.map(row)).collect()
+}
+
 fn speeds(samples: &[Sample]) -> Vec<Vec<String>> {
     let head = [
         "work",
@@ -205,15 +216,13 @@ fn speeds(samples: &[Sample]) -> Vec<Vec<String>> {
         "cell : remapped",
         "cell : KVM",
     ];
-    let row = |(work, unit): (&str, &str)| {
+    rows(head, |work, unit| {
         let digits = if unit == "MiB" { 2 } else { 0 };
         let speed = |place| shown(middle(samples, place, work, Sample::speed), digits);
         let pairs = |places| spread(&ratios(samples, places, work, Sample::speed));
         let across = |places| shown(across(samples, places, work, Sample::speed), 3);
         let [plain, remapped, cell, kvm] = PLACES.map(speed);
-        vec![
-            work.to_owned(),
-            unit.to_owned(),
+        [
             plain,
             remapped,
             cell,
@@ -223,9 +232,7 @@ fn speeds(samples: &[Sample]) -> Vec<Vec<String>> {
             across([CELL, REMAPPED]),
             across([CELL, KVM]),
         ]
-    };
-    let head = vec![head.map(str::to_owned).to_vec()];
-    head.into_iter().chain(WORKS.map(row)).collect()
+    })
 }
 
 fn costs(samples: &[Sample]) -> Vec<Vec<String>> {
@@ -241,14 +248,12 @@ fn costs(samples: &[Sample]) -> Vec<Vec<String>> {
         "exits, cell",
         "exits, KVM",
     ];
-    let row = |(work, unit): (&str, &str)| {
+    rows(head, |work, _| {
         let each = |place| shown(middle(samples, place, work, Sample::each), 0);
         let pairs = |places| spread(&ratios(samples, places, work, Sample::each));
         let exits = |place| shown(middle(samples, place, work, Sample::exits_each), 3);
         let [plain, remapped, cell, kvm] = PLACES.map(each);
-        vec![
-            work.to_owned(),
-            unit.to_owned(),
+        [
             plain,
             remapped,
             cell,
@@ -258,9 +263,7 @@ fn costs(samples: &[Sample]) -> Vec<Vec<String>> {
             exits(CELL),
             exits(KVM),
         ]
-    };
-    let head = vec![head.map(str::to_owned).to_vec()];
-    head.into_iter().chain(WORKS.map(row)).collect()
+    })
 }
 
 /// What is drawn: each work with both ratios.
